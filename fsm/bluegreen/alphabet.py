@@ -1,0 +1,234 @@
+"""The strategy machine's alphabet: what can happen (events, past tense) and what is to be done (effects).
+
+Time arrives inside events, never from a clock: an event says that a time-out has passed.
+
+Source: spec, sections 2 and 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Union
+
+import attrs
+
+from bluegreen.vocabulary import Strategy, Ticket, parse_strategy
+
+
+@attrs.frozen
+class ConnectionOpened:
+    """A connection was opened: a safe point."""
+
+    name: ClassVar[str] = "connection_opened"
+
+
+@attrs.frozen
+class QueryStarted:
+    """A query asks for a ticket."""
+
+    name: ClassVar[str] = "query_started"
+
+
+@attrs.frozen
+class _Ended:
+    ticket: Ticket
+
+
+@attrs.frozen
+class QueryCompleted(_Ended):
+    """The query with this ticket was cleared: a safe point."""
+
+    name: ClassVar[str] = "query_completed"
+
+
+@attrs.frozen
+class QueryCancelled(_Ended):
+    """The query with this ticket was cancelled, or let go by its application: a safe point."""
+
+    name: ClassVar[str] = "query_cancelled"
+
+
+@attrs.frozen
+class QueryFailed(_Ended):
+    """The query with this ticket failed: a safe point."""
+
+    name: ClassVar[str] = "query_failed"
+
+
+@attrs.frozen
+class _News:
+    """What an answer says about a strategy; `version` is the one under which the request was sent."""
+
+    strategy: Strategy = attrs.field(converter=parse_strategy)
+    version: int
+
+
+@attrs.frozen
+class StrategyAnnounced(_News):
+    """An answer announced this strategy (`new_strategy`)."""
+
+    name: ClassVar[str] = "strategy_announced"
+
+
+@attrs.frozen
+class Error456(_News):
+    """This strategy refused a request: it is the wrong one."""
+
+    name: ClassVar[str] = "error_456"
+
+
+@attrs.frozen
+class AuthSuccess(_News):
+    """This strategy accepted a connection."""
+
+    name: ClassVar[str] = "auth_success"
+
+
+@attrs.frozen
+class AuthFailure(_News):
+    """This strategy did not accept a connection, for another reason than 456."""
+
+    name: ClassVar[str] = "auth_failure"
+
+
+@attrs.frozen
+class PersistentFailure(_News):
+    """Transient retries on this strategy are used up."""
+
+    name: ClassVar[str] = "persistent_failure"
+
+
+@attrs.frozen
+class CacheExpired:
+    """Nothing has proved the active strategy for `cache_ttl_s`."""
+
+    name: ClassVar[str] = "cache_expired"
+
+
+@attrs.frozen
+class CacheInvalidated:
+    """Somebody asked for a new detection: a safe point."""
+
+    name: ClassVar[str] = "cache_invalidated"
+
+
+@attrs.frozen
+class DetectionTimedOut:
+    """A detection has taken `detection_timeout_s`."""
+
+    name: ClassVar[str] = "detection_timed_out"
+
+
+@attrs.frozen
+class CooldownEnded:
+    """A strategy has been held down for `failed_cooldown_s`."""
+
+    name: ClassVar[str] = "cooldown_ended"
+
+
+@attrs.frozen
+class DrainTimedOut:
+    """A transition has been pending for `drain_timeout_s`."""
+
+    name: ClassVar[str] = "drain_timed_out"
+
+
+@attrs.frozen
+class RollbackRequested:
+    """Somebody asked to go back to the strategy before this one."""
+
+    name: ClassVar[str] = "rollback_requested"
+
+
+@attrs.frozen
+class Reset:
+    """Forget what failed and detect again."""
+
+    name: ClassVar[str] = "reset"
+
+
+StrategyEvent = Union[
+    ConnectionOpened,
+    QueryStarted,
+    QueryCompleted,
+    QueryCancelled,
+    QueryFailed,
+    StrategyAnnounced,
+    Error456,
+    AuthSuccess,
+    AuthFailure,
+    PersistentFailure,
+    CacheExpired,
+    CacheInvalidated,
+    DetectionTimedOut,
+    CooldownEnded,
+    DrainTimedOut,
+    RollbackRequested,
+    Reset,
+]
+"""Every event of the strategy machine; `EVENTS` has the same in the same order."""
+
+EVENTS: tuple[type[Any], ...] = StrategyEvent.__args__  # type: ignore[attr-defined]
+
+
+@attrs.frozen
+class IssueTicket:
+    """Give the query that has just started a ticket on this strategy."""
+
+    strategy: Strategy
+    version: int
+
+
+@attrs.frozen
+class Authenticate:
+    """Open a session on this strategy now."""
+
+    strategy: Strategy
+
+
+@attrs.frozen
+class CacheStrategy:
+    """Trust this strategy for `ttl_s` seconds from now."""
+
+    strategy: Strategy
+    ttl_s: float
+
+
+@attrs.frozen
+class ClearCache:
+    """Trust nothing that was cached."""
+
+
+@attrs.frozen
+class CloseSessions:
+    """End the sessions on this strategy: its last ticket has ended."""
+
+    strategy: Strategy
+
+
+@attrs.frozen
+class Publish:
+    """Tell other processes that this strategy is the one to use."""
+
+    strategy: Strategy
+    version: int
+
+
+@attrs.frozen
+class Raise:
+    """Tell the caller that neither strategy can be used."""
+
+    reason: str
+
+
+@attrs.frozen
+class Audit:
+    """Record that a step changed something; the record is the step itself."""
+
+    event: StrategyEvent
+
+
+StrategyEffect = Union[
+    IssueTicket, Authenticate, CacheStrategy, ClearCache, CloseSessions, Publish, Raise, Audit
+]
+"""Every effect of the strategy machine. `match` over it and end with `unreachable`: a type checker then
+finds the effect that nobody handles."""

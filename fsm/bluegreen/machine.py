@@ -1,0 +1,205 @@
+"""One pure function over a table, and the `transitions.Machine` that dispatches through it.
+
+`step` looks up one row, applies one reducer and makes the row's effects: it commits all of it or nothing.
+`Machine` is for people who know `transitions`: states, triggers, `is_<State>()`, `may_<event>()`,
+`get_triggers` and `get_transitions` work as they do there; only what an event does is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import transitions
+from transitions.core import Condition, EventData, Transition
+
+from bluegreen.errors import EventForbidden
+from bluegreen.table import Outcome, Row, Table
+
+C = TypeVar("C")
+E = TypeVar("E")
+F = TypeVar("F")
+
+
+class Step(NamedTuple):
+    """What one event did: the state and context after it, the effects to carry out in order, and the row."""
+
+    state: str
+    context: Any
+    effects: tuple[Any, ...]
+    row: Row
+
+
+def step(table: Table[C, E, F], state: str, context: C, event: E) -> Step:
+    """Return what `event` does in (state, context). Pure: the arguments are not changed.
+
+    Raises:
+        EventForbidden: the row forbids it; it names the state, the reason and what would be accepted.
+        KeyError: the event is not in the table's alphabet, or the state is none of the table's.
+        GuardError: a fact has an undeclared value.
+
+    Whatever a reducer or an effect maker raises passes through. In each case nothing has changed.
+
+    Source: spec, section 2; invariants I10 and I12.
+    """
+    row = table.row(state, context, event)
+    outcome = row.outcome
+    if outcome is Outcome.IGNORE:
+        return Step(state, context, (), row)
+    if outcome is Outcome.FORBID:
+        name = row.event.name
+        raise EventForbidden(name, state, row.why, [other for other in table.accepted(state) if other != name])
+    after = context if row.reduce is None else row.reduce(context, event)
+    effects = tuple(
+        effect for make in row.effects if (effect := make(context, after, event)) is not None
+    )
+    return Step(row.target or state, after, effects, row)
+
+
+def may(table: Table[C, E, F], state: str, context: C, event: E) -> bool:
+    """Whether `event` would be accepted in (state, context), ignored or not. Nothing changes."""
+    return table.row(state, context, event).outcome is not Outcome.FORBID
+
+
+def explain(table: Table[C, E, F], state: str, context: C, event: E) -> str:
+    """Return one line that says which row `event` would take, why, and from which facts. Nothing changes."""
+    row = table.row(state, context, event)
+    facts = table.facts(state, context, event)
+    known = ", ".join(f"{name}={value!r}" for name, value in facts.items())
+    return f"{row}: {row.why}" + (f" ({known})" if known else "")
+
+
+class Refused(EventForbidden, transitions.MachineError):
+    """`EventForbidden` for those who catch `transitions.MachineError`."""
+
+    def __init__(self, error: EventForbidden) -> None:
+        super().__init__(error.event, error.state, error.reason, error.accepted)
+        self.value = str(error)
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class _GuardCondition(Condition):
+    """Shows a row's guard to the introspection of `transitions`, and answers its `may_` questions."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(str(row.guard))
+        self.row = row
+
+    def check(self, event_data: EventData) -> bool:
+        """Whether the guard holds for the model's context and the event that the arguments make."""
+        machine: Any = event_data.machine
+        event = machine.make_event(self.row.event, event_data.args, event_data.kwargs)
+        context = getattr(event_data.model, machine.context_attribute)
+        taken: Row = machine.table.row(self.row.state, context, event)
+        return taken is self.row
+
+
+class _RowTransition(Transition):
+    """A row as `transitions` sees it. A forbidden row has none; an ignored row is an internal transition."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.state, cast(str, row.target))  # none: internal, as in transitions
+        self.row = row
+        self.conditions = [_GuardCondition(row)]
+
+
+class _TableEvent(transitions.core.Event):
+    """A trigger that makes the event from its arguments and takes one step with it."""
+
+    def trigger(self, model: Any, *args: Any, **kwargs: Any) -> bool:
+        """Take one step. Return whether a row was taken that is not `ignore`.
+
+        Raises:
+            Refused: the event is forbidden; nothing has changed.
+        """
+        machine: Any = self.machine
+        event = machine.make_event(machine.alphabet[self.name], args, kwargs)
+        return machine.send(event, model).row.outcome is not Outcome.IGNORE
+
+
+class Machine(transitions.Machine, Generic[C, E, F]):
+    """A `transitions.Machine` that is filled from a table and dispatches through `step`.
+
+    Args:
+        table: the machine's rows.
+        context: the extended state to start with.
+        model: the object that gets triggers, `state` and `context`; the machine itself by default.
+        on_step: called after each commit with the step; for tests and observers.
+
+    `machine.send(event)` takes an event object. Triggers take its fields: `machine.error_456("blue", 3)`.
+
+    >>> from bluegreen.strategy import STRATEGY, Context, AuthSuccess
+    >>> machine = Machine(STRATEGY, Context.initial())
+    >>> machine.send(AuthSuccess("blue", 0)).state
+    'Stable'
+    >>> machine.is_Stable(), machine.may_rollback_requested()
+    (True, False)
+
+    Source: design, "Where the libraries stand".
+    """
+
+    event_cls = _TableEvent
+    context_attribute = "context"
+
+    def __init__(
+        self,
+        table: Table[C, E, F],
+        context: C,
+        model: Any = transitions.Machine.self_literal,
+        on_step: Callable[[Any, E, Step], None] | None = None,
+        **options: Any,
+    ) -> None:
+        self.table = table
+        self.alphabet: Mapping[str, type[Any]] = {event.name: event for event in table.events}
+        self.on_step = on_step
+        self._first = context
+        super().__init__(
+            model=model,
+            states=[{"name": state.name, "final": state.final} for state in table.states],
+            initial=table.initial,
+            auto_transitions=False,
+            **options,
+        )
+        for row in table.rows:
+            self._add_row(row)
+
+    def _add_row(self, row: Row) -> None:
+        name = row.event.name
+        if name not in self.events:
+            self.events[name] = self._create_event(name, self)
+            for model in self.models:
+                self._add_trigger_to_model(name, model)
+        if row.outcome is not Outcome.FORBID:
+            self.events[name].add_transition(_RowTransition(row))
+
+    def add_model(self, model: Any, initial: Any = None) -> None:
+        """Bind a model: it gets the triggers, the initial state and the initial context."""
+        super().add_model(model, initial)
+        for bound in model if isinstance(model, (list, tuple)) else [model]:
+            setattr(self if bound is self.self_literal else bound, self.context_attribute, self._first)
+
+    def make_event(self, cls: type[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Return the event that a trigger was called with: an event object as it is, or made from its fields."""
+        if len(args) == 1 and not kwargs and isinstance(args[0], cls):
+            return args[0]
+        return cls(*args, **kwargs)
+
+    def send(self, event: E, model: Any = None) -> Step:
+        """Take one step with `event`, and commit it to the model.
+
+        Raises:
+            Refused: the event is forbidden; nothing has changed.
+        """
+        model = self if model is None else model
+        attribute = self.model_attribute
+        try:
+            taken = step(self.table, getattr(model, attribute), getattr(model, self.context_attribute), event)
+        except EventForbidden as error:
+            raise Refused(error) from None
+        setattr(model, attribute, taken.state)
+        setattr(model, self.context_attribute, taken.context)
+        if self.on_step is not None:
+            self.on_step(model, event, taken)
+        return taken

@@ -1,0 +1,331 @@
+"""The query machine: one per ticket. What may be repaired, what is replayed, and when the ticket ends.
+
+Source: spec, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, ClassVar, Final, Literal, Union
+
+import attrs
+
+from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed
+from bluegreen.guards import Fact
+from bluegreen.recovery import POLICY
+from bluegreen.table import State, Table, forbid, go, ignore, stay
+from bluegreen.vocabulary import Ticket
+
+Doubt = Literal["none", "harmless", "execute"]
+"""What a failed RPC leaves open: the server answered with an error (`none`); the transport failed on an RPC
+that executes nothing (`harmless`); the transport failed on the one that executes (`execute`)."""
+
+
+@attrs.frozen
+class Prepared:
+    """The server has given the query an id."""
+
+    query_id: str
+    name: ClassVar[str] = "prepared"
+
+
+@attrs.frozen
+class Executed:
+    """The server has accepted the query for execution."""
+
+    name: ClassVar[str] = "executed"
+
+
+@attrs.frozen
+class BatchFetched:
+    """A batch was fetched; `rows` says whether it has handed rows to the application."""
+
+    rows: bool = True
+    name: ClassVar[str] = "batch_fetched"
+
+
+@attrs.frozen
+class Exhausted:
+    """The last batch was fetched."""
+
+    name: ClassVar[str] = "exhausted"
+
+
+@attrs.frozen
+class Cleared:
+    """The application has cleared the query."""
+
+    name: ClassVar[str] = "cleared"
+
+
+@attrs.frozen
+class Cancelled:
+    """The application has cancelled the query, or let it go."""
+
+    name: ClassVar[str] = "cancelled"
+
+
+@attrs.frozen
+class Refused456:
+    """An RPC of the query was refused at the gateway: it took no effect."""
+
+    name: ClassVar[str] = "refused_456"
+
+
+@attrs.frozen
+class Errored:
+    """An RPC of the query failed."""
+
+    doubt: Doubt = "none"
+    name: ClassVar[str] = "errored"
+
+
+QueryEvent = Union[Prepared, Executed, BatchFetched, Exhausted, Cleared, Cancelled, Refused456, Errored]
+
+
+@attrs.frozen
+class QueryContext:
+    """What is known about one query.
+
+    Args:
+        ticket: where it runs now.
+        reads: whether its statement provably only reads.
+        replay: the setting of that name.
+        query_id: its id on the stack where it runs now.
+        rows: whether a row has reached the application.
+        restarts: how often it was replayed before it was executed.
+        reruns: how often it was replayed after.
+    """
+
+    ticket: Ticket
+    reads: bool = False
+    replay: str = "reads"
+    query_id: str | None = None
+    rows: bool = False
+    restarts: int = 0
+    reruns: int = 0
+
+
+@attrs.frozen
+class EndTicket:
+    """Send this to the strategy machine: the ticket ends."""
+
+    event: QueryCompleted | QueryCancelled | QueryFailed
+
+
+@attrs.frozen
+class Replay:
+    """Prepare again on the right strategy, with a new ticket; and execute, if it had been executed."""
+
+    execute: bool
+
+
+@attrs.frozen
+class Lose:
+    """Raise `QueryLost` with this reason."""
+
+    reason: str
+
+
+QueryEffect = Union[EndTicket, Replay, Lose]
+
+_RESTARTS: Final = POLICY["456"].attempts or 0
+_RERUNS: Final = 1
+
+restarts_left = Fact("restarts_left", (True, False), lambda c, _: c.restarts < _RESTARTS).is_(True)
+may_restart = restarts_left.named("replays left")
+_reads = Fact("reads", (True, False), lambda c, _: c.reads)
+_allowed = Fact("replay", ("never", "reads"), lambda c, _: c.replay)
+_rows = Fact("rows_out", (True, False), lambda c, _: c.rows)
+_rerun_left = Fact("rerun_left", (True, False), lambda c, _: c.reruns < _RERUNS)
+_doubt = Fact("doubt", ("none", "harmless", "execute"), lambda _, e: e.doubt)
+_id_known = Fact("id_known", (True, False), lambda c, _: c.query_id is not None)
+
+may_rerun = (
+    _reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _rerun_left.is_(True)
+).named("read without rows out")
+answered = _doubt.is_("none").named("server's answer")
+harmless = _doubt.is_("harmless").named("transport, nothing executed")
+ambiguous = _doubt.is_("execute").named("transport, on execute")
+
+
+def take_id(context: QueryContext, event: Prepared) -> QueryContext:
+    """Keep the id."""
+    return attrs.evolve(context, query_id=event.query_id)
+
+
+def note_rows(context: QueryContext, event: BatchFetched) -> QueryContext:
+    """Remember that rows have reached the application."""
+    return attrs.evolve(context, rows=context.rows or event.rows)
+
+
+def restart(context: QueryContext, _: Any) -> QueryContext:
+    """Begin anew: nothing had been executed."""
+    return attrs.evolve(context, query_id=None, restarts=context.restarts + 1)
+
+
+def rerun(context: QueryContext, _: Any) -> QueryContext:
+    """Begin anew: it only reads, and nothing of it was seen."""
+    return attrs.evolve(context, query_id=None, reruns=context.reruns + 1)
+
+
+def completes(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
+    """EndTicket: query_completed."""
+    return EndTicket(QueryCompleted(before.ticket))
+
+
+def cancels(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
+    """EndTicket: query_cancelled."""
+    return EndTicket(QueryCancelled(before.ticket))
+
+
+def fails(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
+    """EndTicket: query_failed."""
+    return EndTicket(QueryFailed(before.ticket))
+
+
+def replays(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffect:
+    """Replay the prepare."""
+    return Replay(execute=False)
+
+
+def replays_execution(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffect:
+    """Replay the prepare and the execute."""
+    return Replay(execute=True)
+
+
+def loses_refused(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffect:
+    """Lose: both attempts were refused."""
+    return Lose("it was refused again after a new detection, and the attempts are used up")
+
+
+def loses_running(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
+    """Lose: its stack vanished under it."""
+    if before.rows:
+        why = "rows of it have already been handed out"
+    elif not before.reads:
+        why = "its statement can write and was accepted for execution, so it is not run again"
+    elif before.replay == "never":
+        why = 'replay is set to "never"'
+    else:
+        why = "it was replayed once already"
+    return Lose(f"its stack stopped serving it; {why}")
+
+
+def loses_ambiguous(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
+    """Lose: nobody knows whether it was executed."""
+    why = "it can write" if not before.reads else "replaying it is not allowed"
+    return Lose(f"the transport failed while it was sent for execution, so it may have been executed; {why}")
+
+
+STARTED: Final = "Started"
+PREPARED: Final = "Prepared"
+EXECUTING: Final = "Executing"
+FETCHING: Final = "Fetching"
+COMPLETED: Final = "Completed"
+CANCELLED: Final = "Cancelled"
+FAILED: Final = "Failed"
+
+_LIVE: Final = (STARTED, PREPARED, EXECUTING, FETCHING)
+_RUNNING: Final = (EXECUTING, FETCHING)
+_OVER: Final = (COMPLETED, CANCELLED, FAILED)
+
+ROWS = (
+    go(STARTED, Prepared, PREPARED, do=take_id, why="the server has taken it on"),
+    forbid(STARTED, (Executed, BatchFetched, Exhausted), why="it has no id yet"),
+    forbid((PREPARED, *_RUNNING), Prepared, why="it has an id already"),
+    go(PREPARED, Executed, EXECUTING, why="accepted for execution"),
+    forbid(PREPARED, (BatchFetched, Exhausted), why="it was not executed"),
+    forbid(_RUNNING, Executed, why="it is being executed already (I11)"),
+    go(EXECUTING, BatchFetched, FETCHING, do=note_rows, why="the result has begun"),
+    stay(FETCHING, BatchFetched, do=note_rows, why="the result goes on"),
+    go(EXECUTING, Exhausted, FETCHING, why="an empty result"),
+    stay(FETCHING, Exhausted, why="the ticket ends with clear, which must reach the same stack"),
+    go(_LIVE, Cleared, COMPLETED, effects=(completes,), why="the application is done with it"),
+    go(_LIVE, Cancelled, CANCELLED, effects=(cancels,), why="the application let it go"),
+    # A 456 is answered at the gateway: nothing happened.
+    stay(STARTED, Refused456, when=may_restart, do=restart, effects=(fails, replays), why="nothing was executed"),
+    go(
+        PREPARED, Refused456, STARTED, when=may_restart, do=restart, effects=(fails, replays),
+        why="nothing was executed: reads and writes alike",
+    ),
+    go(
+        (STARTED, PREPARED), Refused456, FAILED, when=~may_restart, effects=(fails, loses_refused),
+        why="at most 2 attempts",
+    ),
+    go(
+        _RUNNING, Refused456, STARTED, when=may_rerun, do=rerun, effects=(fails, replays_execution),
+        why="the drain promise was broken; nobody has seen a row",
+    ),
+    go(
+        _RUNNING, Refused456, FAILED, when=~may_rerun, effects=(fails, loses_running),
+        why="never run a statement that can write twice, never hand out rows twice",
+    ),
+    # An error of the transport leaves open whether the RPC took effect.
+    go(_LIVE, Errored, FAILED, when=answered, effects=(fails,), why="the server's own answer goes to the application"),
+    stay(
+        STARTED, Errored, when=(harmless | ambiguous) & may_restart, do=restart, effects=(fails, replays),
+        why="nothing was executed",
+    ),
+    go(
+        STARTED, Errored, FAILED, when=(harmless | ambiguous) & ~may_restart, effects=(fails,),
+        why="the attempts are used up: the transport's error goes to the application",
+    ),
+    go(
+        PREPARED, Errored, STARTED, when=harmless & may_restart, do=restart, effects=(fails, replays),
+        why="nothing was executed",
+    ),
+    go(
+        PREPARED, Errored, FAILED, when=harmless & ~may_restart, effects=(fails,),
+        why="the attempts are used up: the transport's error goes to the application",
+    ),
+    go(
+        PREPARED, Errored, STARTED, when=ambiguous & may_rerun, do=rerun, effects=(fails, replays),
+        why="it may have been executed, but it only reads",
+    ),
+    go(
+        PREPARED, Errored, FAILED, when=ambiguous & ~may_rerun, effects=(fails, loses_ambiguous),
+        why="it may have been executed (I11)",
+    ),
+    go(
+        _RUNNING, Errored, STARTED, when=~answered & may_rerun, do=rerun, effects=(fails, replays_execution),
+        why="its stack is out of reach; nobody has seen a row",
+    ),
+    go(
+        _RUNNING, Errored, FAILED, when=~answered & ~may_rerun, effects=(fails, loses_running),
+        why="never run a statement that can write twice, never hand out rows twice",
+    ),
+    # A final state ends the ticket exactly once.
+    forbid(_OVER, (Cleared, Cancelled), why="it has ended already"),
+    ignore(_OVER, (Prepared, Executed, BatchFetched, Exhausted), why="late news of a query that has ended"),
+    ignore(_OVER, (Refused456, Errored), why="it has ended: there is nothing to repair"),
+)
+
+
+def _contexts() -> Iterator[QueryContext]:
+    ticket = Ticket(1, "blue", 7)
+    flags = (False, True)
+    for reads, replay, known, rows, times in product(flags, ("never", "reads"), flags, flags, (0, 2)):
+        yield QueryContext(ticket, reads, replay, "q-1" if known else None, rows, times, times)
+
+
+QUERY: Final[Table[QueryContext, QueryEvent, QueryEffect]] = Table(
+    name="query",
+    initial=STARTED,
+    states=(
+        State(STARTED, holds=_id_known.is_(False).named("no id")),
+        State(PREPARED, holds=_id_known.is_(True).named("id known"), tags=("repairable",)),
+        State(EXECUTING, holds=_id_known.is_(True).named("id known"), tags=("executed",)),
+        State(FETCHING, holds=_id_known.is_(True).named("id known"), tags=("executed",)),
+        *(State(name, final=True) for name in _OVER),
+    ),
+    events=(Prepared, Executed, BatchFetched, Exhausted, Cleared, Cancelled, Refused456, Errored),
+    rows=ROWS,
+    contexts=_contexts(),
+    samples=(
+        Prepared("q-2"), Executed(), BatchFetched(True), BatchFetched(False), Exhausted(), Cleared(), Cancelled(),
+        Refused456(), Errored("none"), Errored("harmless"), Errored("execute"),
+    ),
+)
+"""The query machine."""

@@ -1,0 +1,184 @@
+"""The settings of a scope: validated values, from code or from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.errors import SettingsError, UnknownStrategy
+from bluegreen.vocabulary import Strategy, optional_strategy
+
+ENVIRONMENT_PREFIX: Final = "BLUEGREEN_"
+
+_relaxed: ContextVar[bool] = ContextVar("bluegreen_relaxed_bounds", default=False)
+
+
+@contextmanager
+def relaxed_bounds() -> Iterator[None]:
+    """Accept any positive number for every numeric setting while this context is open: for tests only.
+
+    >>> with relaxed_bounds():
+    ...     Settings(detection_timeout_s=0.5).detection_timeout_s
+    0.5
+    """
+    token = _relaxed.set(True)
+    try:
+        yield
+    finally:
+        _relaxed.reset(token)
+
+
+def _number(text: Any, kind: Callable[[Any], Any]) -> Any:
+    """Turn what the environment or a file holds into a number; leave what is none for the validator to name."""
+    if isinstance(text, str):
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _whole(value: Any) -> Any:
+    return _number(value, int)
+
+
+def _seconds(value: Any) -> Any:
+    number = _number(value, float)
+    return float(number) if isinstance(number, int) and not isinstance(number, bool) else number
+
+
+def _strategy(value: Any) -> Any:
+    try:
+        return optional_strategy(value)
+    except UnknownStrategy:
+        return value
+
+
+def _between(default: float, low: float, high: float, unit: str, convert: Callable[[Any], Any]) -> Any:
+    return attrs.field(default=default, converter=convert, metadata={"low": low, "high": high, "unit": unit})
+
+
+def _one_of(default: Any, *choices: Any, convert: Callable[[Any], Any] | None = None) -> Any:
+    return attrs.field(default=default, converter=convert, metadata={"choices": choices})
+
+
+def _finding(name: str, value: Any, rule: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with `value`, or none."""
+    if "choices" in rule:
+        if value in rule["choices"]:
+            return None
+        accepted = ", ".join("none" if choice is None else str(choice) for choice in rule["choices"])
+        return f"{name} is {value!r}; accepted: {accepted}"
+    low, high, unit = rule["low"], rule["high"], rule["unit"]
+    allowed = f"{low:g} to {high:g}{unit}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return f"{name} is {value!r}, which is no number; accepted: {allowed}"
+    if not unit and not isinstance(value, int):
+        return f"{name} is {value!r}, which is no whole number; accepted: {allowed}"
+    if _relaxed.get() and 0 < value < float("inf"):
+        return None
+    return None if low <= value <= high else f"{name} is {value!r}; accepted: {allowed}"
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class Settings:
+    """The settings of one scope. A value out of its range is an error that names it, never a silent clamp.
+
+    Args:
+        cache_ttl_s: how long an adopted strategy is trusted without any proof, 60 to 1800 seconds.
+        retry_attempts: how often an RPC that failed transiently is sent again, 1 to 10.
+        detection_timeout_s: how long a caller waits for detection at most, 10 to 120 seconds.
+        logging_level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+        commit_when: `drained`: the pending strategy becomes active once no ticket is open on the old one;
+            `first_safe_point`: at the first safe point.
+        drain_timeout_s: how long a transition waits for the old strategy's tickets, 1 to 86400 seconds.
+        default_strategy: what to fall back to if detection times out: none, `blue` or `green`.
+        replay: `reads`: a query that only reads, and has not handed out a row, is run again when its
+            stack vanishes; `never`: nothing is replayed after it was executed.
+        failed_cooldown_s: how long a scope in Failed refuses at once, and how long a strategy that was
+            announced and then refused is held down, 0.1 to 60 seconds.
+
+    Raises:
+        SettingsError: with one finding for each value that is wrong.
+
+    Source: spec, section 6.
+
+    >>> Settings(cache_ttl_s=60).cache_ttl_s
+    60.0
+    >>> Settings(cache_ttl_s=5)
+    Traceback (most recent call last):
+    bluegreen.errors.SettingsError: cache_ttl_s is 5.0; accepted: 60 to 1800 s
+    """
+
+    cache_ttl_s: float = _between(300, 60, 1800, " s", _seconds)
+    retry_attempts: int = _between(3, 1, 10, "", _whole)
+    detection_timeout_s: float = _between(30, 10, 120, " s", _seconds)
+    logging_level: str = _one_of("INFO", "DEBUG", "INFO", "WARNING", "ERROR", convert=_upper)
+    commit_when: str = _one_of("drained", "drained", "first_safe_point")
+    drain_timeout_s: float = _between(3600, 1, 86400, " s", _seconds)
+    default_strategy: Strategy | None = _one_of(None, None, Strategy.BLUE, Strategy.GREEN, convert=_strategy)
+    replay: str = _one_of("reads", "never", "reads")
+    failed_cooldown_s: float = _between(1, 0.1, 60, " s", _seconds)
+
+    def __attrs_post_init__(self) -> None:
+        findings = [
+            found
+            for field in attrs.fields(Settings)
+            if (found := _finding(field.name, getattr(self, field.name), field.metadata)) is not None
+        ]
+        if findings:
+            raise SettingsError(findings)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read `BLUEGREEN_<NAME>` for every setting; `overrides` win over the environment.
+
+        Args:
+            environment: what to read, `os.environ` by default.
+
+        Raises:
+            SettingsError: a value is wrong, or a `BLUEGREEN_` variable names no setting.
+
+        >>> Settings.from_environment({"BLUEGREEN_REPLAY": "never"}).replay
+        'never'
+        """
+        source = os.environ if environment is None else environment
+        names = {field.name for field in attrs.fields(cls)}
+        given = {
+            key[len(ENVIRONMENT_PREFIX) :].lower(): value
+            for key, value in source.items()
+            if key.startswith(ENVIRONMENT_PREFIX)
+        }
+        unknown = sorted(set(given) - names)
+        if unknown:
+            raise SettingsError(
+                [
+                    f"{ENVIRONMENT_PREFIX}{name.upper()} names no setting; accepted: "
+                    + ", ".join(ENVIRONMENT_PREFIX + known.upper() for known in sorted(names))
+                    for name in unknown
+                ]
+            )
+        return cls(**{**given, **overrides})
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Return (name, default, accepted) of every setting, for documentation."""
+    rows: list[tuple[str, str, str]] = []
+    for field in attrs.fields(Settings):
+        rule = field.metadata
+        if "choices" in rule:
+            accepted = ", ".join("none" if choice is None else str(choice) for choice in rule["choices"])
+        else:
+            accepted = f"{rule['low']:g} to {rule['high']:g}{rule['unit']}"
+        default = "none" if field.default is None else str(field.default)
+        rows.append((field.name, default, accepted))
+    return rows
