@@ -1,0 +1,95 @@
+# Everything runs in a virtual environment in the checkout. pip runs when that is made, and again when setup.cfg
+# or pyproject.toml changes; in between, nothing here needs a network (but `make wheel`, which makes a new one).
+#
+#   make test PYTHON=python3.13     another Python; .venv is made anew if it was made with a different one
+#   make test ARGS='-k table -x'    arguments for pytest, or for the demo
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+# pyright is JavaScript in a wheel; where there is no recent enough node, one comes as a wheel too.
+NODE = $(shell node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))' 2>/dev/null || echo "'pyright[nodejs]'")
+
+# A PYTHON from outside that is not the one which made the environment makes it again.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version)' 2>/dev/null | cksum),$(shell cat $(VENV)/.made 2>/dev/null))
+.PHONY: $(VENV)/.made
+endif
+endif
+
+unexport PYTHONPATH PYTHONHOME
+export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
+
+.PHONY: help demo test coverage lint ruff mypy pyright imports format wheel test-all clean
+.NOTPARALLEL:
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(VENV)/.demo ## the unmodified connector through 20 switches, without and with bluegreen
+	$(BIN)/python -m bluegreen demo $(ARGS)
+
+test: $(VENV)/.test ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(VENV)/.test ## branch coverage by the unit and property tests
+	$(BIN)/python -m pytest --cov $(wildcard tests/unit tests/properties) $(ARGS)
+
+lint: ruff mypy pyright imports ## all linters and type checkers
+
+ruff: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+mypy: $(VENV)/.dev
+	$(BIN)/mypy
+
+pyright: $(VENV)/.dev
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/.dev ## build sdist and wheel, test the wheel in a new environment elsewhere
+	$(BIN)/python .ci/wheel.py
+
+test-all: ## the tests on every supported Python that is found
+	@bash .ci/test-all
+
+clean: ## remove everything that was made here, the environments too
+	rm -rf .venv .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .hypothesis .coverage .coverage.* htmlcov
+	find fsm adapters tests .ci -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. pip is renewed first: the one that venv brings may be too old for dependency groups.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit("bluegreen needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	@$(PYTHON) -c 'import sys; print(sys.version)' | cksum > $@
+
+# Each stamp also sets those that ask for less, so that pip has no reason to run for them.
+$(VENV)/.dev: $(VENV)/.made setup.cfg pyproject.toml
+	$(PIP) install --editable '.[all]' --group dev $(NODE)
+	@touch $(VENV)/.demo $(VENV)/.test $@
+
+$(VENV)/.test: $(VENV)/.made setup.cfg pyproject.toml
+	$(PIP) install --editable '.[all]' --group test
+	@touch $(VENV)/.demo $@
+
+# Without the connector the demo can only say so. It does, and the next `make demo` tries the extra again.
+$(VENV)/.demo: $(VENV)/.made setup.cfg pyproject.toml
+	@echo "$(PIP) install --editable '.[cli,e6data]'"
+	@if $(PIP) install --editable '.[cli,e6data]'; then touch $@; \
+	else echo "make: the extra e6data could not be installed; going on without it" >&2; \
+	$(PIP) install --editable '.[cli]'; fi
