@@ -1,0 +1,56 @@
+"""How a test engine is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import attrs
+
+from bluegreen_adapters.engine.phases import Strategy, strategy_of
+from bluegreen_adapters.engine.stacks import Problem
+
+REFUSALS: dict[str, Problem] = {
+    "unknown": Problem("UNKNOWN", "status: 456", refusal=True),
+    "invalid_argument": Problem(
+        "INVALID_ARGUMENT", "The strategy of this request is not served here. Status: 456.", refusal=True
+    ),
+}
+"""The forms that status 456 takes."""
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+@attrs.frozen(kw_only=True)
+class EngineOptions:
+    """How the test engine is set up.
+
+    Args:
+        active: the stack that serves at the start.
+        user, password: whom authenticate accepts.
+        tokens: bearer tokens that authorise calls without a session.
+        colliding_ids: both stacks number their queries `q-1`, `q-2`, ..., so that ids of one mean
+            something to the other.
+        rotate_sessions: every response carries another session id; the last 64 stay valid.
+        refusal: form of status 456: `unknown` is UNKNOWN with `status: 456`; `invalid_argument` is
+            INVALID_ARGUMENT with `Status: 456` in a longer sentence.
+        port: port to listen on at the loopback address; 0 takes a free one.
+        max_seconds: the engine ends by itself after so many seconds.
+
+    >>> EngineOptions(active="green").user
+    'user@example.com'
+    """
+
+    active: Strategy = attrs.field(default="blue", converter=strategy_of)
+    user: str = "user@example.com"
+    password: str = "secret"
+    tokens: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    colliding_ids: bool = False
+    rotate_sessions: bool = False
+    refusal: Literal["unknown", "invalid_argument"] = attrs.field(
+        default="unknown", validator=attrs.validators.in_(tuple(REFUSALS))
+    )
+    port: int = attrs.field(default=0, validator=[attrs.validators.ge(0), attrs.validators.le(65535)])
+    max_seconds: float = attrs.field(default=3600.0, validator=attrs.validators.gt(0))

@@ -1,0 +1,119 @@
+"""Whole switches as scripts: which phase follows which, and for how long. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import attrs
+
+from bluegreen_adapters.engine.phases import Strategy, other
+
+Kind = Literal[
+    "graceful",
+    "announced_abrupt",
+    "silent_drain",
+    "abrupt",
+    "rollback",
+    "withdrawn",
+    "double",
+    "not_ready",
+    "outage",
+]
+"""The switches that can be played.
+
+`graceful`: announced, cut over, drained, retired. `announced_abrupt`: announced, then the old stack
+vanishes with all that runs on it. `silent_drain`: never announced; the old stack refuses new work, and
+drains. `abrupt`: neither announced nor drained. `rollback`: announced and cut over, then taken back.
+`withdrawn`: announced, then taken back before the cutover. `double`: the switch back begins before the old
+stack is drained. `not_ready`: announced long before the new stack serves. `outage`: both stacks refuse for a
+while; no switch.
+"""
+
+
+@attrs.frozen
+class Step:
+    """One phase of a script.
+
+    Args:
+        phase: name of the phase.
+        share: how long it lasts, as a share of the grace of the whole script.
+        back: the phase belongs to the switch back: origin and target have changed places.
+        drains: where to wait for running queries to end, once the share is over: at the `origin` or the
+            `target` of the step; the grace bounds the wait.
+        variant: options of the phase.
+    """
+
+    phase: str
+    share: float = 0.0
+    back: bool = False
+    drains: Literal["origin", "target"] | None = None
+    variant: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+_UNTOLD = {"announces": False}
+
+SCRIPTS: Mapping[Kind, tuple[Step, ...]] = {
+    "graceful": (
+        Step("announce", 0.5),
+        Step("cutover", 0.3),
+        Step("drain", 0.2, drains="origin"),
+        Step("retire"),
+    ),
+    "announced_abrupt": (Step("announce", 0.5), Step("abrupt")),
+    "silent_drain": (
+        Step("cutover", 0.5, variant=_UNTOLD),
+        Step("drain", 0.5, drains="origin", variant=_UNTOLD),
+        Step("retire"),
+    ),
+    "abrupt": (Step("abrupt"),),
+    "rollback": (
+        Step("announce", 0.4),
+        Step("cutover", 0.3),
+        Step("rollback", 0.3, drains="target"),
+        Step("steady"),
+    ),
+    "withdrawn": (Step("announce", 0.5), Step("withdraw", 0.5, drains="target"), Step("steady")),
+    "double": (
+        Step("announce", 0.3),
+        Step("cutover", 0.2),
+        Step("announce", 0.2, back=True),
+        Step("cutover", 0.2, back=True),
+        Step("drain", 0.1, back=True, drains="origin"),
+        Step("retire", back=True),
+    ),
+    "not_ready": (
+        Step("not_ready", 0.4),
+        Step("announce", 0.2),
+        Step("cutover", 0.2),
+        Step("drain", 0.2, drains="origin"),
+        Step("retire"),
+    ),
+    "outage": (Step("both_down", 1.0), Step("steady")),
+}
+"""The steps of each switch."""
+
+
+def script(kind: str) -> tuple[Step, ...]:
+    """Return the steps of a switch.
+
+    Raises:
+        ValueError: there is no such switch.
+
+    >>> [step.phase for step in script("announced_abrupt")]
+    ['announce', 'abrupt']
+    """
+    for known, steps in SCRIPTS.items():
+        if kind == known:
+            return steps
+    raise ValueError(f"{kind!r} is no switch; accepted: {', '.join(get_args(Kind))}")
+
+
+def ends_on(kind: str, active: Strategy) -> Strategy:
+    """Return the stack that is active after a switch that began with `active`.
+
+    >>> ends_on("graceful", "blue"), ends_on("rollback", "blue"), ends_on("double", "blue")
+    ('green', 'blue', 'blue')
+    """
+    last = script(kind)[-1]
+    return active if last.phase == "steady" or last.back else other(active)
