@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
@@ -18,6 +19,10 @@ import attrs
 
 T = TypeVar("T")
 Flow = Generator[Any, Any, T]
+Wakers = dict[object, Callable[[], None]]
+
+_wakers: weakref.WeakKeyDictionary[Future[Any], Wakers] = weakref.WeakKeyDictionary()
+"""Who in which event loop waits for a future; each future has one callback that wakes all of them."""
 
 
 @attrs.frozen
@@ -43,13 +48,13 @@ class Call:
     args: tuple[Any, ...] = ()
 
 
-def run(flow: Flow[T], perform: Callable[[Any], Any] | None = None) -> T:
+def run(flow: Flow[T], perform: Callable[[Any], Any] | None = None, answer: Any = None) -> T:
     """Drive `flow` to its end in this thread, and return its result.
 
     Args:
         perform: carries out the commands that are not of this module.
+        answer: the answer to the command at which the flow stands, if it has been begun.
     """
-    answer: Any = None
     error: BaseException | None = None
     try:
         while True:
@@ -76,9 +81,10 @@ def _block(command: Any, perform: Callable[[Any], Any] | None) -> Any:
     return perform(command)
 
 
-async def run_async(flow: Flow[T], perform: Callable[[Any], Awaitable[Any]] | None = None) -> T:
+async def run_async(
+    flow: Flow[T], perform: Callable[[Any], Awaitable[Any]] | None = None, answer: Any = None
+) -> T:
     """Drive `flow` to its end in this task, and return its result. A cancellation is raised in the flow."""
-    answer: Any = None
     error: BaseException | None = None
     try:
         while True:
@@ -108,7 +114,8 @@ async def _await(command: Any, perform: Callable[[Any], Awaitable[Any]] | None) 
 async def _done(future: Future[Any], timeout_s: float) -> bool:
     """Wait for a future that another thread, or another loop, may complete; never cancel it.
 
-    `asyncio.wrap_future` was rejected: cancelling its waiter would cancel the future for everybody.
+    `asyncio.wrap_future` was rejected: cancelling its waiter would cancel the future for everybody. A callback
+    for each waiter was rejected too: a future has no way to take it back when the waiter has gone.
     """
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
@@ -117,10 +124,28 @@ async def _done(future: Future[Any], timeout_s: float) -> bool:
         if not waiter.done():
             waiter.set_result(None)
 
-    def wake(_: object) -> None:
+    def wake() -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile, and its waiters with it
             loop.call_soon_threadsafe(finish)
 
-    future.add_done_callback(wake)
-    await asyncio.wait([waiter], timeout=max(timeout_s, 0))
+    wakers = _wakers_of(future)
+    wakers[waiter] = wake
+    try:
+        if not future.done():  # otherwise it may have looked at its wakers already
+            await asyncio.wait([waiter], timeout=max(timeout_s, 0))
+    finally:
+        wakers.pop(waiter, None)
     return future.done()
+
+
+def _wakers_of(future: Future[Any]) -> Wakers:
+    mine: Wakers = {}
+    wakers = _wakers.setdefault(future, mine)
+    if wakers is mine:
+
+        def wake_all(_: object) -> None:
+            for wake in mine.copy().values():
+                wake()
+
+        future.add_done_callback(wake_all)
+    return wakers
