@@ -24,7 +24,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo test coverage lint ruff mypy pyright imports format wheel test-all clean
+.PHONY: help demo test coverage lint ruff mypy pyright typing imports format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -41,7 +41,7 @@ test: $(VENV)/.test ## all tests
 coverage: $(VENV)/.test ## branch coverage by the unit and property tests
 	$(BIN)/python -m pytest --cov $(wildcard tests/unit tests/properties) $(ARGS)
 
-lint: ruff mypy pyright imports ## all linters and type checkers
+lint: ruff mypy pyright typing imports ## all linters and type checkers
 
 ruff: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -52,6 +52,10 @@ mypy: $(VENV)/.dev
 
 pyright: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# What the checkers must find, and must not: `make test` skips this where they are not installed.
+typing: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/typing
 
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo

@@ -8,26 +8,28 @@ or, for code that cannot be changed, once at start:
     from bluegreen_adapters import e6data
     e6data.install()                                   # and uninstall() undoes it
 
-The connector's own switching code stays where it is; it never sees a switch. What is patched is one method,
-`Connection._create_client`: after it has made its channel, the channel is wrapped and the stub made again.
+The connector's own switching code stays where it is; it never sees a switch. Two functions are patched:
+`Connection._create_client`, so that the channel that it has made is wrapped and the stub made again, and
+`_register_query_strategy`, so that the connector does not hold on to the ids of covered queries.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
-import grpc
-
-from bluegreen.errors import BluegreenError, QueryLost, StrategyUnavailable
+from bluegreen.errors import BluegreenError
 from bluegreen.registry import managed
 from bluegreen.settings import Settings
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters.grpc_sync import SwitchingChannel
 from bluegreen_adapters.link import Link, Raised
 from bluegreen_adapters.protocol import Credentials, Fault, Metadata, Method, Protocol, Role, StatusRule
+from bluegreen_adapters.queries import QueryId
 
 DISTRIBUTION: Final = "e6data-python-connector"
 CHECKED_VERSIONS: Final = ("3.0",)
@@ -52,7 +54,9 @@ PROTOCOL: Final = Protocol(
         "explain": _LOOK,
         "explainAnalyze": _LOOK,
         "getNextResultBatch": Method(Role.USE, effect="fetched", rows=("resultBatch",)),
-        "getNextResultBatchV2": Method(Role.USE, effect="fetched", rows=("resultBatches",), done="endOfStream"),
+        "getNextResultBatchV2": Method(
+            Role.USE, effect="fetched", rows=("resultBatches",), done="endOfStream"
+        ),
         "clear": Method(Role.END, effect="cleared", repeatable=True),
         "clearOrCancelQuery": Method(Role.END, effect="cleared", repeatable=True),
         "cancelQuery": Method(Role.END, effect="cancelled", repeatable=True),
@@ -103,45 +107,7 @@ def _connector() -> Any:
 
 def scope_of(connection: Any) -> Scope:
     """Return the scope of a connector's connection."""
-    return Scope(f"{connection._host}:{connection._port}", connection.cluster_name or "")  # noqa: SLF001
-
-
-def _raised() -> Raised:
-    """Return our errors as classes that are also the connector's, so that handlers of its users work."""
-    from e6data_python_connector.exceptions import OperationalError
-    from grpc._channel import _InactiveRpcError
-
-    class Lost(QueryLost, OperationalError):  # type: ignore[misc]
-        """`QueryLost`, for those who catch the connector's `OperationalError`."""
-
-    class Unavailable(StrategyUnavailable, OperationalError, _InactiveRpcError):  # type: ignore[misc]
-        """`StrategyUnavailable`, for those who catch the connector's `OperationalError` or gRPC's errors.
-
-        The connector closes its channel for good if authenticating fails with anything but a gRPC error.
-        """
-
-        def code(self) -> grpc.StatusCode:
-            return grpc.StatusCode.UNAVAILABLE
-
-        def details(self) -> str:
-            return str(self)
-
-        def debug_error_string(self) -> str:
-            return str(self)
-
-        def initial_metadata(self) -> tuple[()]:
-            return ()
-
-        def trailing_metadata(self) -> tuple[()]:
-            return ()
-
-        __repr__ = StrategyUnavailable.__repr__
-        __str__ = StrategyUnavailable.__str__
-
-    for cls in (Lost, Unavailable):
-        cls.__qualname__ = cls.__name__
-        globals()[cls.__name__] = cls  # where pickle looks for it
-    return Raised(Lost, Unavailable)
+    return Scope(f"{connection._host}:{connection._port}", connection.cluster_name or "")
 
 
 def _credentials(connection: Any) -> Credentials:
@@ -152,52 +118,75 @@ def _credentials(connection: Any) -> Credentials:
         alive = owner()
         if alive is None:
             raise ReferenceError("the connection has been let go")
-        metadata = alive._authenticate_metadata()  # noqa: SLF001
-        return alive._build_authenticate_request(), tuple(metadata)  # noqa: SLF001
+        metadata = alive._authenticate_metadata()
+        return alive._build_authenticate_request(), tuple(metadata)
 
     return supplied
 
 
-def _cover(connection: Any, raised: Raised, settings: Settings | None) -> None:
-    """Wrap the channel that a connection has just made."""
-    from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
+def _cover(connection: Any, settings: Settings | None) -> None:
+    """Wrap the channel that a connection has just made, unless it is wrapped."""
+    from bluegreen_adapters.e6data_errors import Lost, Unavailable
 
+    if isinstance(connection._channel, SwitchingChannel):
+        return
     manager = managed(scope_of(connection), settings)
-    link = Link(manager, PROTOCOL, credentials=_credentials(connection), raised=raised)
-    connection._channel = SwitchingChannel(connection._channel, link)  # noqa: SLF001
-    connection._client = QueryEngineServiceStub(connection._channel)  # noqa: SLF001
+    credentials = None if connection._uses_oauth else _credentials(connection)
+    link = Link(manager, PROTOCOL, credentials=credentials, raised=Raised(Lost, Unavailable))
+    connection._channel = SwitchingChannel(connection._channel, link)
+    connection._client = type(connection._client)(connection._channel)
 
 
-_installed: dict[str, Any] = {}
+_patched: dict[tuple[Any, str], Any] = {}
+"""What was patched, and what was there before."""
+
+
+def _patch(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
+    """Replace an attribute by what `made` makes of it, unless that has been done."""
+    if (owner, name) not in _patched:
+        _patched[owner, name] = stock = getattr(owner, name)
+        setattr(owner, name, functools.wraps(stock)(made(stock)))
+
+
+def _spare(register: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+    """Keep the ids of covered queries out of the connector's own map of queries: that map would hold on to an
+    id for ever, and so nobody could notice that a query has been let go."""
+
+    def _register_query_strategy(query_id: str, strategy: Any) -> None:
+        if not isinstance(query_id, QueryId):
+            register(query_id, strategy)
+
+    return _register_query_strategy
 
 
 def install(settings: Settings | None = None) -> None:
     """Cover every connection that the connector makes from now on. Installing twice is harmless.
 
     Args:
-        settings: of every scope; from the environment by default.
+        settings: of every scope that is new; from the environment by default.
 
     Raises:
         UnsupportedConnector: the connector is missing or of an unknown version; nothing was patched.
     """
     connector = _connector()
-    if _installed:
-        return
-    stock, raised = connector.Connection._create_client, _errors()  # noqa: SLF001
 
-    def _create_client(self: Any) -> None:
-        stock(self)
-        if not isinstance(self._channel, SwitchingChannel):  # noqa: SLF001
-            _cover(self, raised, settings)
+    def covering(create: Callable[[Any], None]) -> Callable[[Any], None]:
+        def _create_client(self: Any) -> None:
+            create(self)
+            _cover(self, settings)
 
-    connector.Connection._create_client = _create_client  # noqa: SLF001
-    _installed["_create_client"] = stock
+        return _create_client
+
+    _patch(connector, "_register_query_strategy", _spare)
+    _patch(connector.Connection, "_create_client", covering)
 
 
 def uninstall() -> None:
-    """Undo `install`. Connections that are open stay covered."""
-    if _installed:
-        _connector().Connection._create_client = _installed.pop("_create_client")  # noqa: SLF001
+    """Undo `install`. Connections that are open stay covered, except that a cursor of theirs that is let go
+    without `clear` is then noticed only when its connection is."""
+    while _patched:
+        (owner, name), stock = _patched.popitem()
+        setattr(owner, name, stock)
 
 
 def connect(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
@@ -211,24 +200,16 @@ def connect(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
 
     Raises:
         UnsupportedConnector: the connector is missing or of an unknown version.
+        ScopeConflict: the scope exists with other settings.
     """
-    connector, raised = _connector(), _errors()
+    connector = _connector()
+    _patch(connector, "_register_query_strategy", _spare)
 
     class Connection(connector.Connection):  # type: ignore[misc,name-defined]
         """The connector's connection, on a channel on which the cluster appears never to switch."""
 
         def _create_client(self) -> None:
-            super()._create_client()
-            if not isinstance(self._channel, SwitchingChannel):
-                _cover(self, raised, settings)
+            connector.Connection._create_client(self)
+            _cover(self, settings)
 
     return Connection(*args, **kwargs)
-
-
-_known_errors: list[Raised] = []
-
-
-def _errors() -> Raised:
-    if not _known_errors:
-        _known_errors.append(_raised())
-    return _known_errors[0]

@@ -17,16 +17,16 @@ import grpc
 import grpc.aio
 
 from bluegreen.flow import Flow, run_async
-from bluegreen_adapters.grpc_sync import failure_of, rpc_of
+from bluegreen_adapters.commands import Blank, Launch, Outcome, Reply, Send
+from bluegreen_adapters.grpc_calls import failure_of, rpc_of
 from bluegreen_adapters.grpc_types import (
     AioUnaryStreamBase,
     AioUnaryStreamCallBase,
     AioUnaryUnaryBase,
     AioUnaryUnaryCallBase,
 )
-from bluegreen_adapters.link import Blank, Link
+from bluegreen_adapters.link import Link
 from bluegreen_adapters.queries import Rpc
-from bluegreen_adapters.sessions import Launch, Outcome, Reply, Send
 
 
 class AsyncPort:
@@ -312,7 +312,7 @@ class _PassingPort(AsyncPort):
             message = await call
         except grpc.aio.AioRpcError as error:
             return failure_of(error)
-        self.parsers[send.method] = type(message).FromString
+        self.parsers[send.method] = getattr(message, "FromString", None)
         return Reply(message, call)
 
     async def perform(self, command: Any) -> Any:

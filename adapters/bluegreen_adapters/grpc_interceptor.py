@@ -3,7 +3,8 @@
     channel = grpc.intercept_channel(grpc.insecure_channel(target), SwitchingInterceptor(link))
 
 An interceptor sees one method at a time, so it learns from the calls that pass how to send the others: a
-query can be begun again since its begin has passed. It cannot open a session ahead of time.
+query can be begun again since its begin has passed. It cannot open a session ahead of time, and a call is not
+under way before it has been answered: `future` waits.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ from typing import Any
 import attrs
 import grpc
 
-from bluegreen.flow import run
-from bluegreen_adapters.grpc_sync import Port, Stream, failure_of, rpc_of
-from bluegreen_adapters.grpc_types import FutureBase
+from bluegreen_adapters.commands import Outcome, Reply, Send
+from bluegreen_adapters.grpc_calls import Port, Stream, failure_of, rpc_of
+from bluegreen_adapters.grpc_types import Ended
 from bluegreen_adapters.link import Link
 from bluegreen_adapters.queries import Rpc
-from bluegreen_adapters.sessions import Launch, Outcome, Reply, Send
 
 
 @attrs.frozen
 class _Details(grpc.ClientCallDetails):
     method: str
     timeout: float | None
-    metadata: Any
-    credentials: Any = None
+    metadata: Any = attrs.field(repr=False)
+    credentials: Any = attrs.field(default=None, repr=False)
     wait_for_ready: Any = None
     compression: Any = None
 
@@ -42,72 +42,19 @@ class _PassingPort(Port):
         """Learn how to send a method."""
         self.stubs[name] = (path, continuation)
 
-    def perform(self, command: Any) -> Any:
-        """Carry out one command; nothing can be launched without waiting for it."""
-        return None if isinstance(command, Launch) else super().perform(command)
+    def launch(self, send: Send) -> None:
+        """Send nothing: whether a continuation waits for the answer depends on the call that it is of."""
 
-    def _send(self, send: Send) -> Outcome:
+    def send(self, send: Send) -> Outcome:
+        """Send one RPC by the continuation of its method's last call."""
         path, continuation = self.stub(send.method)
-        details = _Details(path, send.timeout_s, send.metadata, **send.options)
+        call = continuation(_Details(path, send.timeout_s, send.metadata, **send.options), send.request)
         try:
-            call = continuation(details, send.request)
-            self.last.call = call
-            message = next(call, None) if send.method in self.streams else call.result()
+            message: Any = next(call, None) if send.method in self.streams else call.result()
         except grpc.RpcError as error:
             return failure_of(error)
+        self.parsers[send.method] = getattr(message, "FromString", None)
         return Reply(message, call)
-
-
-class _Outcome(grpc.Call, FutureBase):
-    """A call that has ended well, with the message that the application is to see."""
-
-    def __init__(self, message: Any, call: Any) -> None:
-        self._message, self._call = message, call
-
-    def result(self, timeout: float | None = None) -> Any:
-        return self._message
-
-    def exception(self, timeout: float | None = None) -> None:
-        return None
-
-    def traceback(self, timeout: float | None = None) -> None:
-        return None
-
-    def cancel(self) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    def running(self) -> bool:
-        return False
-
-    def done(self) -> bool:
-        return True
-
-    def add_done_callback(self, fn: Callable[[Any], Any]) -> None:
-        fn(self)
-
-    def is_active(self) -> bool:
-        return False
-
-    def time_remaining(self) -> Any:
-        return None
-
-    def add_callback(self, callback: Callable[[], None]) -> bool:
-        return False
-
-    def initial_metadata(self) -> Any:
-        return self._call.initial_metadata()
-
-    def trailing_metadata(self) -> Any:
-        return self._call.trailing_metadata()
-
-    def code(self) -> grpc.StatusCode:
-        return grpc.StatusCode.OK
-
-    def details(self) -> str:
-        return ""
 
 
 class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
@@ -126,8 +73,7 @@ class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamCli
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
         rpc = self._rpc(continuation, client_call_details, request)
-        message = run(self.link.call(rpc), self._port.perform)
-        return _Outcome(message, self._port.last.call)
+        return Ended(*self._port.run(self.link.call(rpc)))
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""

@@ -3,6 +3,8 @@
 The stubs declare them generic; the classes themselves cannot be subscripted.
 """
 
+# ruff: noqa: ARG002, D102 - the methods of a call are those of `grpc.Future` and `grpc.Call`
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -42,12 +42,21 @@ class Role(enum.Enum):
 
 
 class Fault(enum.Enum):
-    """What a status means to the machines."""
+    """What a status means to the machines.
+
+    - `WRONG_STRATEGY`: the gateway refused the request; it took no effect.
+    - `NOT_AUTHENTICATED`: the session is not, or no longer, accepted; the request took no effect.
+    - `TRANSIENT`: the transport failed; whether the request took effect is unknown.
+    - `AMBIGUOUS`: the request was given up; the same is unknown.
+    - `UNSUPPORTED`: the server does not know this method; nothing else is wrong.
+    - `ANSWER`: the server's own answer, which is the application's.
+    """
 
     WRONG_STRATEGY = "wrong strategy"
     NOT_AUTHENTICATED = "not authenticated"
     TRANSIENT = "transient"
     AMBIGUOUS = "ambiguous"
+    UNSUPPORTED = "unsupported"
     ANSWER = "answer"
 
 
@@ -66,7 +75,9 @@ class StatusRule:
 
     def matches(self, code: str, details: str) -> bool:
         """Whether a status is meant."""
-        return (not self.codes or code in self.codes) and bool(re.search(self.pattern, details, re.IGNORECASE))
+        return (not self.codes or code in self.codes) and bool(
+            re.search(self.pattern, details, re.IGNORECASE)
+        )
 
 
 @attrs.frozen
@@ -91,6 +102,7 @@ class Method:
 _TRANSPORT: Final = (
     StatusRule(Fault.TRANSIENT, ("UNAVAILABLE",)),
     StatusRule(Fault.AMBIGUOUS, ("DEADLINE_EXCEEDED", "CANCELLED")),
+    StatusRule(Fault.UNSUPPORTED, ("UNIMPLEMENTED",)),
 )
 
 
@@ -142,7 +154,9 @@ class Protocol:
         """The name of the method that opens a session, if there is one."""
         return next((name for name, method in self.methods.items() if method.role is Role.AUTHENTICATE), None)
 
-    def routed(self, metadata: Iterable[tuple[str, str | bytes]], strategy: Strategy, engine: str | None) -> Metadata:
+    def routed(
+        self, metadata: Iterable[tuple[str, str | bytes]], strategy: Strategy, engine: str | None
+    ) -> Metadata:
         """Return `metadata` with the strategy put in place, and with this engine's address or none at all.
 
         An application's address is never kept: it may be of the other stack, left over from the query before.
@@ -170,7 +184,8 @@ def rewritten(message: Any, fields: Mapping[str, Any]) -> Any:
     return changed
 
 
-_LEADING: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\()+", re.DOTALL)
+# What stands in `/*! ... */` is a comment to some servers, and a statement to others.
+_LEADING: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*(?!!).*?\*/|\()+", re.DOTALL)
 _READING: Final = re.compile(r"(select|values|show|describe|desc|with)\b", re.IGNORECASE)
 _WRITING: Final = re.compile(
     r"\b(insert|update|delete|merge|into|upsert|create|drop|alter|truncate|call|grant|revoke|lock|nextval|set)\b",

@@ -1,10 +1,13 @@
-"""One query of a connection: the ids that the application holds, the ids that its stack knows, its machine."""
+"""One query of a connection: the ids that the application holds, where it runs, its machine."""
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
+from collections.abc import Generator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -34,12 +37,25 @@ class Rpc:
     request: Any = attrs.field(repr=False)
     metadata: Metadata = attrs.field(default=(), repr=False)
     deadline_s: float | None = None
-    options: dict[str, Any] = attrs.field(factory=dict)
+    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     @property
     def left_s(self) -> float | None:
         """Seconds until the application gives up; none: never."""
         return None if self.deadline_s is None else max(self.deadline_s - time.monotonic(), 0.001)
+
+    def kept(self) -> Rpc:
+        """Return this RPC with a request of its own: the application may use its message again."""
+        return attrs.evolve(self, request=copy.deepcopy(self.request))
+
+    def on_behalf_of(self, rpc: Rpc) -> Rpc:
+        """Return this RPC as it is sent again for another one: with that one's deadline and fresh metadata.
+
+        Of keys that both have, such as a token that expires, the value is the other one's.
+        """
+        fresh = dict(rpc.metadata)
+        metadata = tuple((key, fresh.get(key, value)) for key, value in self.metadata)
+        return attrs.evolve(self, metadata=metadata, deadline_s=rpc.deadline_s)
 
 
 class QueryId(str):
@@ -49,12 +65,54 @@ class QueryId(str):
     __slots__ = ("__weakref__",)
 
 
+class Begun:
+    """The answer to a begin, with an id that can be watched. Everything else is the server's message."""
+
+    def __init__(self, message: Any, field: str, query_id: QueryId) -> None:
+        self._message, self._field, self._query_id = message, field, query_id
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_field" or name.startswith("__"):  # asked for by `copy` before there is a message
+            raise AttributeError(name)
+        return self._query_id if name == self._field else getattr(self._message, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._message == (other._message if isinstance(other, Begun) else other))
+
+    __hash__ = None  # type: ignore[assignment]  # as of any message
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Begun:
+        return Begun(copy.deepcopy(self._message, memo), self._field, self._query_id)
+
+    def __repr__(self) -> str:
+        return repr(self._message)
+
+
 @attrs.frozen
 class Settled:
     """What a step of the query machine asks for: a replay, or a loss with its reason, or neither."""
 
     replay: Replay | None = None
     lost: str | None = None
+
+
+@attrs.frozen
+class Place:
+    """Where a query runs: all that an RPC needs to get there. Immutable, so no RPC sees half of a move.
+
+    Args:
+        ticket: the ticket, which says which stack.
+        session: the session on that stack.
+        generation: how often the query had been begun; what fails in an older one is sent again.
+        query_id: the query's id on that stack, once it has one.
+        engine: its engine's address there; empty if it has none.
+    """
+
+    ticket: Ticket
+    session: Session
+    generation: int
+    query_id: str | None = None
+    engine: str = ""
 
 
 @attrs.define(eq=False)
@@ -68,11 +126,10 @@ class Query:
 
     Attributes:
         public_id: its id in the application's hands.
-        session: the session that it runs in; `None` before it has one.
-        engine: its engine's address on the stack where it runs.
+        place: where it runs; none while it is being moved, and if that has failed.
         execution: the RPC that executed it, once it was accepted.
-        generation: how often it was begun; an RPC that failed in an older one is simply sent again.
-        repairing: done when the repair that is under way has ended; another RPC of the query waits for it.
+        generation: how often it was begun.
+        cleared: whether the server has freed it.
     """
 
     begin: Rpc
@@ -81,42 +138,102 @@ class Query:
     state: str = QUERY.initial
     context: QueryContext | None = None
     public_id: str | None = None
-    session: Session | None = None
-    engine: str | None = None
+    place: Place | None = None
     execution: Rpc | None = None
     generation: int = 0
-    repairing: Future[None] | None = None
-    _lock: Any = attrs.field(factory=threading.Lock, repr=False)
+    cleared: bool = False
+    _claimed: Future[None] | None = None
+    _executing: list[Future[None]] = attrs.field(factory=list[Future[None]])
+    # Reentrant: a flow that nobody drives to its end is closed by the garbage collector, wherever that runs.
+    _lock: Any = attrs.field(factory=threading.RLock, repr=False)
 
     @property
     def ticket(self) -> Ticket | None:
         """The ticket under which it runs now."""
         return self.context.ticket if self.context is not None else None
 
-    def takes(self, ticket: Ticket) -> None:
-        """Run under this ticket from now on."""
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return QUERY.state(self.state).final
+
+    def takes(self, ticket: Ticket) -> bool:
+        """Run under this ticket from now on; return false, and do not, if the query has been ended."""
         with self._lock:
+            if self.over:
+                return False
             if self.context is None:
                 self.context = QueryContext(ticket, self.reads, self.replay)
             else:
                 self.context = attrs.evolve(self.context, ticket=ticket)
-            self.session = self.engine = None
+            self.place = None
             self.generation += 1
-
-    def claims(self, generation: int) -> bool:
-        """Begin a repair, unless another thread has begun or ended one since `generation`."""
-        with self._lock:
-            if self.repairing is not None or generation != self.generation:
-                return False
-            self.repairing = Future()
             return True
 
-    def repaired(self) -> None:
-        """End the repair, whatever came of it."""
+    def settles(self, session: Session) -> Place:
+        """Run in this session; return the place."""
         with self._lock:
-            done, self.repairing = self.repairing, None
+            assert self.context is not None
+            self.place = Place(self.context.ticket, session, self.generation)
+            return self.place
+
+    def is_known_as(self, query_id: str, engine: str) -> None:
+        """Take note of the id and the engine that its stack has given it."""
+        with self._lock:
+            assert self.place is not None
+            self.place = attrs.evolve(self.place, query_id=query_id, engine=engine)
+
+    def renews(self, expired: Session, session: Session) -> None:
+        """Use a new session instead of one that has expired."""
+        with self._lock:
+            if self.place is not None and self.place.session is expired:
+                self.place = attrs.evolve(self.place, session=session)
+
+    def look(self) -> Place | Future[None] | None:
+        """Return where it runs, or what to wait for before it can be told, or none: it runs nowhere."""
+        with self._lock:
+            return self._claimed or self.place
+
+    @contextmanager
+    def held_at(self, place: Place) -> Generator[bool, None, None]:
+        """Hold the query while an answer from `place` is taken note of; the value is whether that still
+        counts: false if the query has been moved since, or is being moved or ended."""
+        with self._lock:
+            yield self._claimed is None and self.generation == place.generation
+
+    def claim(self, *, whoever_executes: bool) -> Future[None] | None:
+        """Claim the query, to repair or to end it. Return none, or what to wait for before trying again.
+
+        Args:
+            whoever_executes: claim it even while an RPC is under way that executes it. A repair must not:
+                whether there is something to repeat is only known when that one has been answered.
+        """
+        with self._lock:
+            executing = () if whoever_executes else self._executing
+            blocked_by = self._claimed or next(iter(executing), None)
+            if blocked_by is None:
+                self._claimed = Future()
+            return blocked_by
+
+    def release(self) -> None:
+        """Undo `claim`."""
+        with self._lock:
+            done, self._claimed = self._claimed, None
         if done is not None:
             done.set_result(None)
+
+    @contextmanager
+    def executing(self) -> Generator[None, None, None]:
+        """Mark that an RPC is under way that executes it."""
+        mine: Future[None] = Future()
+        with self._lock:
+            self._executing.append(mine)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._executing.remove(mine)
+            mine.set_result(None)
 
     def advance(self, event: QueryEvent) -> tuple[Settled, tuple[EndTicket, ...]]:
         """Take one step; return what it asks for, and the tickets that it ends.
@@ -132,13 +249,3 @@ class Query:
         replay = next((effect for effect in taken.effects if isinstance(effect, Replay)), None)
         lost = next((effect.reason for effect in taken.effects if isinstance(effect, Lose)), None)
         return Settled(replay, lost), ends
-
-    @property
-    def session_id(self) -> str | None:
-        """The id of its session on the stack where it runs, if it has one."""
-        return self.session.id if self.session is not None else None
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return QUERY.state(self.state).final

@@ -5,66 +5,35 @@ Source: spec, sections 2 (Authenticate, CloseSessions) and 5 (authentication).
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 import attrs
+import tenacity
 
+from bluegreen.alphabet import AuthSuccess
 from bluegreen.errors import Refusal
-from bluegreen.flow import Flow, Wait
+from bluegreen.flow import Flow, Sleep, Wait
 from bluegreen.manager import StrategyManager
+from bluegreen.recovery import POLICY
 from bluegreen.vocabulary import Strategy
+from bluegreen_adapters.commands import Failure, Launch, Outcome, Reply, Send
 from bluegreen_adapters.protocol import Credentials, Fault, Metadata, Protocol, read
 
+__all__ = ["Failure", "Launch", "NotAccepted", "Outcome", "Reply", "Send", "Session", "Sessions", "pause"]
 
-@attrs.frozen
-class Send:
-    """Send one RPC: a command for the driver. The answer is a `Reply` or a `Failure`, never an exception.
-
-    Args:
-        method: bare name of the method.
-        request: the message.
-        metadata: pairs of key and value.
-        timeout_s: seconds, or none for no limit.
-        options: whatever else the application gave to the call.
-    """
-
-    method: str
-    request: Any = attrs.field(repr=False)
-    metadata: Metadata = attrs.field(repr=False)
-    timeout_s: float | None = None
-    options: dict[str, Any] = attrs.field(factory=dict)
+_log = logging.getLogger("bluegreen.sessions")
+_JITTER_STATE: Final = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
 
 
-@attrs.frozen
-class Launch:
-    """Begin to send an RPC and do not wait: the answer is a future of what `Send` would answer, or none
-    if the driver cannot do that."""
-
-    send: Send
-
-
-@attrs.frozen
-class Reply:
-    """The server's message, and the call that brought it."""
-
-    message: Any
-    call: Any = None
-
-
-@attrs.frozen
-class Failure:
-    """A status other than OK: the name of its code, its details, and the error that the driver got."""
-
-    code: str
-    details: str
-    cause: BaseException
-
-
-Outcome = Reply | Failure
+def pause(delay_s: float) -> Sleep:
+    """Return the command to pause for `delay_s` seconds, or up to half of that less."""
+    return Sleep(tenacity.wait_random(delay_s / 2, delay_s)(_JITTER_STATE))
 
 
 @attrs.define(eq=False)
@@ -88,9 +57,9 @@ class NotAccepted(Exception):
         super().__init__(fault.value)
 
     @property
-    def by_credentials(self) -> bool:
-        """Whether it was the credentials that were not accepted, which says nothing about the strategy."""
-        return self.fault is Fault.NOT_AUTHENTICATED
+    def answered(self) -> bool:
+        """Whether this is the server's own answer, which is for the application if no strategy accepts it."""
+        return self.fault in (Fault.NOT_AUTHENTICATED, Fault.ANSWER)
 
     @property
     def refusal(self) -> Refusal:
@@ -112,7 +81,7 @@ class Sessions:
         manager: the scope's manager.
         protocol: the wire protocol.
         credentials: returns the request that opens a session; by default, the last one that the
-            application sent is kept.
+            application sent is kept. Without either, no session is ever opened: tokens travel in metadata.
         learn: called with (message, strategy, version) for each answer that opened a session.
 
     Attributes:
@@ -136,21 +105,29 @@ class Sessions:
         self._open: dict[Strategy, Session] = {}
         self._opening: dict[Strategy, Future[Session | None]] = {}
         self._warming: dict[Strategy, tuple[int, Future[Outcome | None]]] = {}
-        self._used = False
 
     def __repr__(self) -> str:
         return f"<Sessions on {', '.join(map(str, self._open)) or 'nothing'}>"
 
     def authenticate_with(self, request: Any, metadata: Metadata) -> None:
-        """Take note that the application authenticates; keep the request if nobody else supplies it."""
-        self._used = True
+        """The application authenticates: keep its request, unless somebody else supplies one.
+
+        Sessions that were opened with other credentials are not used any more.
+        """
         if self._credentials is None:
+            if self._kept is not None and self._kept[0] != request:
+                self._open.clear()
+                self._warming.clear()
             self._kept = (request, metadata)
 
     def on(self, strategy: Strategy) -> Session | None:
         """Return the session on `strategy` if there is one and it is not over."""
         session = self._open.get(strategy)
-        return session if session is not None and session.epoch == self._manager.session_epoch(strategy) else None
+        return (
+            session
+            if session is not None and session.epoch == self._manager.session_epoch(strategy)
+            else None
+        )
 
     def opened(self, strategy: Strategy, left_s: float, instead_of: Session | None = None) -> Flow[Session]:
         """Return the session on `strategy`, opening it if need be. One attempt at a time for each strategy.
@@ -162,13 +139,14 @@ class Sessions:
         Raises:
             NotAccepted: the strategy did not open one.
         """
-        if not self._used:  # nothing to authenticate with: tokens travel in metadata, or nobody asks
+        if self._supplied() is None:
             return Session(strategy, None, self._manager.session_epoch(strategy))
         while True:
             with self._lock:
                 session = self.on(strategy)
                 if session is not None and session is not instead_of:
                     return session
+                self._open.pop(strategy, None)
                 opening = self._opening.get(strategy)
                 leads = opening is None
                 if opening is None:
@@ -182,12 +160,91 @@ class Sessions:
             if shared is not None:  # none: its leader was stopped, so somebody else has to lead
                 return shared
 
+    def given(self, strategy: Strategy) -> Flow[Session]:
+        """Return the session on `strategy`, for a query that goes there.
+
+        Raises:
+            Refusal: it does not accept this connection, but the other one may.
+            NotAccepted: it is the connection that is not accepted.
+        """
+        try:
+            return (yield from self.opened(strategy, self._share_s))
+        except NotAccepted as refused:
+            yield from self._judged(strategy, refused)
+            raise refused.refusal from None
+
+    def proved(self, strategy: Strategy, left_s: float) -> Flow[None]:
+        """Find out whether `strategy` accepts this connection: the `prove` of a detection.
+
+        Raises:
+            Refusal: it does not.
+            NotAccepted: it is the connection that is not accepted.
+        """
+        left_s = min(left_s, self._share_s)
+        try:
+            yield from self.opened(strategy, left_s, instead_of=self._open.get(strategy))
+        except NotAccepted as refused:
+            yield from self._judged(strategy, refused)
+            raise refused.refusal from None
+
+    @property
+    def _share_s(self) -> float:
+        """How long one strategy may take, so that a silent one leaves time for the other."""
+        return self._manager.settings.detection_timeout_s / len(Strategy)
+
+    def _judged(self, strategy: Strategy, refused: NotAccepted) -> Flow[None]:
+        """If the server gave its own answer, ask the other strategy before anything is said about this one:
+        wrong credentials of one connection must not fail the scope for all, and a suspended cluster says so.
+
+        Raises:
+            NotAccepted: the other one does not accept this connection either.
+        """
+        if refused.answered:
+            other = strategy.other
+            try:
+                yield from self.opened(other, self._share_s, instead_of=self._open.get(other))
+            except NotAccepted:
+                raise refused from None
+
+    def warmed(self) -> Flow[None]:
+        """Begin to open a session on the pending strategy, without waiting for it."""
+        pending = self._manager.pending
+        if pending is None or self._supplied() is None or self.on(pending) or pending in self._opening:
+            return
+        warming: Future[Outcome | None] = Future()
+        entry = (self._manager.session_epoch(pending), warming)
+        with self._lock:
+            known = self._warming.get(pending)
+            if known is not None and known[0] == entry[0]:
+                return
+            self._warming[pending] = entry
+        begun: Future[Outcome] | None = None
+        try:
+            begun = yield Launch(self._request(pending, self._manager.settings.detection_timeout_s))
+        except Exception as error:  # noqa: BLE001  the RPC that brought the announcement has succeeded
+            _log.debug("%s: no session ahead of time on %s: %r", self._manager.scope, pending, type(error))
+        finally:
+            if begun is None:
+                warming.set_result(None)
+        if begun is not None:
+            begun.add_done_callback(
+                lambda done: warming.set_result(
+                    None if done.cancelled() or done.exception() else done.result()
+                )
+            )
+
+    def forget(self) -> None:
+        """Forget every session and whatever was kept to open one."""
+        self._open.clear()
+        self._kept = None
+
     def _lead(self, opening: Future[Session | None], strategy: Strategy, left_s: float) -> Flow[Session]:
         """Open the session for all who wait for it, and give each of them the result or the refusal."""
         session: Session | None = None
         try:
-            session = yield from self._authenticated(strategy, left_s)
-            self._open[strategy] = session
+            opened = session = yield from self._authenticated(strategy, left_s)
+            self._open[strategy] = opened
+            return opened
         except NotAccepted as refused:
             opening.set_exception(refused)
             raise
@@ -195,74 +252,47 @@ class Sessions:
             del self._opening[strategy]
             if not opening.done():
                 opening.set_result(session)
-        return session
-
-    def proved(self, strategy: Strategy, left_s: float) -> Flow[None]:
-        """Find out whether `strategy` accepts this connection: the `prove` of a detection.
-
-        If it is the credentials that are not accepted, the other strategy is asked before anything is said
-        about this one: wrong credentials of one connection must not fail the scope for all.
-
-        Raises:
-            Refusal: it does not.
-            NotAccepted: neither strategy accepts these credentials.
-        """
-        try:
-            yield from self.opened(strategy, left_s, instead_of=self._open.get(strategy))
-        except NotAccepted as refused:
-            if refused.by_credentials:
-                other = strategy.other
-                try:
-                    yield from self.opened(other, left_s, instead_of=self._open.get(other))
-                except NotAccepted:
-                    raise refused from None
-            raise refused.refusal from None
-
-    def warmed(self) -> Flow[None]:
-        """Begin to open a session on the pending strategy, without waiting for it."""
-        pending = self._manager.pending
-        if pending is None or not self._used or self.on(pending) or pending in {**self._warming, **self._opening}:
-            return
-        warming: Future[Outcome | None] = Future()
-        entry = (self._manager.session_epoch(pending), warming)
-        if self._warming.setdefault(pending, entry) is not entry:
-            return
-        begun: Future[Outcome] | None = None
-        try:
-            begun = yield Launch(self._request(pending, self._manager.settings.detection_timeout_s))
-        finally:
-            if begun is None:
-                warming.set_result(None)
-        if begun is not None:
-            begun.add_done_callback(lambda future: warming.set_result(future.result()))
-
-    def forget(self) -> None:
-        """Forget every session and whatever was kept to open one."""
-        self._open.clear()
-        self._kept = None
 
     def _authenticated(self, strategy: Strategy, left_s: float) -> Flow[Session]:
+        deadline_s = time.monotonic() + left_s
         epoch, version = self._manager.session_epoch(strategy), self._manager.version
         begun_in, warm = self._warming.pop(strategy, (epoch, None))
-        usable = warm is not None and begun_in == epoch and (yield Wait(warm, left_s))
-        begun = warm.result() if warm is not None and usable else None
-        # A refusal from the moment of the announcement is old news: the stack may be ready by now.
-        outcome: Outcome = begun if isinstance(begun, Reply) else (yield self._request(strategy, left_s))
+        outcome: Outcome | None = None
+        if warm is not None and begun_in == epoch and (yield Wait(warm, left_s)):
+            outcome = warm.result()
+        if not isinstance(outcome, Reply) or not read(outcome.message, self._protocol.session):
+            # There was none, or a refusal from the moment of the announcement: the stack may be ready by now.
+            outcome = yield from self._asked(strategy, deadline_s)
         if isinstance(outcome, Failure):
-            fault = self._protocol.fault(outcome.code, outcome.details)
-            denied = fault is Fault.ANSWER and outcome.code in ("UNAUTHENTICATED", "PERMISSION_DENIED")
+            fault = self._fault(outcome)
+            denied = outcome.code in ("UNAUTHENTICATED", "PERMISSION_DENIED") and fault is Fault.ANSWER
             raise NotAccepted(outcome, Fault.NOT_AUTHENTICATED if denied else fault)
         session_id = read(outcome.message, self._protocol.session)
         if not session_id:
             raise NotAccepted(outcome, Fault.NOT_AUTHENTICATED)
+        self._manager.send(AuthSuccess(strategy, version))
         if self._learn is not None:
             self._learn(outcome.message, strategy, version)
         return Session(strategy, session_id, epoch, outcome.message)
 
+    def _asked(self, strategy: Strategy, deadline_s: float) -> Flow[Outcome]:
+        """Authenticate; if the transport fails, once more. Whether to go on with it is up to detection."""
+        outcome: Outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
+        if isinstance(outcome, Failure) and self._fault(outcome) is Fault.TRANSIENT:
+            yield pause(POLICY["transient"].delay_s(1))
+            outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
+        return outcome
+
+    def _fault(self, failure: Failure) -> Fault:
+        return self._protocol.fault(failure.code, failure.details)
+
+    def _supplied(self) -> Credentials | None:
+        kept = self._kept
+        return self._credentials or ((lambda: kept) if kept is not None else None)
+
     def _request(self, strategy: Strategy, left_s: float) -> Send:
-        supplied = self._credentials() if self._credentials is not None else self._kept
-        name = self._protocol.authenticator
+        supplied, name = self._supplied(), self._protocol.authenticator
         if supplied is None or name is None:
             raise LookupError(f"{self._protocol.name}: nothing to authenticate with")
-        request, metadata = supplied
+        request, metadata = supplied()
         return Send(name, request, self._protocol.routed(metadata, strategy, None), left_s)

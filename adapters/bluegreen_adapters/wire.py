@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any, Final
+from typing import Any, TypeVar
 
-import tenacity
+import attrs
 
 from bluegreen.alphabet import Error456, PersistentFailure, StrategyAnnounced
 from bluegreen.errors import StrategyUnavailable, UnknownStrategy
-from bluegreen.flow import Flow, Sleep
+from bluegreen.flow import Flow, Sleep, Wait
 from bluegreen.machine import step
 from bluegreen.manager import StrategyManager
-from bluegreen.recovery import RECOVERY, Attempts, AuthenticateAgain, NotAuthenticated, RetryAfter, TransientError
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.protocol import Credentials, Fault, Protocol, read, rewritten
-from bluegreen_adapters.queries import Query, Rpc
-from bluegreen_adapters.sessions import Failure, NotAccepted, Outcome, Reply, Send, Session, Sessions
+from bluegreen.recovery import (
+    RECOVERY,
+    Attempts,
+    AuthenticateAgain,
+    NotAuthenticated,
+    RetryAfter,
+    TransientError,
+)
+from bluegreen_adapters.commands import Failure, Outcome, Reply, Send
+from bluegreen_adapters.protocol import Credentials, Fault, Protocol, Role, read, rewritten
+from bluegreen_adapters.queries import Place, Query, Rpc
+from bluegreen_adapters.sessions import NotAccepted, Session, Sessions, pause
 
+T = TypeVar("T")
 _log = logging.getLogger("bluegreen.wire")
-_JITTER_STATE: Final = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
 
 
 class Wire:
@@ -41,39 +48,34 @@ class Wire:
         self.protocol = protocol
         self.sessions = Sessions(manager, protocol, credentials, self._learn)
 
-    def sent(self, rpc: Rpc, query: Query) -> Flow[Outcome]:
-        """Send one RPC of a query that has a ticket and a session; the result is what is left after retries."""
-        ticket, session = query.ticket, query.session
-        assert ticket is not None
-        assert session is not None
-        strategy = ticket.strategy
+    def sent(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome]:
+        """Send one RPC of a query to `place`; the result is what is left after retries."""
+        strategy = place.ticket.strategy
         state, attempts = RECOVERY.initial, Attempts(limit=self.manager.settings.retry_attempts)
         while True:
             version = self.manager.version
-            outcome: Outcome = yield self._send(rpc, query, session, strategy)
+            outcome: Outcome = yield self._send(rpc, place)
             if isinstance(outcome, Reply):
-                self.learned(outcome.message, session, version)
+                self.learned(outcome.message, place.session, version)
                 return outcome
             fault = self.fault(outcome)
-            transient = fault is Fault.TRANSIENT
-            renewable = fault is Fault.NOT_AUTHENTICATED and session.id is not None
             if fault is Fault.WRONG_STRATEGY:
                 self.report(Error456(strategy, version))
-            if not renewable and not (transient and rpc.method.repeatable):
-                if transient:
-                    self.report(PersistentFailure(strategy, version))
+            transient = fault is Fault.TRANSIENT and rpc.method.repeatable
+            renewable = fault is Fault.NOT_AUTHENTICATED and place.session.id is not None
+            if not transient and not renewable:
                 return outcome
             taken = step(RECOVERY, state, attempts, TransientError() if transient else NotAuthenticated())
             state, attempts = taken.state, taken.context
             (effect,) = taken.effects
             if isinstance(effect, RetryAfter):
-                jittered = tenacity.wait_random(effect.delay_s / 2, effect.delay_s)
-                yield Sleep(jittered(_JITTER_STATE))
+                yield pause(effect.delay_s)
             elif isinstance(effect, AuthenticateAgain):
-                renewed = yield from self._renewed(session)
+                renewed = yield from self._renewed(place.session)
                 if isinstance(renewed, Failure):
                     return renewed
-                query.session = session = renewed
+                query.renews(place.session, renewed)
+                place = attrs.evolve(place, session=renewed)
             else:
                 if transient:
                     self.report(PersistentFailure(strategy, version))
@@ -103,17 +105,16 @@ class Wire:
             setattr(message, self.protocol.session, self.sessions.public_id)
         return message
 
-    def _send(self, rpc: Rpc, query: Query, session: Session, strategy: Strategy) -> Send:
-        known = query.context.query_id if query.context is not None else None
+    def _send(self, rpc: Rpc, place: Place) -> Send:
         fields = {
-            self.protocol.session: session.id,
-            self.protocol.query: known,
-            self.protocol.engine: query.engine,
+            self.protocol.session: place.session.id,
+            self.protocol.query: place.query_id,
+            self.protocol.engine: None if place.query_id is None else place.engine,
         }
-        metadata = self.protocol.routed(rpc.metadata, strategy, query.engine)
+        metadata = self.protocol.routed(rpc.metadata, place.ticket.strategy, place.engine)
         return Send(rpc.name, rewritten(rpc.request, fields), metadata, rpc.left_s, rpc.options)
 
-    def _learn(self, message: Any, strategy: Strategy, version: int) -> None:
+    def _learn(self, message: Any, strategy: Any, version: int) -> None:
         self.manager.proved(strategy)
         announced = read(message, self.protocol.announcement)
         if announced:
@@ -123,12 +124,64 @@ class Wire:
                 _log.warning("%s: ignored an announcement: %s", self.manager.scope, error)
 
     def _renewed(self, session: Session) -> Flow[Session | Failure]:
-        """Open a new session on the same stack: the old one has expired."""
-        left_s = self.manager.settings.detection_timeout_s
+        """Open a new session on the same stack: the old one has expired, so the RPC took no effect."""
+        version, left_s = self.manager.version, self.manager.settings.detection_timeout_s
         try:
             return (yield from self.sessions.opened(session.strategy, left_s, instead_of=session))
         except NotAccepted as refused:
+            if refused.fault is Fault.WRONG_STRATEGY:
+                self.report(Error456(session.strategy, version))
             if isinstance(refused.outcome, Failure):
-                return refused.outcome
-            expired = StrategyUnavailable(self.manager.scope, "the session has expired, and no new one is given")
-            return Failure("UNAUTHENTICATED", "Access denied", expired)
+                return attrs.evolve(refused.outcome, harmless=True)
+            expired = StrategyUnavailable(
+                self.manager.scope, "the session has expired, and no new one is given"
+            )
+            return Failure("UNAUTHENTICATED", "", expired, harmless=True)
+
+
+class TooLate(Exception):
+    """The application's deadline has passed while its RPC was being routed. Never leaves this package."""
+
+
+def in_time(flow: Flow[T], rpc: Rpc) -> Flow[T]:
+    """Drive `flow`, and let it wait for nothing beyond the application's deadline for `rpc`.
+
+    That RPC itself ends with the status that says so. Whatever else was under way for it ends with `TooLate`,
+    which is nobody's fault: a short deadline of one caller must not be held against a strategy.
+    """
+    answer: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            command = flow.send(answer) if error is None else flow.throw(error)
+            answer, error = None, None
+            command, cut = _cut(command, rpc)
+            try:
+                answer = yield command
+            except GeneratorExit:
+                flow.close()
+                raise
+            except BaseException as raised:  # noqa: BLE001  whatever it is belongs to the flow
+                error = raised
+            late = answer is False or (isinstance(answer, Failure) and answer.code == "DEADLINE_EXCEEDED")
+            if cut and late:
+                answer, error = None, TooLate()
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _cut(command: Any, rpc: Rpc) -> tuple[Any, bool]:
+    """Return `command` with no more time than `rpc` has, and whether running out of it is `TooLate`."""
+    left_s = rpc.left_s
+    assert left_s is not None
+    if isinstance(command, Sleep):
+        return Sleep(min(command.delay_s, left_s)), False
+    if isinstance(command, (Wait, Send)) and (command.timeout_s is None or command.timeout_s >= left_s):
+        own = (
+            isinstance(command, Send)
+            and command.method == rpc.name
+            and rpc.method.role is not Role.AUTHENTICATE
+        )
+        return attrs.evolve(command, timeout_s=left_s), not own
+    return command, False

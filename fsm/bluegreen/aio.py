@@ -37,7 +37,9 @@ class AsyncStrategyManager:
     ) -> None:
         self.shared = managed(scope, settings) if manager is None else manager
 
-    async def start(self, prove: Callable[[Strategy, float], Awaitable[object]], session: object = None) -> Ticket:
+    async def start(
+        self, prove: Callable[[Strategy, float], Awaitable[object]], session: object = None
+    ) -> Ticket:
         """Start a query; like `StrategyManager.start`, with a `prove` that is awaited.
 
         A task that is cancelled while it detects leaves detection to the next one that waits.

@@ -7,7 +7,7 @@ Source: spec, sections 2 and 4.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, get_args
 
 import attrs
 
@@ -146,28 +146,28 @@ class Reset:
     name: ClassVar[str] = "reset"
 
 
-StrategyEvent = Union[
-    ConnectionOpened,
-    QueryStarted,
-    QueryCompleted,
-    QueryCancelled,
-    QueryFailed,
-    StrategyAnnounced,
-    Error456,
-    AuthSuccess,
-    AuthFailure,
-    PersistentFailure,
-    CacheExpired,
-    CacheInvalidated,
-    DetectionTimedOut,
-    CooldownEnded,
-    DrainTimedOut,
-    RollbackRequested,
-    Reset,
-]
+StrategyEvent = (
+    ConnectionOpened
+    | QueryStarted
+    | QueryCompleted
+    | QueryCancelled
+    | QueryFailed
+    | StrategyAnnounced
+    | Error456
+    | AuthSuccess
+    | AuthFailure
+    | PersistentFailure
+    | CacheExpired
+    | CacheInvalidated
+    | DetectionTimedOut
+    | CooldownEnded
+    | DrainTimedOut
+    | RollbackRequested
+    | Reset
+)
 """Every event of the strategy machine; `EVENTS` has the same in the same order."""
 
-EVENTS: tuple[type[Any], ...] = StrategyEvent.__args__  # type: ignore[attr-defined]
+EVENTS: tuple[type[Any], ...] = get_args(StrategyEvent)
 
 
 @attrs.frozen
@@ -227,8 +227,8 @@ class Audit:
     event: StrategyEvent
 
 
-StrategyEffect = Union[
-    IssueTicket, Authenticate, CacheStrategy, ClearCache, CloseSessions, Publish, Raise, Audit
-]
+StrategyEffect = (
+    IssueTicket | Authenticate | CacheStrategy | ClearCache | CloseSessions | Publish | Raise | Audit
+)
 """Every effect of the strategy machine. `match` over it and end with `unreachable`: a type checker then
 finds the effect that nobody handles."""

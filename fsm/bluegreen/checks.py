@@ -5,33 +5,66 @@ Source: design, "Rules of the core", 2.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import product
+from typing import Any, Final
 
-from bluegreen.errors import GuardError
-from bluegreen.guards import ALWAYS, Valuation, valuations
-from bluegreen.rows import Declaration, Finding, Outcome, Row, cell_facts
+from bluegreen.guards import Fact, valuations
+from bluegreen.rows import Declaration, Finding, Outcome, Row, State, cell_facts, event_name
 
 RowOf = Callable[[str, Any, Any], Row]
+Cells = dict[tuple[str, type[Any]], tuple[Row, ...]]
+"""The rows of each (state, event)."""
 
 
-def structure(table: Declaration) -> list[Finding]:
-    """Return every finding that the rows alone show."""
-    return [*_names(table), *_cells(table), *_graph(table)]
+def structure(table: Declaration) -> tuple[list[Finding], Cells]:
+    """Return every finding that the rows alone show, and the cells in which a row can be looked up."""
+    wrong_facts = _facts(table)
+    findings = [*_names(table), *_rows(table)]
+    findings += {id(found): found for found in wrong_facts.values()}.values()  # two facts may share one
+    open_cells = {(found.state, found.event) for found in findings if found.kind != "reason"}
+    decided: Cells = {}
+    states = dict.fromkeys(state.name for state in table.states)
+    for state, event in product(states, dict.fromkeys(filter(inspect.isclass, table.events))):
+        rows = table.cell(state, event)
+        if any(fact in wrong_facts for row in rows for fact in row.guard.facts):
+            continue
+        found = list(_cell(rows)) if rows else [Finding("missing", "no row", state, event_name(event))]
+        findings += found
+        if all(one.kind == "never" for one in found) and (state, event_name(event)) not in open_cells:
+            decided[state, event] = rows
+    return [*findings, *_graph(table)], decided
 
 
-def results(table: Declaration, row_of: RowOf) -> list[Finding]:
-    """Return a finding for every row whose facts or reducer break what is declared, on the table's samples."""
-    found: dict[tuple[str, str, str], Finding] = {}
+def results(table: Declaration, row_of: RowOf, decided: Cells) -> list[Finding]:
+    """Return a finding for every row of `decided` whose facts, reducer or effects break what is declared.
+
+    They are tried on the table's samples, once per state whose condition holds for the context.
+    """
+    found: dict[tuple[str, ...], Finding] = {}
+    for event in table.samples:
+        if type(event) not in table.events:
+            detail = f"the sample {event!r} is not in the alphabet"
+            found[detail,] = Finding("unknown event", detail, event=event_name(type(event)))
+    facts = {cell: cell_facts(rows) for cell, rows in decided.items()}
     for state in table.states:
+        events = [event for event in table.samples if (state.name, type(event)) in facts]
+        tried = False
         for context in table.contexts:
-            if not table.holds(state.name, context):
-                continue
-            for event in table.samples:
-                finding = _result(table, row_of, state.name, context, event)
-                if finding is not None:
-                    found.setdefault((finding.kind, state.name, finding.detail), finding)
+            holds, trouble = _holds(state, context)
+            if trouble:
+                found.setdefault((state.name,), Finding("fact", trouble, state.name))
+            if holds:
+                tried = True
+                for event in events:
+                    looked_at = facts[state.name, type(event)]
+                    for blamed, finding in _result(table, row_of, state.name, context, event, looked_at):
+                        found.setdefault((state.name, event_name(type(event)), blamed), finding)
+        if events and table.contexts and not tried:
+            detail = f"none of the contexts satisfies its condition, {state.holds}: no row of it was tried"
+            found.setdefault((state.name,), Finding("result", detail, state.name))
     return list(found.values())
 
 
@@ -39,45 +72,69 @@ def _names(table: Declaration) -> Iterator[Finding]:
     states = [state.name for state in table.states]
     for name, count in Counter(states).items():
         if count > 1:
-            yield Finding("duplicate", f"state {name} is declared {count} times", name)
-    for name, count in Counter(event.name for event in table.events).items():
+            yield Finding("duplicate", f"declared {count} times", name)
+    for event in table.events:
+        if not inspect.isclass(event) or not event_name(event).isidentifier():
+            detail = f"{event!r} is no class with a `name` that is one word"
+            yield Finding("alphabet", detail, event=event_name(event))
+    for name, count in Counter(map(event_name, table.events)).items():
         if count > 1:
-            yield Finding("duplicate", f"{count} events are called {name}")
+            yield Finding("duplicate", f"{count} events have this name", event=name)
     if table.initial not in states:
         yield Finding("unknown state", f"the initial state {table.initial!r} is not declared")
-    seen: dict[str, Any] = {}
+
+
+def _rows(table: Declaration) -> Iterator[Finding]:
+    states = [state.name for state in table.states]
     for row in table.rows:
-        event = row.event.name
+        where = row.state, event_name(row.event)
         if row.state not in states:
-            yield Finding("unknown state", f"a row starts in {row.state!r}", row.state, event)
-        if row.outcome is Outcome.GO and row.target not in states:
-            yield Finding("unknown state", f"a row leads to {row.target!r}", row.state, event)
+            yield Finding("unknown state", f"a row starts in {row.state!r}", *where)
+        if row.outcome is not Outcome.GO:
+            if row.target is not None:
+                yield Finding("outcome", f"{row} has the target {row.target!r}, and is no transition", *where)
+        elif row.target is None:
+            yield Finding("outcome", f"{row.name} is a transition without a target", *where)
+        elif row.target not in states:
+            yield Finding("unknown state", f"a row leads to {row.target!r}", *where)
+        if row.outcome in (Outcome.IGNORE, Outcome.FORBID) and (row.reduce or row.effects):
+            yield Finding("outcome", f"{row} changes nothing, but has a reducer or effects", *where)
         if row.event not in table.events:
-            yield Finding("unknown event", f"{event} is not in the alphabet", row.state, event)
+            yield Finding("unknown event", f"{event_name(row.event)} is not in the alphabet", *where)
         if not row.why.strip():
-            yield Finding("reason", f"row {row} does not say why", row.state, event)
-        for fact in row.guard.facts:
-            if seen.setdefault(fact.name, fact) is not fact:
-                yield Finding("fact", f"two facts are called {fact.name!r}", row.state, event)
+            yield Finding("reason", f"{row} does not say why", *where)
 
 
-def _cells(table: Declaration) -> Iterator[Finding]:
-    for state in table.states:
-        for event in table.events:
-            rows = table.cell(state.name, event)
-            if not rows:
-                yield Finding("missing", "no row", state.name, event.name)
-                continue
-            yield from _cell(rows)
+def _facts(table: Declaration) -> dict[Fact, Finding]:
+    """Return the facts that cannot be used, with the reason."""
+    wrong: dict[Fact, Finding] = {}
+    seen: dict[str, Fact] = {}
+    states = [state.name for state in table.states]
+    used = [(fact, row.state, event_name(row.event)) for row in table.rows for fact in row.guard.facts]
+    used += [(fact, state.name, "") for state in table.states for fact in state.holds.facts]
+    for fact, state, event in used:
+        where = state, event or None
+        if seen.setdefault(fact.name, fact) is not fact:
+            wrong.setdefault(fact, Finding("fact", f"two facts are called {fact.name!r}", *where))
+            wrong.setdefault(seen[fact.name], wrong[fact])
+        if not fact.values:
+            wrong.setdefault(fact, Finding("fact", f"fact {fact.name!r} has no values", *where))
+        for name, values in fact.within.items():
+            extra = [value for value in values if value not in fact.values]
+            told = f"fact {fact.name!r} in {name}"
+            if name not in states:
+                wrong.setdefault(fact, Finding("fact", f"{told}: there is no such state", *where))
+            elif not values:
+                wrong.setdefault(fact, Finding("fact", f"{told} has no values", *where))
+            elif extra:
+                detail = f"{told} is {extra[0]!r}, which is not among its values"
+                wrong.setdefault(fact, Finding("fact", detail, *where, ((fact.name, extra[0]),)))
+    return wrong
 
 
 def _cell(rows: tuple[Row, ...]) -> Iterator[Finding]:
     """Look at every valuation of the cell's facts: exactly one row must be enabled in each."""
-    state, event = rows[0].state, rows[0].event.name
-    if len(rows) > 1:
-        for row in rows:
-            if row.guard is ALWAYS:
-                yield Finding("overlap", f"{len(rows)} rows, of which {row} has no guard", state, event)
+    state, event = rows[0].state, event_name(rows[0].event)
     shown: set[tuple[int, ...]] = set()
     enabled_somewhere: set[int] = set()
     for valuation in valuations(cell_facts(rows), state):
@@ -89,7 +146,7 @@ def _cell(rows: tuple[Row, ...]) -> Iterator[Finding]:
         shown.add(enabled)
         if not enabled:
             yield Finding("gap", "no row is enabled", state, event, valuation)
-        elif not any(rows[index].guard is ALWAYS for index in enabled):
+        else:
             names = " and ".join(str(rows[index]) for index in enabled)
             yield Finding("overlap", names, state, event, valuation)
     for index, row in enumerate(rows):
@@ -116,23 +173,66 @@ def _graph(table: Declaration) -> Iterator[Finding]:
         if not state.final and not leads[name] - {name}:
             yield Finding("trap", "no row leads out of it, and it is not final", name)
         if state.final and leads[name]:
-            yield Finding("final", f"a final state has rows that lead to {', '.join(sorted(leads[name]))}", name)
+            yield Finding("final", f"final, but rows lead to {', '.join(sorted(leads[name]))}", name)
 
 
-def _result(table: Declaration, row_of: RowOf, state: str, context: Any, event: Any) -> Finding | None:
-    name = type(event).name
-    if type(event) not in table.events:
-        return Finding("unknown event", f"sample {event!r} is not in the alphabet", state, name)
+def _result(
+    table: Declaration, row_of: RowOf, state: str, context: Any, event: Any, facts: tuple[Fact, ...]
+) -> Iterator[tuple[str, Finding]]:
+    """Take the step, and yield what is wrong with it, with the name of what is to blame."""
+    name = event_name(type(event))
+    shown: list[tuple[str, Any]] = []
+    for fact in facts:
+        value, trouble = _value(fact, context, event, fact.domain(state))
+        if trouble:
+            known = () if value is _RAISED else ((fact.name, value),)
+            yield fact.name, Finding("fact", trouble, state, name, known)
+            return
+        shown.append((fact.name, value))
+    row = row_of(state, context, event)
+    if row.outcome in (Outcome.IGNORE, Outcome.FORBID):
+        return
+    after, doing = context, ""
     try:
-        row = row_of(state, context, event)
-    except GuardError as error:
-        detail = f"fact {error.fact!r} is {error.value!r}, which is not among its values there"
-        return Finding("fact", detail, state, name)
-    if row.outcome not in (Outcome.GO, Outcome.STAY):
-        return None
-    after = context if row.reduce is None else row.reduce(context, event)
-    target = row.target or state
-    if table.holds(target, after):
-        return None
-    shown: Valuation = tuple(table.facts(state, context, event).items())
-    return Finding("result", f"{row} breaks {target}: {table.state(target).holds}", state, name, shown)
+        if row.reduce is not None:
+            doing = f"its reducer {_name(row.reduce)}"
+            after = row.reduce(context, event)
+        for make in row.effects:
+            doing = f"its effect {_name(make)}"
+            make(context, after, event)
+    except Exception as error:  # noqa: BLE001  whatever it is, that it is raised is the finding
+        yield str(row), Finding("result", f"{row}: {doing} raises {error!r}", state, name, tuple(shown))
+        return
+    target = table.state(row.target or state)
+    holds, trouble = _holds(target, after)
+    if not holds:
+        detail = f"{row} breaks {target.name}: {trouble or target.holds}"
+        yield str(row), Finding("result", detail, state, name, tuple(shown))
+
+
+def _holds(state: State, context: Any) -> tuple[bool, str]:
+    """Return whether the condition of `state` holds, and why that cannot be said, if it cannot."""
+    values: dict[str, Any] = {}
+    for fact in state.holds.facts:
+        values[fact.name], trouble = _value(fact, context, None, fact.values)
+        if trouble:
+            return False, trouble
+    return state.holds.holds(values), ""
+
+
+_RAISED: Final = object()
+
+
+def _value(fact: Fact, context: Any, event: Any, domain: tuple[Any, ...]) -> tuple[Any, str]:
+    """Return the value of `fact`, and what is wrong with it, if anything is."""
+    try:
+        value = fact.of(context, event)
+    except Exception as error:  # noqa: BLE001  whatever it is, that it is raised is the finding
+        return _RAISED, f"fact {fact.name!r} raises {error!r}"
+    if value in domain:
+        return value, ""
+    return value, f"fact {fact.name!r} is {value!r}, which is not among its values there"
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", repr(function)))

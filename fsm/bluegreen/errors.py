@@ -121,7 +121,9 @@ class QueryLost(BluegreenError):
 
     def __init__(self, query: str | None, strategy: str, version: int, reason: str) -> None:
         self.query, self.strategy, self.version, self.reason = query, strategy, version, reason
-        super().__init__(f"query {query or '(no id yet)'} on {strategy} (version {version}) is lost: {reason}")
+        super().__init__(
+            f"query {query or '(no id yet)'} on {strategy} (version {version}) is lost: {reason}"
+        )
 
 
 class ScopeConflict(BluegreenError, ValueError):

@@ -114,19 +114,15 @@ async def _await(command: Any, perform: Callable[[Any], Awaitable[Any]] | None) 
 async def _done(future: Future[Any], timeout_s: float) -> bool:
     """Wait for a future that another thread, or another loop, may complete; never cancel it.
 
-    `asyncio.wrap_future` was rejected: cancelling its waiter would cancel the future for everybody. A callback
-    for each waiter was rejected too: a future has no way to take it back when the waiter has gone.
+    `asyncio.wrap_future` was rejected: cancelling its waiter would cancel the future for everybody. One
+    callback for each waiter was rejected too: a future cannot take it back when the waiter has gone.
     """
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
 
-    def finish() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
     def wake() -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile, and its waiters with it
-            loop.call_soon_threadsafe(finish)
+            loop.call_soon_threadsafe(waiter.set_result, None)
 
     wakers = _wakers_of(future)
     wakers[waiter] = wake

@@ -45,7 +45,7 @@ class Fact:
     name: str
     values: tuple[Hashable, ...] = attrs.field(converter=as_tuple)
     of: Callable[[Any, Any], Hashable]
-    within: Mapping[str, tuple[Hashable, ...]] = attrs.field(factory=dict)
+    within: Mapping[str, tuple[Hashable, ...]] = attrs.field(factory=dict[str, tuple[Hashable, ...]])
 
     def domain(self, state: str) -> tuple[Hashable, ...]:
         """Return the values that the fact can have in `state`."""
@@ -72,11 +72,12 @@ class Guard:
     text: str
     facts: tuple[Fact, ...]
     holds: Callable[[Mapping[str, Hashable]], bool] = attrs.field(repr=False)
-    compound: bool = False
+    sign: str = ""
+    """What joins the parts of `text`, as long as they have no common name: `&`, `|` or nothing."""
 
     def named(self, name: str) -> Guard:
         """Return the same guard under a name, which is what messages and diagrams show."""
-        return attrs.evolve(self, text=name, compound=False)
+        return attrs.evolve(self, text=name, sign="")
 
     def __and__(self, other: Guard) -> Guard:
         return self._joined(other, "&", lambda valuation: self.holds(valuation) and other.holds(valuation))
@@ -85,16 +86,15 @@ class Guard:
         return self._joined(other, "|", lambda valuation: self.holds(valuation) or other.holds(valuation))
 
     def __invert__(self) -> Guard:
-        text = f"!({self.text})" if self.compound else f"!{self.text}"
+        text = f"!({self.text})" if self.sign else f"!{self.text}"
         return Guard(text, self.facts, lambda valuation: not self.holds(valuation))
 
     def _joined(self, other: Guard, sign: str, holds: Callable[[Mapping[str, Hashable]], bool]) -> Guard:
-        facts = tuple({fact.name: fact for fact in (*self.facts, *other.facts)}.values())
-        return Guard(f"{self._operand(sign)} {sign} {other._operand(sign)}", facts, holds, compound=True)
+        facts = tuple(dict.fromkeys((*self.facts, *other.facts)))
+        return Guard(f"{self._operand(sign)} {sign} {other._operand(sign)}", facts, holds, sign)
 
     def _operand(self, sign: str) -> str:
-        mixed = self.compound and f" {sign} " not in self.text
-        return f"({self.text})" if mixed else self.text
+        return self.text if self.sign in ("", sign) else f"({self.text})"
 
     def __str__(self) -> str:
         return self.text

@@ -48,11 +48,11 @@ def step(table: Table[C, E, F], state: str, context: C, event: E) -> Step:
         return Step(state, context, (), row)
     if outcome is Outcome.FORBID:
         name = row.event.name
-        raise EventForbidden(name, state, row.why, [other for other in table.accepted(state) if other != name])
+        raise EventForbidden(
+            name, state, row.why, [other for other in table.accepted(state) if other != name]
+        )
     after = context if row.reduce is None else row.reduce(context, event)
-    effects = tuple(
-        effect for make in row.effects if (effect := make(context, after, event)) is not None
-    )
+    effects = tuple(effect for make in row.effects if (effect := make(context, after, event)) is not None)
     return Step(row.target or state, after, effects, row)
 
 
@@ -159,29 +159,32 @@ class Machine(transitions.Machine, Generic[C, E, F]):
             model=model,
             states=[{"name": state.name, "final": state.final} for state in table.states],
             initial=table.initial,
+            transitions=cast(Any, table.rows),
             auto_transitions=False,
             **options,
         )
-        for row in table.rows:
-            self._add_row(row)
 
-    def _add_row(self, row: Row) -> None:
-        name = row.event.name
-        if name not in self.events:
-            self.events[name] = self._create_event(name, self)
-            for model in self.models:
-                self._add_trigger_to_model(name, model)
-        if row.outcome is not Outcome.FORBID:
-            self.events[name].add_transition(_RowTransition(row))
+    def add_transitions(self, transitions: Any) -> None:
+        """Fill the machine with the rows of its table. `transitions` calls it before it binds models."""
+        for row in transitions:
+            name = row.event.name
+            if name not in self.events:
+                self.events[name] = self._create_event(name, self)
+            if row.outcome is not Outcome.FORBID:
+                self.events[name].add_transition(_RowTransition(row))
 
     def add_model(self, model: Any, initial: Any = None) -> None:
         """Bind a model: it gets the triggers, the initial state and the initial context."""
+        several = isinstance(model, (list, tuple))
+        given: list[Any] = [*cast("list[Any]", model)] if several else [model]
+        models: list[Any] = [self if one is self.self_literal else one for one in given]
+        added = [one for one in models if one not in self.models]
         super().add_model(model, initial)
-        for bound in model if isinstance(model, (list, tuple)) else [model]:
-            setattr(self if bound is self.self_literal else bound, self.context_attribute, self._first)
+        for one in added:
+            setattr(one, self.context_attribute, self._first)
 
     def make_event(self, cls: type[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Return the event that a trigger was called with: an event object as it is, or made from its fields."""
+        """Return the event of a trigger: the object that it was called with, or one made from its fields."""
         if len(args) == 1 and not kwargs and isinstance(args[0], cls):
             return args[0]
         return cls(*args, **kwargs)

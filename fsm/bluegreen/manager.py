@@ -10,15 +10,16 @@ starts. So a forked child can go on with what its parent read.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -54,7 +55,7 @@ from bluegreen.vocabulary import Scope, Strategy, Ticket
 
 Ending = QueryCompleted | QueryCancelled | QueryFailed
 Prove = Callable[[Strategy, float], Generator[Any, Any, None]]
-"""(strategy, seconds left) -> a flow that returns if the strategy accepts this caller, raises `Refusal` if not."""
+"""(strategy, seconds left) -> a flow that returns if the strategy accepts, and raises `Refusal` if not."""
 
 _log = logging.getLogger("bluegreen")
 _WAITS: Final = frozenset(state.name for state in STRATEGY.states if "waits" in state.tags)
@@ -70,7 +71,11 @@ class Snapshot(NamedTuple):
 
 @attrs.frozen
 class Record:
-    """What observers get: one step that changed something, in the order of `sequence` within a scope."""
+    """What observers get: one step that the table audits.
+
+    `sequence` is the order of the steps within a scope. Records come in it, except that two threads that take
+    steps at the same time may hand theirs over in either order: no caller waits for another one's observers.
+    """
 
     scope: Scope
     sequence: int
@@ -85,10 +90,29 @@ Observer = Callable[[Record], None]
 
 @attrs.define(eq=False)
 class _Flight:
-    """One detection: who comes later waits for `landed`."""
+    """One detection: who comes later waits for `landed`. `over` is set first, `landed` wakes who waits."""
 
     deadline_s: float
-    landed: Future[None] = attrs.field(factory=Future)
+    landed: Future[None] = attrs.field(factory=Future[None])
+    over: bool = False
+
+    def close(self) -> bool:
+        """Mark it as over; return whether it was not. The manager's lock is held."""
+        was_over, self.over = self.over, True
+        return not was_over
+
+    def land(self) -> None:
+        """End it, once or more often. Takes no lock of the manager: a generator's finalizer may come here."""
+        self.over = True
+        with contextlib.suppress(InvalidStateError):
+            self.landed.set_result(None)
+
+
+class _Taken(NamedTuple):
+    """One step that was committed, with the ticket that it issued."""
+
+    step: Step
+    ticket: Ticket | None
 
 
 class StrategyManager:
@@ -119,13 +143,16 @@ class StrategyManager:
         self._snapshot = Snapshot(STRATEGY.initial, Context.initial(self.settings), 0)
         self._tickets: dict[int, Ticket] = {}
         self._numbers = itertools.count(1)
-        self._abandoned: deque[Ending] = deque()
+        self._abandoned: dict[Ticket, Ending] = {}
         self._flight: _Flight | None = None
-        self._failures: dict[str, str] = {}
-        self._armed: dict[Timer, float] = {}
+        # Whatever readers iterate over is replaced as a whole, never changed.
+        self._failures: Mapping[str, str] = {}
+        self._armed: Mapping[Timer, float] = {}
         self._next_due_s = float("inf")
+        self._proved_s = float("-inf")
+        self._epochs = itertools.count(1)
         self._session_epochs = dict.fromkeys(Strategy, 0)
-        self._observers: tuple[Observer, ...] = ()
+        self._observers: tuple[tuple[Observer], ...] = ()
         _log.setLevel(self.settings.logging_level)
         _managers.add(self)
 
@@ -156,12 +183,6 @@ class StrategyManager:
         """The strategy that the server announced, while a transition is pending."""
         return self._snapshot.context.pending
 
-    @property
-    def open_tickets(self) -> tuple[Ticket, ...]:
-        """The tickets that are open now, oldest first."""
-        self._reap()
-        return tuple(self._tickets.copy().values())
-
     def session_epoch(self, strategy: Strategy) -> int:
         """Return a number that changes whenever the sessions on `strategy` are to be ended.
 
@@ -172,23 +193,24 @@ class StrategyManager:
     # Events.
 
     def send(self, event: StrategyEvent) -> Step:
-        """Take one step and carry out its effects.
+        """Take one step and carry out its effects. For tickets there are `start` and `end`.
 
         Returns:
             The step, with its effects: `Authenticate` is for the caller, who has the connection.
 
         Raises:
-            EventForbidden: the state does not accept the event; nothing has changed.
+            EventForbidden: the state does not accept the event, or it ends a ticket that is not open;
+                nothing has changed.
             StrategyUnavailable: the step led to Failed; that is committed.
         """
         taken = self._take(event)
         assert taken is not None
-        return taken
+        return taken.step
 
     def proved(self, strategy: Strategy) -> None:
         """Renew the cache: an answer has just shown that `strategy` serves. Cheap enough for every answer."""
-        if strategy is self._snapshot.context.active and _CACHE in self._armed:
-            self._armed[_CACHE] = self._clock()
+        if strategy is self._snapshot.context.active:
+            self._proved_s = self._clock()
 
     def subscribe(self, observer: Observer) -> Callable[[], None]:
         """Call `observer` with a `Record` for each step that changed something; returns what undoes it.
@@ -196,16 +218,23 @@ class StrategyManager:
         It is called in the thread that sent the event, after the lock was released. If it raises, that is
         logged and harms nothing.
         """
+        entry = (observer,)  # a new object, so that an observer that subscribed twice is undone once
         with self._lock:
-            self._observers = (*self._observers, observer)
+            self._observers = (*self._observers, entry)
 
         def unsubscribe() -> None:
             with self._lock:
-                self._observers = tuple(other for other in self._observers if other is not observer)
+                self._observers = tuple(other for other in self._observers if other is not entry)
 
         return unsubscribe
 
     # Tickets.
+
+    @property
+    def open_tickets(self) -> tuple[Ticket, ...]:
+        """The tickets that are open now, oldest first. Those that were abandoned are ended first."""
+        self._reap()
+        return tuple(self._tickets.copy().values())
 
     def start(self, prove: Callable[[Strategy, float], object], session: object = None) -> Ticket:
         """Start a query: return its ticket, after a detection if no strategy is known.
@@ -234,15 +263,13 @@ class StrategyManager:
         self._reap()
         self._tick()
         try:
-            taken = self.send(QueryStarted())
+            taken = self._take(_STARTED, session)
         except EventForbidden as refused:
             if refused.state in _WAITS:
                 return None
             raise StrategyUnavailable(self.scope, refused.reason, self._failures) from None
-        issued = next(effect for effect in taken.effects if isinstance(effect, IssueTicket))
-        ticket = Ticket(next(self._numbers), issued.strategy, issued.version, session)
-        self._tickets[ticket.query] = ticket
-        return ticket
+        assert taken is not None
+        return taken.ticket
 
     def starting(self, prove: Prove, session: object = None) -> Flow[Ticket]:
         """`start` as a flow, for drivers of other kinds."""
@@ -252,125 +279,170 @@ class StrategyManager:
             if ticket is not None:
                 return ticket
             if self._clock() >= deadline_s:
-                raise DetectionTimedOutError(
-                    self.scope, f"no strategy within {self.settings.detection_timeout_s:g} s", self._failures
-                )
+                raise self._timed_out()
             yield from self.settling(prove, deadline_s)
 
     def settling(self, prove: Prove, deadline_s: float) -> Flow[None]:
-        """Lead the detection, or wait for the one that is under way. Single flight (invariant I9)."""
-        with self._lock:
-            flight = self._flight
-            leads = flight is None
-            if flight is None:
-                flight = self._flight = _Flight(self._clock() + self.settings.detection_timeout_s)
-        if leads:
-            try:
-                yield from self._detect(flight, prove)
-            finally:
-                self._land(flight)
-            return
-        landed = yield Wait(flight.landed, deadline_s - self._clock())
+        """Lead the detection until `deadline_s`, or wait for the one that is under way until one of the two
+        ends. Single flight (invariant I9)."""
+        mine = _Flight(deadline_s)
+        try:
+            with self._lock:
+                if self._flight is None or self._flight.over:
+                    self._flight = mine
+                flight = self._flight
+            if flight is mine:
+                yield from self._detect(mine, prove)
+                return
+        finally:
+            mine.over = True  # before any call: that is where a second signal could come
+            mine.land()
+        landed = yield Wait(flight.landed, min(deadline_s, flight.deadline_s) - self._clock())
         if not landed and self._clock() >= flight.deadline_s:
-            self._land(flight)
-            self.send(DetectionTimedOut())
+            self._time_out(flight)
 
     def end(self, event: Ending) -> bool:
         """End a ticket. Return whether it was open: ending it twice is harmless."""
-        if self._tickets.pop(event.ticket.query, None) is None:
-            return False
-        self.send(event)
-        return True
+        return self._take(event, still=partial(self._is_open, event.ticket)) is not None
 
     def abandon(self, ticket: Ticket) -> None:
         """End a ticket from a place that must not take a lock, such as a finalizer; it takes effect at the
         next look at the tickets, at the latest when the next query starts."""
-        self._abandoned.append(QueryCancelled(ticket))
+        self._abandoned[ticket] = QueryCancelled(ticket)
 
     # Inside.
 
     def _detect(self, flight: _Flight, prove: Prove) -> Flow[None]:
         """Try what is untried, in order, until the machine has settled. Each strategy once (invariant I8)."""
-        self._failures = {}
-        while True:
+        while not flight.over:  # somebody may have timed it out, and lead another one by now
             state, context, _ = self._snapshot
             if state not in _WAITS:
                 return
             left_s = flight.deadline_s - self._clock()
             if left_s <= 0:
-                self.send(DetectionTimedOut())
+                self._time_out(flight)
                 return
+            if len(context.untried) == len(Strategy):
+                self._failures = {}
             strategy = context.untried[0]
             event: StrategyEvent = AuthSuccess(strategy, context.version)
             try:
                 yield from prove(strategy, left_s)
             except Refusal as refusal:
-                self._failures[strategy.value] = refusal.reason
+                self._failures = {**self._failures, strategy.value: refusal.reason}
                 refused = Error456 if refusal.wrong_strategy else AuthFailure
                 event = refused(strategy, context.version)
             self.send(event)
 
-    def _land(self, flight: _Flight) -> None:
-        with self._lock:
-            if self._flight is flight:
-                self._flight = None
-            if not flight.landed.done():
-                flight.landed.set_result(None)
+    def _time_out(self, flight: _Flight) -> None:
+        """Give a detection up, unless it is over: then another one may be under way, which goes on."""
+        try:
+            self._take(DetectionTimedOut(), still=flight.close)
+        finally:
+            flight.land()
+
+    def _timed_out(self) -> DetectionTimedOutError:
+        return DetectionTimedOutError(
+            self.scope, f"no strategy within {self.settings.detection_timeout_s:g} s", self._failures
+        )
+
+    def _is_open(self, ticket: Ticket) -> bool:
+        held = self._tickets.get(ticket.query)
+        return held is ticket or held == ticket
 
     def _reap(self) -> None:
+        """End what was abandoned; forget it only then, so that an interrupt loses nothing."""
         while self._abandoned:
-            try:
-                ending = self._abandoned.popleft()
-            except IndexError:  # another thread was faster
-                return
-            self.end(ending)
+            for ticket, ending in self._abandoned.copy().items():
+                self.end(ending)
+                self._abandoned.pop(ticket, None)
 
     def _tick(self) -> None:
         """Send what is due, in the order of the timers."""
         now = self._clock()
         if now < self._next_due_s:
             return
-        seen = self._snapshot
-        for timer, since_s in tuple(self._armed.items()):
-            if now >= since_s + getattr(self.settings, timer.after):
-                self._take(timer.event, only_from=seen)
-                seen = self._snapshot
-        self._set_next_due()
-
-    def _take(self, event: StrategyEvent, only_from: Snapshot | None = None) -> Step | None:
-        """Take one step under the lock, then carry out its effects without it."""
+        for timer in TIMERS:
+            if self._is_due(timer, now):
+                self._take(timer.event, still=partial(self._is_due, timer, now))
         with self._lock:
-            before = self._snapshot
-            if only_from is not None and before is not only_from:
-                return None
-            taken = step(STRATEGY, before.state, before.context, event)
-            changed = taken.context is not before.context or taken.state != before.state
-            if changed:
-                self._snapshot = Snapshot(taken.state, taken.context, before.sequence + 1)
-                if taken.row.outcome is Outcome.GO or event in _TIMED:
-                    self._arm()
-            after = self._snapshot
+            self._next_due_s = self._first_due(self._armed)
+
+    def _take(
+        self, event: StrategyEvent, session: object = None, *, still: Callable[[], bool] | None = None
+    ) -> _Taken | None:
+        """Take one step under the lock, if `still` holds there; then carry out its effects without the lock.
+
+        All that a step changes is changed under the lock, tickets and session epochs too, or nothing is:
+        not even an interrupt between two lines leaves a part of it.
+        """
+        ticket: Ticket | None = None
+        try:
+            with self._lock:
+                if still is not None and not still():
+                    return None
+                before = self._snapshot
+                taken = self._step(before, event)
+                for effect in taken.effects:
+                    if isinstance(effect, IssueTicket):
+                        ticket = Ticket(next(self._numbers), effect.strategy, effect.version, session)
+                    elif isinstance(effect, CloseSessions):
+                        self._session_epochs[effect.strategy] = next(self._epochs)
+                after = self._commit(before, event, taken, ticket)
+            if taken.effects:
+                self._carry_out(before, after, taken)
+            return _Taken(taken, ticket)
+        except BaseException:
+            if ticket is not None:
+                self.abandon(ticket)  # nobody gets it
+            raise
+
+    def _step(self, before: Snapshot, event: StrategyEvent) -> Step:
+        if isinstance(event, _ENDINGS) and not self._is_open(event.ticket):
+            accepted = [name for name in STRATEGY.accepted(before.state) if name != event.name]
+            raise EventForbidden(event.name, before.state, "the ticket is not open", accepted)
+        return step(STRATEGY, before.state, before.context, event)
+
+    def _commit(self, before: Snapshot, event: StrategyEvent, taken: Step, ticket: Ticket | None) -> Snapshot:
+        if taken.context is before.context and taken.state == before.state:
+            return before
+        after = Snapshot(taken.state, taken.context, before.sequence + 1)
+        armed, next_due_s = self._armed, self._next_due_s
+        if taken.row.outcome is Outcome.GO or type(event) in _TIMED:
+            armed = self._arm(after)
+            next_due_s = self._first_due(armed)
+        ended = event.ticket if isinstance(event, _ENDINGS) else None
+        # No call from here to the end: signals come at calls, and would find one part without the other.
+        if ticket is not None:
+            self._tickets[ticket.query] = ticket
+        elif ended is not None:
+            del self._tickets[ended.query]
+        self._armed, self._next_due_s, self._snapshot = armed, next_due_s, after
+        return after
+
+    def _carry_out(self, before: Snapshot, after: Snapshot, taken: Step) -> None:
+        """Carry out the effects in their order; an error is raised after all of them."""
         failure: StrategyUnavailable | None = None
         for effect in taken.effects:
-            failure = self._carry_out(effect, before, after, taken) or failure
+            failure = self._effect(effect, before, after, taken) or failure
         if failure is not None:
             raise failure
-        return taken
 
-    def _carry_out(
+    def _effect(
         self, effect: StrategyEffect, before: Snapshot, after: Snapshot, taken: Step
     ) -> StrategyUnavailable | None:
-        """Carry out one effect; an error is returned, so that the effects after it are carried out too."""
         match effect:
-            case IssueTicket() | Authenticate() | ClearCache():
-                pass  # the caller's: it has the query and the connection; nothing is cached but in the state
+            case IssueTicket() | CloseSessions():
+                pass  # done under the lock
+            case Authenticate() | ClearCache():
+                pass  # the caller has the connection; nothing is cached but in the state
             case CacheStrategy():
                 self.proved(effect.strategy)
-            case CloseSessions():
-                self._session_epochs[effect.strategy] += 1
             case Publish():
                 _log.debug("%s: publish %s, version %d", self.scope, effect.strategy, effect.version)
             case Raise():
+                if taken.row.event is DetectionTimedOut:
+                    return self._timed_out()
                 return StrategyUnavailable(self.scope, effect.reason, self._failures)
             case Audit():
                 self._tell(Record(self.scope, after.sequence, self._clock(), before, effect.event, taken))
@@ -385,38 +457,49 @@ class StrategyManager:
             self.scope, record.before.state, record.step.state, record.step.row.event.name,
             before.active, after.active, after.pending, after.version,
         )  # fmt: skip
-        for observer in self._observers:
+        for (observer,) in self._observers:
             try:
                 observer(record)
             except Exception:  # noqa: BLE001  an observer's fault must not become the query's
                 _log.exception("%s: an observer raised", self.scope)
 
-    def _arm(self) -> None:
-        """Start the timers whose condition has become true, forget those whose condition is over."""
-        now, (state, context, _) = self._clock(), self._snapshot
-        for timer in TIMERS:
-            armed = state in timer.states and (
-                timer.armed is None
-                or timer.armed.holds({fact.name: fact.of(context, None) for fact in timer.armed.facts})
-            )
-            if not armed:
-                self._armed.pop(timer, None)
-            else:
-                self._armed.setdefault(timer, now)
-        self._set_next_due()
+    def _arm(self, after: Snapshot) -> Mapping[Timer, float]:
+        """Return since when each timer runs: since now if its condition has just become true."""
+        now = self._clock()
+        return {timer: self._armed.get(timer, now) for timer in TIMERS if _runs(timer, after)}
 
-    def _set_next_due(self) -> None:
-        due = (since_s + getattr(self.settings, timer.after) for timer, since_s in tuple(self._armed.items()))
-        self._next_due_s = min(due, default=float("inf"))
+    def _due_s(self, timer: Timer, since_s: float) -> float:
+        if timer is _CACHE:
+            since_s = max(since_s, self._proved_s)
+        return since_s + float(getattr(self.settings, timer.after))
 
-    def _after_fork(self) -> None:
-        """In a forked child: nobody else is here. Keep what was read; no lock, ticket or detection survives."""
+    def _is_due(self, timer: Timer, now: float) -> bool:
+        since_s = self._armed.get(timer)
+        return since_s is not None and now >= self._due_s(timer, since_s)
+
+    def _first_due(self, armed: Mapping[Timer, float]) -> float:
+        return min((self._due_s(timer, since_s) for timer, since_s in armed.items()), default=float("inf"))
+
+    def after_fork(self) -> None:
+        """In a forked child: nobody else is here. Keep what was read, but no lock, ticket or detection."""
         self._lock = threading.Lock()
         self._tickets = {}
-        self._abandoned = deque()
-        self._flight = None
+        self._abandoned = {}
+        if self._flight is not None:  # it is led elsewhere, or by the very thread that forked
+            self._flight.over = True
+            self._flight.landed = Future()  # the lock inside of the old one may be held
+            self._flight = None
         state, context, sequence = self._snapshot
         self._snapshot = Snapshot(state, attrs.evolve(context, open_blue=0, open_green=0), sequence)
+        self._armed = self._arm(self._snapshot)
+        self._next_due_s = self._first_due(self._armed)
+
+
+def _runs(timer: Timer, moment: Snapshot) -> bool:
+    if moment.state not in timer.states:
+        return False
+    guard = timer.armed
+    return guard is None or guard.holds({fact.name: fact.of(moment.context, None) for fact in guard.facts})
 
 
 def _calling(prove: Callable[[Strategy, float], object]) -> Prove:
@@ -427,13 +510,15 @@ def _calling(prove: Callable[[Strategy, float], object]) -> Prove:
 
 
 _CACHE: Final = next(timer for timer in TIMERS if isinstance(timer.event, CacheExpired))
-_TIMED: Final = frozenset(timer.event for timer in TIMERS)
+_TIMED: Final = frozenset(type(timer.event) for timer in TIMERS)
+_STARTED: Final = QueryStarted()
+_ENDINGS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 _managers: weakref.WeakSet[StrategyManager] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
     for manager in tuple(_managers):
-        manager._after_fork()  # noqa: SLF001
+        manager.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

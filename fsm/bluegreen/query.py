@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any, ClassVar, Final, Literal, Union
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
@@ -81,7 +81,7 @@ class Errored:
     name: ClassVar[str] = "errored"
 
 
-QueryEvent = Union[Prepared, Executed, BatchFetched, Exhausted, Cleared, Cancelled, Refused456, Errored]
+QueryEvent = Prepared | Executed | BatchFetched | Exhausted | Cleared | Cancelled | Refused456 | Errored
 
 
 @attrs.frozen
@@ -128,7 +128,7 @@ class Lose:
     reason: str
 
 
-QueryEffect = Union[EndTicket, Replay, Lose]
+QueryEffect = EndTicket | Replay | Lose
 
 _RESTARTS: Final = POLICY["456"].attempts or 0
 _RERUNS: Final = 1
@@ -142,9 +142,9 @@ _rerun_left = Fact("rerun_left", (True, False), lambda c, _: c.reruns < _RERUNS)
 _doubt = Fact("doubt", ("none", "harmless", "execute"), lambda _, e: e.doubt)
 _id_known = Fact("id_known", (True, False), lambda c, _: c.query_id is not None)
 
-may_rerun = (
-    _reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _rerun_left.is_(True)
-).named("read without rows out")
+may_rerun = (_reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _rerun_left.is_(True)).named(
+    "read without rows out"
+)
 answered = _doubt.is_("none").named("server's answer")
 harmless = _doubt.is_("harmless").named("transport, nothing executed")
 ambiguous = _doubt.is_("execute").named("transport, on execute")
@@ -245,55 +245,122 @@ ROWS = (
     go(_LIVE, Cleared, COMPLETED, effects=(completes,), why="the application is done with it"),
     go(_LIVE, Cancelled, CANCELLED, effects=(cancels,), why="the application let it go"),
     # A 456 is answered at the gateway: nothing happened.
-    stay(STARTED, Refused456, when=may_restart, do=restart, effects=(fails, replays), why="nothing was executed"),
+    stay(
+        STARTED,
+        Refused456,
+        when=may_restart,
+        do=restart,
+        effects=(fails, replays),
+        why="nothing was executed",
+    ),
     go(
-        PREPARED, Refused456, STARTED, when=may_restart, do=restart, effects=(fails, replays),
+        PREPARED,
+        Refused456,
+        STARTED,
+        when=may_restart,
+        do=restart,
+        effects=(fails, replays),
         why="nothing was executed: reads and writes alike",
     ),
     go(
-        (STARTED, PREPARED), Refused456, FAILED, when=~may_restart, effects=(fails, loses_refused),
+        (STARTED, PREPARED),
+        Refused456,
+        FAILED,
+        when=~may_restart,
+        effects=(fails, loses_refused),
         why="at most 2 attempts",
     ),
     go(
-        _RUNNING, Refused456, STARTED, when=may_rerun, do=rerun, effects=(fails, replays_execution),
+        _RUNNING,
+        Refused456,
+        STARTED,
+        when=may_rerun,
+        do=rerun,
+        effects=(fails, replays_execution),
         why="the drain promise was broken; nobody has seen a row",
     ),
     go(
-        _RUNNING, Refused456, FAILED, when=~may_rerun, effects=(fails, loses_running),
+        _RUNNING,
+        Refused456,
+        FAILED,
+        when=~may_rerun,
+        effects=(fails, loses_running),
         why="never run a statement that can write twice, never hand out rows twice",
     ),
     # An error of the transport leaves open whether the RPC took effect.
-    go(_LIVE, Errored, FAILED, when=answered, effects=(fails,), why="the server's own answer goes to the application"),
+    go(
+        _LIVE,
+        Errored,
+        FAILED,
+        when=answered,
+        effects=(fails,),
+        why="the server's own answer goes to the application",
+    ),
     stay(
-        STARTED, Errored, when=(harmless | ambiguous) & may_restart, do=restart, effects=(fails, replays),
+        STARTED,
+        Errored,
+        when=(harmless | ambiguous) & may_restart,
+        do=restart,
+        effects=(fails, replays),
         why="nothing was executed",
     ),
     go(
-        STARTED, Errored, FAILED, when=(harmless | ambiguous) & ~may_restart, effects=(fails,),
+        STARTED,
+        Errored,
+        FAILED,
+        when=(harmless | ambiguous) & ~may_restart,
+        effects=(fails,),
         why="the attempts are used up: the transport's error goes to the application",
     ),
     go(
-        PREPARED, Errored, STARTED, when=harmless & may_restart, do=restart, effects=(fails, replays),
+        PREPARED,
+        Errored,
+        STARTED,
+        when=harmless & may_restart,
+        do=restart,
+        effects=(fails, replays),
         why="nothing was executed",
     ),
     go(
-        PREPARED, Errored, FAILED, when=harmless & ~may_restart, effects=(fails,),
+        PREPARED,
+        Errored,
+        FAILED,
+        when=harmless & ~may_restart,
+        effects=(fails,),
         why="the attempts are used up: the transport's error goes to the application",
     ),
     go(
-        PREPARED, Errored, STARTED, when=ambiguous & may_rerun, do=rerun, effects=(fails, replays),
+        PREPARED,
+        Errored,
+        STARTED,
+        when=ambiguous & may_rerun,
+        do=rerun,
+        effects=(fails, replays),
         why="it may have been executed, but it only reads",
     ),
     go(
-        PREPARED, Errored, FAILED, when=ambiguous & ~may_rerun, effects=(fails, loses_ambiguous),
+        PREPARED,
+        Errored,
+        FAILED,
+        when=ambiguous & ~may_rerun,
+        effects=(fails, loses_ambiguous),
         why="it may have been executed (I11)",
     ),
     go(
-        _RUNNING, Errored, STARTED, when=~answered & may_rerun, do=rerun, effects=(fails, replays_execution),
+        _RUNNING,
+        Errored,
+        STARTED,
+        when=~answered & may_rerun,
+        do=rerun,
+        effects=(fails, replays_execution),
         why="its stack is out of reach; nobody has seen a row",
     ),
     go(
-        _RUNNING, Errored, FAILED, when=~answered & ~may_rerun, effects=(fails, loses_running),
+        _RUNNING,
+        Errored,
+        FAILED,
+        when=~answered & ~may_rerun,
+        effects=(fails, loses_running),
         why="never run a statement that can write twice, never hand out rows twice",
     ),
     # A final state ends the ticket exactly once.
@@ -324,8 +391,17 @@ QUERY: Final[Table[QueryContext, QueryEvent, QueryEffect]] = Table(
     rows=ROWS,
     contexts=_contexts(),
     samples=(
-        Prepared("q-2"), Executed(), BatchFetched(True), BatchFetched(False), Exhausted(), Cleared(), Cancelled(),
-        Refused456(), Errored("none"), Errored("harmless"), Errored("execute"),
+        Prepared("q-2"),
+        Executed(),
+        BatchFetched(True),
+        BatchFetched(False),
+        Exhausted(),
+        Cleared(),
+        Cancelled(),
+        Refused456(),
+        Errored("none"),
+        Errored("harmless"),
+        Errored("execute"),
     ),
 )
 """The query machine."""

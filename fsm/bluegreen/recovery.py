@@ -9,7 +9,7 @@ Source: spec, section 5. Order: retry current, clear cache and retry, detect, fa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Union
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -82,7 +82,7 @@ class Answered:
     name: ClassVar[str] = "answered"
 
 
-RecoveryEvent = Union[TransientError, WrongStrategy, NotAuthenticated, DetectionFailed, Answered]
+RecoveryEvent = TransientError | WrongStrategy | NotAuthenticated | DetectionFailed | Answered
 
 
 @attrs.frozen
@@ -118,7 +118,7 @@ class Escalate:
     """Give the error to the caller."""
 
 
-RecoveryEffect = Union[RetryAfter, DetectAgain, AuthenticateAgain, Escalate]
+RecoveryEffect = RetryAfter | DetectAgain | AuthenticateAgain | Escalate
 
 
 def _limit(kind: str) -> int:
@@ -168,17 +168,29 @@ RECOVERY: Final[Table[Attempts, RecoveryEvent, RecoveryEffect]] = Table(
     events=(*_ALL, Answered),
     rows=(
         stay(
-            "Trying", TransientError, when=transient_left, do=_count("transient"), effects=(_retry,),
+            "Trying",
+            TransientError,
+            when=transient_left,
+            do=_count("transient"),
+            effects=(_retry,),
             why="transient: retry on the current strategy, exponential with jitter",
         ),
         go("Trying", TransientError, "Escalated", when=~transient_left, effects=(_escalate,), why="used up"),
         stay(
-            "Trying", WrongStrategy, when=refused_left, do=_count("refused"), effects=(_detect,),
+            "Trying",
+            WrongStrategy,
+            when=refused_left,
+            do=_count("refused"),
+            effects=(_detect,),
             why="456: clear cache and detect, at once",
         ),
         go("Trying", WrongStrategy, "Escalated", when=~refused_left, effects=(_escalate,), why="used up"),
         stay(
-            "Trying", NotAuthenticated, when=denied_left, do=_count("denied"), effects=(_authenticate,),
+            "Trying",
+            NotAuthenticated,
+            when=denied_left,
+            do=_count("denied"),
+            effects=(_authenticate,),
             why="authentication: a new session, on the other strategy if need be, at once",
         ),
         go("Trying", NotAuthenticated, "Escalated", when=~denied_left, effects=(_escalate,), why="used up"),

@@ -37,13 +37,13 @@ def managed(scope: Scope, settings: Settings | None = None) -> StrategyManager:
             if manager is None:
                 manager = _managers[scope] = StrategyManager(scope, settings)
     if settings is not None and settings != manager.settings:
-        theirs = attrs.asdict(manager.settings)
-        raise ScopeConflict(scope, [name for name, value in attrs.asdict(settings).items() if theirs[name] != value])
+        asked, has = attrs.asdict(settings), attrs.asdict(manager.settings)
+        raise ScopeConflict(scope, [name for name, value in asked.items() if has[name] != value])
     return manager
 
 
 def forget(scope: Scope) -> None:
-    """Drop the manager of `scope`: the next `managed` begins anew. Tickets that are open stay with the old one."""
+    """Drop the manager of `scope`: the next `managed` begins anew. Open tickets stay with the old one."""
     with _lock:
         _managers.pop(scope, None)
 

@@ -27,6 +27,12 @@ class Outcome(enum.Enum):
     FORBID = "forbid"
 
 
+def event_name(event: Any) -> str:
+    """Return the name of an event class; of anything else what it can be recognised by."""
+    name = getattr(event, "name", None)
+    return name if isinstance(name, str) and isinstance(event, type) else repr(event)
+
+
 @attrs.frozen
 class State:
     """A state: its name, what holds in it, and what the runtime should know about it.
@@ -62,7 +68,7 @@ class Row:
     def name(self) -> str:
         """A stable name for logs, coverage and diffs, for example `Stable.error_456[fresh & active]`."""
         guard = "" if self.guard is ALWAYS else f"[{self.guard}]"
-        return f"{self.state}.{self.event.name}{guard}"
+        return f"{self.state}.{event_name(self.event)}{guard}"
 
     def __str__(self) -> str:
         arrow = f" -> {self.target}" if self.outcome is Outcome.GO else f" {self.outcome.value}"
@@ -70,9 +76,15 @@ class Row:
 
 
 def _each(states: Any, events: Any) -> Iterator[tuple[str, type[Any]]]:
-    yield from product(
-        (states,) if isinstance(states, str) else states, (events,) if isinstance(events, type) else events
+    yield from product(_several(states), _several(events))
+
+
+def _several(given: Any) -> Iterable[Any]:
+    """One or many. A word is one, also where it is wrong, so that the finding shows what was written."""
+    several: Iterable[Any] = (
+        given if hasattr(given, "__iter__") and not isinstance(given, (str, type)) else (given,)
     )
+    return several
 
 
 @attrs.frozen
@@ -128,8 +140,8 @@ class Finding:
     """One reason why a table is refused.
 
     Args:
-        kind: `missing`, `overlap`, `gap`, `unreachable`, `trap`, `unknown state`, `unknown event`, `result`,
-            `fact`, `never`, `final`, `duplicate`, `reason` or `alphabet`.
+        kind: `missing`, `overlap`, `gap`, `never`, `unreachable`, `trap`, `final`, `unknown state`,
+            `unknown event`, `alphabet`, `duplicate`, `outcome`, `reason`, `fact` or `result`.
         state: the state it is about, if it is about one.
         event: the name of the event it is about, if it is about one.
         valuation: values of the facts that show it.
@@ -142,15 +154,10 @@ class Finding:
     event: str | None = None
     valuation: Valuation = ()
 
-    @property
-    def undecided(self) -> bool:
-        """Whether it leaves open which row a cell takes, so that nothing can be tried on the table."""
-        return self.kind in ("overlap", "gap", "missing", "unknown event", "unknown state", "duplicate")
-
     def __str__(self) -> str:
-        where = f"({', '.join(part for part in (self.state, self.event) if part)})" if self.state else ""
+        where = ", ".join(part for part in (self.state, self.event) if part)
         shown = f" when {told(self.valuation)}" if self.valuation else ""
-        return f"{self.kind}{' ' + where if where else ''}: {self.detail}{shown}"
+        return f"{self.kind}{f' ({where})' if where else ''}: {self.detail}{shown}"
 
 
 def flatten(rows: Iterable[Row | Rows]) -> tuple[Row, ...]:
@@ -209,7 +216,8 @@ class Declaration:
 
     def facts(self, state: str, context: Any, event: Any) -> dict[str, Hashable]:
         """Return the value of every fact that the cell of (state, event) looks at. Nothing changes."""
-        return {fact.name: fact.of(context, event) for fact in cell_facts(self.cell(state, type(event)))}
+        cell = self.cell(state, event.__class__)
+        return {fact.name: fact.of(context, event) for fact in cell_facts(cell)}
 
     def holds(self, state: str, context: Any) -> bool:
         """Whether the condition of `state` is true of `context`."""

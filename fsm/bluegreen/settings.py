@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -19,7 +19,7 @@ _relaxed: ContextVar[bool] = ContextVar("bluegreen_relaxed_bounds", default=Fals
 
 
 @contextmanager
-def relaxed_bounds() -> Iterator[None]:
+def relaxed_bounds() -> Generator[None, None, None]:
     """Accept any positive number for every numeric setting while this context is open: for tests only.
 
     >>> with relaxed_bounds():
@@ -34,7 +34,7 @@ def relaxed_bounds() -> Iterator[None]:
 
 
 def _number(text: Any, kind: Callable[[Any], Any]) -> Any:
-    """Turn what the environment or a file holds into a number; leave what is none for the validator to name."""
+    """Turn what the environment holds into a number; leave what is none for the validator to name."""
     if isinstance(text, str):
         try:
             return kind(text)
@@ -49,7 +49,12 @@ def _whole(value: Any) -> Any:
 
 def _seconds(value: Any) -> Any:
     number = _number(value, float)
-    return float(number) if isinstance(number, int) and not isinstance(number, bool) else number
+    if isinstance(number, bool) or not isinstance(number, int):
+        return number
+    try:
+        return float(number)
+    except OverflowError:  # an integer beyond every range: the validator names it
+        return number
 
 
 def _strategy(value: Any) -> Any:
@@ -60,11 +65,13 @@ def _strategy(value: Any) -> Any:
 
 
 def _between(default: float, low: float, high: float, unit: str, convert: Callable[[Any], Any]) -> Any:
-    return attrs.field(default=default, converter=convert, metadata={"low": low, "high": high, "unit": unit})
+    return cast(Any, attrs.field)(
+        default=default, converter=convert, metadata={"low": low, "high": high, "unit": unit}
+    )
 
 
 def _one_of(default: Any, *choices: Any, convert: Callable[[Any], Any] | None = None) -> Any:
-    return attrs.field(default=default, converter=convert, metadata={"choices": choices})
+    return cast(Any, attrs.field)(default=default, converter=convert, metadata={"choices": choices})
 
 
 def _finding(name: str, value: Any, rule: Mapping[str, Any]) -> str | None:
@@ -76,7 +83,8 @@ def _finding(name: str, value: Any, rule: Mapping[str, Any]) -> str | None:
         return f"{name} is {value!r}; accepted: {accepted}"
     low, high, unit = rule["low"], rule["high"], rule["unit"]
     allowed = f"{low:g} to {high:g}{unit}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and value != value):
         return f"{name} is {value!r}, which is no number; accepted: {allowed}"
     if not unit and not isinstance(value, int):
         return f"{name} is {value!r}, which is no whole number; accepted: {allowed}"
@@ -158,16 +166,20 @@ class Settings:
             for key, value in source.items()
             if key.startswith(ENVIRONMENT_PREFIX)
         }
-        unknown = sorted(set(given) - names)
-        if unknown:
-            raise SettingsError(
-                [
-                    f"{ENVIRONMENT_PREFIX}{name.upper()} names no setting; accepted: "
-                    + ", ".join(ENVIRONMENT_PREFIX + known.upper() for known in sorted(names))
-                    for name in unknown
-                ]
-            )
-        return cls(**{**given, **overrides})
+        known = ", ".join(ENVIRONMENT_PREFIX + name.upper() for name in sorted(names))
+        findings = [
+            f"{ENVIRONMENT_PREFIX}{name.upper()} names no setting; accepted: {known}"
+            for name in sorted(given)
+            if name not in names
+        ]
+        values: dict[str, Any] = {name: value for name, value in given.items() if name in names}
+        try:
+            settings = cls(**{**values, **overrides})
+        except SettingsError as error:
+            raise SettingsError([*findings, *error.findings]) from None
+        if findings:
+            raise SettingsError(findings)
+        return settings
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -71,7 +71,8 @@ class Context:
         version: +1 on every step that changes (state, active, pending).
         open_blue: open tickets on blue.
         open_green: open tickets on green.
-        verified: whether the server has confirmed `active`, rather than a fall-back after a time-out.
+        verified: whether `active` has accepted a connection, rather than being announced or fallen back to.
+        proved: whether `pending` has.
         settings: the scope's settings; never change.
 
     Source: spec, section 2.
@@ -86,6 +87,7 @@ class Context:
     open_blue: int = 0
     open_green: int = 0
     verified: bool = False
+    proved: bool = False
     settings: Settings = attrs.field(factory=Settings)
 
     @classmethod
@@ -122,9 +124,12 @@ names = Fact(
 turn = Fact(
     "turn",
     ("first", "later", "tried"),
-    lambda c, e: "tried" if e.strategy not in c.untried else "first" if e.strategy is c.untried[0] else "later",
+    lambda c, e: (
+        "tried" if e.strategy not in c.untried else "first" if e.strategy is c.untried[0] else "later"
+    ),
 )
 more = Fact("more", (True, False), lambda c, _: len(c.untried) > 1)
+verified = Fact("verified", (True, False), lambda c, _: c.verified)
 held = Fact("held", (True, False), lambda c, e: e.strategy is c.held_down)
 open_ticket = Fact("open_ticket", (True, False), lambda c, e: c.open_on(e.ticket.strategy) > 0)
 previous_known = Fact("previous_known", (True, False), lambda c, _: c.previous not in (None, c.active))
@@ -146,11 +151,18 @@ settled = Fact(
     "settled",
     ("nothing", "active", "both", "same"),
     lambda c, _: (
-        "nothing" if c.active is None else "active" if c.pending is None else "same" if c.pending is c.active else "both"
+        "nothing"
+        if c.active is None
+        else "active"
+        if c.pending is None
+        else "same"
+        if c.pending is c.active
+        else "both"
     ),
 )
 pending_set = Fact("pending_set", (True, False), lambda c, _: c.pending is not None)
 trying = Fact("trying", (True, False), lambda c, _: bool(c.untried))
+stray_proof = Fact("stray_proof", (True, False), lambda c, _: c.proved and c.pending is None)
 counted = Fact("counted", (True, False), lambda c, _: c.open_blue >= 0 and c.open_green >= 0)
 
 is_fresh = fresh.is_(True).named("fresh")
@@ -159,6 +171,7 @@ names_pending = names.is_("pending").named("is pending")
 is_untried = turn.is_("first", "later").named("untried")
 another = more.is_(True).named("another untried")
 is_held = held.is_(True).named("held down")
+is_verified = verified.is_(True).named("verified")
 has_ticket = open_ticket.is_(True).named("ticket open")
 safe_to_commit = (drained.is_(True) | commit_when.is_("first_safe_point")).named("safe to commit")
 has_previous = previous_known.is_(True).named("previous known")
@@ -199,7 +212,14 @@ def end_ticket(context: Context, event: QueryCompleted | QueryCancelled | QueryF
 
 def commit(context: Context, _: Any) -> Context:
     """previous := active; active := pending; pending := none."""
-    return _next(context, previous=context.active, active=context.pending, pending=None, verified=True)
+    return _next(
+        context,
+        previous=context.active,
+        active=context.pending,
+        pending=None,
+        verified=context.proved,
+        proved=False,
+    )
 
 
 def end_and_commit(context: Context, event: Any) -> Context:
@@ -219,7 +239,7 @@ def announce_previous(context: Context, _: Any) -> Context:
 
 def drop_pending(context: Context, _: Any) -> Context:
     """pending := none."""
-    return _next(context, pending=None)
+    return _next(context, pending=None, proved=False)
 
 
 def hold_down_pending(context: Context, _: Any) -> Context:
@@ -244,7 +264,7 @@ def detect_other_first(context: Context, _: Any) -> Context:
 
 def _detect(context: Context, first: Strategy | None, **changes: Any) -> Context:
     first = first or context.settings.default_strategy or Strategy.BLUE
-    return _next(context, pending=None, untried=(first, first.other), **changes)
+    return _next(context, pending=None, proved=False, untried=(first, first.other), **changes)
 
 
 def prefer(context: Context, event: StrategyAnnounced) -> Context:
@@ -292,6 +312,16 @@ def confirm(context: Context, _: Any) -> Context:
     return context if context.verified else attrs.evolve(context, verified=True)
 
 
+def prove_pending(context: Context, _: Any) -> Context:
+    """The pending strategy has accepted a connection."""
+    return context if context.proved else attrs.evolve(context, proved=True)
+
+
+def hold_down_active(context: Context, event: Any) -> Context:
+    """Detect again, the other one first; what was active is held down: nothing has ever shown that it serves."""
+    return attrs.evolve(detect_other_first(context, event), held_down=context.active)
+
+
 def lift_hold(context: Context, _: Any) -> Context:
     """Nothing is held down any more."""
     return attrs.evolve(context, held_down=None)
@@ -310,7 +340,11 @@ def authenticate(before: Context, after: Context, _: Any) -> StrategyEffect | No
     if after.pending is not None:
         return Authenticate(after.pending)
     head = after.untried[:1]
-    return Authenticate(head[0]) if head and (head != before.untried[:1] or after.version != before.version) else None
+    return (
+        Authenticate(head[0])
+        if head and (head != before.untried[:1] or after.version != before.version)
+        else None
+    )
 
 
 def cache(_: Context, after: Context, __: Any) -> StrategyEffect | None:
@@ -323,9 +357,16 @@ def clear_cache(_: Context, __: Context, ___: Any) -> StrategyEffect | None:
     return ClearCache()
 
 
-def close_drained(_: Context, after: Context, __: Any) -> StrategyEffect | None:
-    """CloseSessions on the strategy that routes nothing, once no ticket is open on it."""
-    idle = [s for s in BOTH if s not in (after.active, after.pending) and after.open_on(s) == 0]
+def close_drained(before: Context, after: Context, __: Any) -> StrategyEffect | None:
+    """CloseSessions on the strategy that routes nothing, when its last ticket has ended, or none was open."""
+    moved = after.version != before.version
+    idle = [
+        strategy
+        for strategy in BOTH
+        if strategy not in (after.active, after.pending)
+        and after.open_on(strategy) == 0
+        and (moved or before.open_on(strategy) > 0)
+    ]
     return CloseSessions(idle[0]) if idle and after.active is not None else None
 
 
@@ -354,24 +395,57 @@ ROWS = (
     # Detecting: nobody knows; callers wait together for one detection.
     stay(DETECTING, ConnectionOpened, why="the connection joins the detection that is under way"),
     forbid(DETECTING, QueryStarted, why="no strategy yet; wait for the detection"),
-    stay(DETECTING, _ENDS, when=has_ticket, do=end_ticket, why="a query ended that began before the detection"),
-    forbid(DETECTING, _ENDS, when=~has_ticket, why="no ticket is open on that strategy (refines the spec: I5)"),
+    stay(
+        DETECTING, _ENDS, when=has_ticket, do=end_ticket, why="a query ended that began before the detection"
+    ),
+    forbid(
+        DETECTING, _ENDS, when=~has_ticket, why="no ticket is open on that strategy (refines the spec: I5)"
+    ),
     go(
-        DETECTING, StrategyAnnounced, DETECTING, when=turn.is_("later"), do=prefer, effects=(authenticate, audit),
+        DETECTING,
+        StrategyAnnounced,
+        DETECTING,
+        when=is_fresh & turn.is_("later") & ~is_held,
+        do=prefer,
+        effects=(authenticate, audit),
         why="the server's word is the best guess: try it first",
     ),
-    ignore(DETECTING, StrategyAnnounced, when=turn.is_("first"), why="it is being tried already"),
-    ignore(DETECTING, StrategyAnnounced, when=turn.is_("tried"), why="this detection has tried it (I8)"),
+    ignore(
+        DETECTING,
+        StrategyAnnounced,
+        when=is_fresh & turn.is_("later") & is_held,
+        why="held down: announced, then refused (refines the spec: L4)",
+    ),
+    ignore(DETECTING, StrategyAnnounced, when=is_fresh & turn.is_("first"), why="it is being tried already"),
+    ignore(
+        DETECTING,
+        StrategyAnnounced,
+        when=is_fresh & turn.is_("tried"),
+        why="this detection has tried it (I8)",
+    ),
+    ignore(DETECTING, StrategyAnnounced, when=~is_fresh, why="stale (refines the spec: I6)"),
     go(
-        DETECTING, (Error456, AuthFailure), DETECTING, when=is_fresh & is_untried & another,
-        do=cross_out, effects=(authenticate, audit), why="try the other one",
+        DETECTING,
+        (Error456, AuthFailure),
+        DETECTING,
+        when=is_fresh & is_untried & another,
+        do=cross_out,
+        effects=(authenticate, audit),
+        why="try the other one",
     ),
     go(
-        DETECTING, (Error456, AuthFailure), FAILED, when=is_fresh & is_untried & ~another,
-        do=give_up, effects=(clear_cache, audit, raise_unavailable), why="both strategies failed",
+        DETECTING,
+        (Error456, AuthFailure),
+        FAILED,
+        when=is_fresh & is_untried & ~another,
+        do=give_up,
+        effects=(clear_cache, audit, raise_unavailable),
+        why="both strategies failed",
     ),
     ignore(
-        DETECTING, (Error456, AuthFailure), when=~(is_fresh & is_untried),
+        DETECTING,
+        (Error456, AuthFailure),
+        when=~(is_fresh & is_untried),
         why="stale, or this detection has heard from it",
     ),
     go(DETECTING, AuthSuccess, STABLE, when=is_fresh, do=adopt, effects=_TO_STABLE, why="this one answers"),
@@ -380,12 +454,22 @@ ROWS = (
     ignore(DETECTING, CacheExpired, why="nothing is cached"),
     stay(DETECTING, CacheInvalidated, why="a detection is under way"),
     go(
-        DETECTING, DetectionTimedOut, STABLE, when=has_fallback, do=adopt_fallback,
-        effects=(close_drained, audit), why="fall back, marked unverified; the cache stays empty",
+        DETECTING,
+        DetectionTimedOut,
+        STABLE,
+        when=has_fallback,
+        do=adopt_fallback,
+        effects=(close_drained, audit),
+        why="fall back, marked unverified; the cache stays empty",
     ),
     go(
-        DETECTING, DetectionTimedOut, FAILED, when=~has_fallback, do=give_up,
-        effects=(clear_cache, audit, raise_unavailable), why="nothing answered, and nothing is known to fall back to",
+        DETECTING,
+        DetectionTimedOut,
+        FAILED,
+        when=~has_fallback,
+        do=give_up,
+        effects=(clear_cache, audit, raise_unavailable),
+        why="nothing answered, and nothing is known to fall back to",
     ),
     stay(DETECTING, CooldownEnded, do=lift_hold, why="the hold-down is over"),
     ignore(DETECTING, DrainTimedOut, why="no transition is pending"),
@@ -393,89 +477,195 @@ ROWS = (
     stay(DETECTING, Reset, why="a detection is under way"),
     # Stable: one strategy serves.
     stay(STABLE, ConnectionOpened, why="nothing is pending"),
-    stay(STABLE, QueryStarted, do=start_on_active, effects=(issue_ticket,), why="new queries go to active (I3)"),
     stay(
-        STABLE, _ENDS, when=has_ticket, do=end_ticket, effects=(close_drained,),
+        STABLE, QueryStarted, do=start_on_active, effects=(issue_ticket,), why="new queries go to active (I3)"
+    ),
+    stay(
+        STABLE,
+        _ENDS,
+        when=has_ticket,
+        do=end_ticket,
+        effects=(close_drained,),
         why="the last ticket of the other strategy ends its sessions",
     ),
     forbid(STABLE, _ENDS, when=~has_ticket, why="no ticket is open on that strategy (refines the spec: I5)"),
     go(
-        STABLE, StrategyAnnounced, PENDING, when=is_fresh & ~names_active & ~is_held,
-        do=announce, effects=_TO_PENDING, why="the server announced the other one",
+        STABLE,
+        StrategyAnnounced,
+        PENDING,
+        when=is_fresh & ~names_active & ~is_held,
+        do=announce,
+        effects=_TO_PENDING,
+        why="the server announced the other one",
     ),
     ignore(STABLE, StrategyAnnounced, when=names_active, why="already active"),
     ignore(STABLE, StrategyAnnounced, when=~names_active & is_held, why="held down: announced, then refused"),
     ignore(STABLE, StrategyAnnounced, when=~names_active & ~is_held & ~is_fresh, why="stale (I6)"),
     go(
-        STABLE, (Error456, *_REFUSALS), DETECTING, when=is_fresh & names_active,
-        do=detect_other_first, effects=_TO_DETECTING, why="the active strategy refuses: the other one first",
+        STABLE,
+        (Error456, *_REFUSALS),
+        DETECTING,
+        when=is_fresh & names_active & is_verified,
+        do=detect_other_first,
+        effects=_TO_DETECTING,
+        why="the active strategy refuses: the other one first",
+    ),
+    go(
+        STABLE,
+        (Error456, *_REFUSALS),
+        DETECTING,
+        when=is_fresh & names_active & ~is_verified,
+        do=hold_down_active,
+        effects=_TO_DETECTING,
+        why="announced, committed with nothing in flight, and never shown to serve: the other one first, this one "
+        "held down (refines the spec: L4)",
     ),
     ignore(STABLE, (Error456, *_REFUSALS), when=~(is_fresh & names_active), why="stale (I6)"),
-    stay(STABLE, AuthSuccess, when=names_active, do=confirm, effects=(cache,), why="another connection authenticated"),
-    stay(STABLE, AuthSuccess, when=~names_active, why="a connection of a query on the other strategy authenticated"),
+    stay(
+        STABLE,
+        AuthSuccess,
+        when=is_fresh & names_active,
+        do=confirm,
+        effects=(cache,),
+        why="another connection authenticated",
+    ),
+    stay(
+        STABLE,
+        AuthSuccess,
+        when=~(is_fresh & names_active),
+        why="stale, so it proves nothing (refines the spec: I6), or for a query on the other strategy",
+    ),
     go(
-        STABLE, CacheExpired, DETECTING, do=detect_active_first, effects=_TO_DETECTING,
+        STABLE,
+        CacheExpired,
+        DETECTING,
+        do=detect_active_first,
+        effects=_TO_DETECTING,
         why="nothing has proved it for a while; open tickets stay as they are",
     ),
     go(
-        STABLE, CacheInvalidated, DETECTING, do=detect_active_first, effects=_TO_DETECTING,
+        STABLE,
+        CacheInvalidated,
+        DETECTING,
+        do=detect_active_first,
+        effects=_TO_DETECTING,
         why="somebody asked for it",
     ),
     ignore(STABLE, DetectionTimedOut, why="stale: the detection is over"),
     stay(STABLE, CooldownEnded, do=lift_hold, why="the hold-down is over"),
     ignore(STABLE, DrainTimedOut, why="no transition is pending"),
     go(
-        STABLE, RollbackRequested, PENDING, when=has_previous, do=announce_previous, effects=_TO_PENDING,
-        why="back to the strategy before, at a safe point like any transition",
+        STABLE,
+        RollbackRequested,
+        PENDING,
+        when=has_previous,
+        do=announce_previous,
+        effects=_TO_PENDING,
+        why="back to the strategy before, at a safe point like any transition; a wish ends its hold-down",
     ),
     forbid(STABLE, RollbackRequested, when=~has_previous, why="no previous strategy is known"),
     go(STABLE, Reset, DETECTING, do=detect_active_first, effects=_TO_DETECTING, why="somebody asked for it"),
     # PendingTransition: new queries go to pending, old ones finish on active.
     go(
-        PENDING, ConnectionOpened, STABLE, when=safe_to_commit, do=commit, effects=_TO_STABLE,
+        PENDING,
+        ConnectionOpened,
+        STABLE,
+        when=safe_to_commit,
+        do=commit,
+        effects=_TO_STABLE,
         why="a safe point (under first_safe_point like any other; refines the spec's [drained])",
     ),
     stay(PENDING, ConnectionOpened, when=~safe_to_commit, why="queries are still running on active"),
-    stay(PENDING, QueryStarted, do=start_on_pending, effects=(issue_ticket,), why="new queries go to pending (I3)"),
+    stay(
+        PENDING,
+        QueryStarted,
+        do=start_on_pending,
+        effects=(issue_ticket,),
+        why="new queries go to pending (I3)",
+    ),
     go(
-        PENDING, _ENDS, STABLE, when=has_ticket & safe_to_commit, do=end_and_commit, effects=_TO_STABLE,
+        PENDING,
+        _ENDS,
+        STABLE,
+        when=has_ticket & safe_to_commit,
+        do=end_and_commit,
+        effects=_TO_STABLE,
         why="a safe point",
     ),
-    stay(PENDING, _ENDS, when=has_ticket & ~safe_to_commit, do=end_ticket, why="queries are still running on active"),
+    stay(
+        PENDING,
+        _ENDS,
+        when=has_ticket & ~safe_to_commit,
+        do=end_ticket,
+        why="queries are still running on active",
+    ),
     forbid(PENDING, _ENDS, when=~has_ticket, why="no ticket is open on that strategy (refines the spec: I5)"),
     go(
-        PENDING, StrategyAnnounced, STABLE, when=is_fresh & names_active, do=drop_pending, effects=_TO_STABLE,
+        PENDING,
+        StrategyAnnounced,
+        STABLE,
+        when=is_fresh & names_active,
+        do=drop_pending,
+        effects=_TO_STABLE,
         why="the announcement was withdrawn",
     ),
     ignore(PENDING, StrategyAnnounced, when=names_pending, why="already pending"),
     ignore(PENDING, StrategyAnnounced, when=~is_fresh & names_active, why="stale (I6)"),
     go(
-        PENDING, (Error456, *_REFUSALS), DETECTING, when=is_fresh & names_pending,
-        do=hold_down_pending, effects=_TO_DETECTING, why="announced, but it refuses: active first, pending held down",
+        PENDING,
+        (Error456, *_REFUSALS),
+        DETECTING,
+        when=is_fresh & names_pending,
+        do=hold_down_pending,
+        effects=_TO_DETECTING,
+        why="announced, but it refuses: active first, pending held down",
     ),
     stay(PENDING, Error456, when=names_active, why="the old stack refuses; new work is not there"),
     ignore(PENDING, Error456, when=~is_fresh & names_pending, why="stale (I6)"),
     ignore(PENDING, _REFUSALS, when=~(is_fresh & names_pending), why="stale, or about the old stack"),
-    stay(PENDING, AuthSuccess, why="a connection is ready on that strategy"),
+    stay(
+        PENDING,
+        AuthSuccess,
+        when=is_fresh & names_pending,
+        do=prove_pending,
+        why="a connection is ready on the new stack",
+    ),
+    stay(PENDING, AuthSuccess, when=~(is_fresh & names_pending), why="stale, or on the old stack"),
     ignore(PENDING, CacheExpired, why="an announcement is fresher than the cache"),
     go(
-        PENDING, CacheInvalidated, DETECTING, do=detect_pending_first, effects=_TO_DETECTING,
+        PENDING,
+        CacheInvalidated,
+        DETECTING,
+        do=detect_pending_first,
+        effects=_TO_DETECTING,
         why="somebody asked for it; the announced one is the best guess",
     ),
     ignore(PENDING, DetectionTimedOut, why="stale: the detection is over"),
     ignore(PENDING, CooldownEnded, why="what is pending is not held down"),
     go(
-        PENDING, DrainTimedOut, STABLE, do=commit, effects=_TO_STABLE,
+        PENDING,
+        DrainTimedOut,
+        STABLE,
+        do=commit,
+        effects=_TO_STABLE,
         why="waited long enough; open tickets keep their strategy",
     ),
     go(
-        PENDING, RollbackRequested, STABLE, do=drop_pending, effects=_TO_STABLE,
+        PENDING,
+        RollbackRequested,
+        STABLE,
+        do=drop_pending,
+        effects=_TO_STABLE,
         why="as it was before the announcement (I7)",
     ),
     go(PENDING, Reset, DETECTING, do=detect_active_first, effects=_TO_DETECTING, why="somebody asked for it"),
     # Failed: neither answered; refuse at once until the cool-down has passed.
     go(
-        FAILED, ConnectionOpened, DETECTING, do=detect_active_first, effects=_TO_DETECTING,
+        FAILED,
+        ConnectionOpened,
+        DETECTING,
+        do=detect_active_first,
+        effects=_TO_DETECTING,
         why="a new connection is a reason to try again, last known first",
     ),
     forbid(FAILED, QueryStarted, why="both strategies failed"),
@@ -493,13 +683,19 @@ ROWS = (
 )
 
 _NO_PENDING: Final = pending_set.is_(False).named("no pending")
-_COUNTED: Final = counted.is_(True).named("tickets >= 0")
+_COUNTED: Final = counted.is_(True).named("tickets >= 0") & stray_proof.is_(False).named("no stray proof")
 _IDLE: Final = trying.is_(False).named("nothing untried")
 
 STATES = (
-    State(DETECTING, holds=_NO_PENDING & trying.is_(True).named("something untried") & _COUNTED, tags=("waits",)),
+    State(
+        DETECTING, holds=_NO_PENDING & trying.is_(True).named("something untried") & _COUNTED, tags=("waits",)
+    ),
     State(STABLE, holds=settled.is_("active").named("active only") & _IDLE & _COUNTED, tags=("routes",)),
-    State(PENDING, holds=settled.is_("both").named("active and pending differ") & _IDLE & _COUNTED, tags=("routes",)),
+    State(
+        PENDING,
+        holds=settled.is_("both").named("active and pending differ") & _IDLE & _COUNTED,
+        tags=("routes",),
+    ),
     State(FAILED, holds=_NO_PENDING & _IDLE & _COUNTED),
 )
 
@@ -515,7 +711,7 @@ def _contexts() -> Iterator[Context]:
         ):
             yield Context(
                 active, pending, green if active else None, untried, held_down, 7, *tickets,
-                active is not None, policy,
+                active is not None and policy.default_strategy is None, pending is not None and policy.commit_when == "drained", policy,
             )  # fmt: skip
 
 

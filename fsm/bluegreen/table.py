@@ -57,15 +57,15 @@ class Table(Declaration, Generic[C, E, F]):
     Source: design, "Rules of the core", 1 and 2.
     """
 
-    _cells: dict[str, dict[type[Any], Cell]] = attrs.field(init=False, repr=False, factory=dict)
+    _cells: dict[str, dict[type[Any], Cell]] = attrs.field(
+        init=False, repr=False, factory=dict[str, dict[type[Any], Cell]]
+    )
 
     def __attrs_post_init__(self) -> None:
-        findings = structure(self)
-        if not any(found.undecided for found in findings):
-            for state in self.states:
-                cells = {event: _compile(self.cell(state.name, event)) for event in self.events}
-                self._cells[state.name] = cells
-            findings += results(self, self.row)
+        findings, decided = structure(self)
+        for (state, event), rows in decided.items():
+            self._cells.setdefault(state, {})[event] = _compile(rows)
+        findings += results(self, self.row, decided)
         if findings:
             raise TableError(self.name, findings)
 
@@ -102,6 +102,8 @@ def _compile(rows: Sequence[Row]) -> Cell:
         if len(possible) == 1:
             return next(iter(possible.values()))
         fact, later = rest[0], rest[1:]
-        return _Branch(fact, {value: grow({**asked, fact.name: value}, later) for value in fact.domain(state)})
+        return _Branch(
+            fact, {value: grow({**asked, fact.name: value}, later) for value in fact.domain(state)}
+        )
 
     return grow({}, facts)

@@ -55,8 +55,8 @@ class Strategy(str, enum.Enum):
 _BY_NAME = {member.value: member for member in Strategy}
 
 
-def parse_strategy(value: object) -> Strategy:
-    """`Strategy.parse` as a plain function: the converter of every field that holds a strategy."""
+def parse_strategy(value: str) -> Strategy:
+    """`Strategy.parse` as the converter of every field that holds a strategy; the checkers see what it takes."""
     return Strategy.parse(value)
 
 

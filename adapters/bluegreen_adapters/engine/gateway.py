@@ -119,10 +119,11 @@ class Gateway:
     def enter(self, phase: Phase) -> None:
         """Begin a phase: its conducts hold from now on, and stacks that forget do so."""
         self.phase = phase
-        self.recorder.phase(phase, self._clock() - self._began_s)
+        at_s = self._clock() - self._began_s
+        self.recorder.phase(phase, at_s)
         for name, stack in self.stacks.items():
             if phase.conduct(name).forgets:
-                self.recorder.vanished(name, stack.forget())
+                self.recorder.vanished(name, stack.forget(), at_s)
 
     def statistics(self) -> Statistics:
         """Return a picture of all counts."""

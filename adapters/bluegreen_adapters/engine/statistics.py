@@ -64,6 +64,7 @@ class Vanished:
         writes: whether it writes.
         executed: whether execute had been accepted.
         handed_rows: whether rows had been handed out.
+        at_s: seconds since the engine started, as in the timeline.
     """
 
     statement: str
@@ -71,6 +72,7 @@ class Vanished:
     writes: bool
     executed: bool
     handed_rows: bool
+    at_s: float = 0.0
 
     @property
     def loss_allowed(self) -> bool:
@@ -202,11 +204,16 @@ class Recorder:
         """No client can bring this statement to its end."""
         self._lost_allowed.add(statement)
 
-    def vanished(self, strategy: str, queries: Iterable[Query]) -> None:
+    def vanished(self, strategy: str, queries: Iterable[Query], at_s: float = 0.0) -> None:
         """A stack forgot these queries while they were in flight."""
         for query in queries:
             gone = Vanished(
-                query.statement.text, strategy, query.statement.writes, query.executed, query.has_handed_rows
+                statement=query.statement.text,
+                strategy=strategy,
+                writes=query.statement.writes,
+                executed=query.executed,
+                handed_rows=query.has_handed_rows,
+                at_s=round(at_s, 6),
             )
             self._vanished.append(gone)
             if gone.loss_allowed:

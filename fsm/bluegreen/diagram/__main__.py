@@ -1,4 +1,4 @@
-"""`python -m bluegreen.diagram FILE...`: fill the blocks of documents; `--check` only says which are stale."""
+"""`python -m bluegreen.diagram FILE...`: fill the blocks of documents; `--check` says which are stale."""
 
 from __future__ import annotations
 

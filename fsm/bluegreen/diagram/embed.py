@@ -64,7 +64,7 @@ def embedded(document: str) -> str:
     Raises:
         KeyError: a block has a name that is none of `BLOCKS`; it names both.
 
-    >>> print(embedded("<!-- bluegreen:query -->\\n<!-- /bluegreen:query -->").splitlines()[2])
+    >>> print(embedded("<!-- bluegreen:query -->\\n<!-- /bluegreen:query -->").splitlines()[3])
     stateDiagram-v2
     """
 

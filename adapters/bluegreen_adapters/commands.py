@@ -1,0 +1,70 @@
+"""What the flows of a connection ask of their driver, and what it answers. `bluegreen.flow` has the rest.
+
+An answer is a `Reply` or a `Failure`, never an exception: what a status means is for the flow to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from bluegreen_adapters.protocol import Metadata
+
+
+@attrs.frozen
+class Send:
+    """Send one RPC. The answer is a `Reply` or a `Failure`.
+
+    Args:
+        method: bare name of the method.
+        request: the message.
+        metadata: pairs of key and value.
+        timeout_s: seconds, or none for no limit.
+        options: whatever else the application gave to the call.
+    """
+
+    method: str
+    request: Any = attrs.field(repr=False)
+    metadata: Metadata = attrs.field(repr=False)
+    timeout_s: float | None = None
+    options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+
+
+@attrs.frozen
+class Launch:
+    """Begin to send an RPC and do not wait: the answer is a future of what `Send` would answer, or none
+    if the driver cannot do that."""
+
+    send: Send
+
+
+@attrs.frozen
+class Blank:
+    """Make an empty response of a method. The answer is none if the driver cannot."""
+
+    method: str
+
+
+@attrs.frozen
+class Reply:
+    """The server's message, and the call that brought it."""
+
+    message: Any
+    call: Any = None
+
+
+@attrs.frozen
+class Failure:
+    """A status other than OK: the name of its code, its details, and the error that the driver got.
+
+    `harmless` says that the RPC certainly took no effect, whatever the code says.
+    """
+
+    code: str
+    details: str
+    cause: BaseException
+    harmless: bool = False
+
+
+Outcome = Reply | Failure

@@ -1,0 +1,142 @@
+"""The figures of the demo: counted from what the application saw and from what the engine counted. Pure.
+
+Failed is what the application saw fail. Whether that loss is allowed is decided by the engine alone, which
+knows what had been executed and handed out when a stack went away; the type of the error decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from bluegreen_adapters.demo.outcomes import Outcome, Run
+from bluegreen_adapters.demo.schedule import QUERIES, SWITCHES
+
+SAMPLES: Final = 8
+"""How many different complaints are told."""
+
+
+@attrs.frozen
+class Figures:
+    """The figures of one half.
+
+    Args:
+        switches: switches played.
+        queries: queries begun.
+        failed: queries that ended in an error, or never, and that the specification says must survive.
+        lost_as_allowed: queries that ended in an error, and that nobody may run again: they had handed out
+            rows, or were writes that were accepted, when their stack went away.
+        wrong: reads with other rows than they must return, and writes that were reported done and were not.
+        executed_twice: writes that were executed more than once.
+        misrouted: RPCs with a strategy, session, query or address of the other stack.
+        p50_ms, p99_ms: latency of the queries that succeeded, in milliseconds.
+        worst_stall_ms: longest latency of a query that was in flight during a switch, in milliseconds.
+        crashes: how often the process of the application died.
+        seconds: how long it took.
+        samples: what was failed or wrong, and how often; the most frequent.
+    """
+
+    switches: int
+    queries: int
+    failed: int
+    lost_as_allowed: int
+    wrong: int
+    executed_twice: int
+    misrouted: int
+    p50_ms: float
+    p99_ms: float
+    worst_stall_ms: float
+    crashes: int
+    seconds: float
+    samples: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain JSON data."""
+        return attrs.asdict(self)
+
+
+def figures(run: Run) -> Figures:
+    """Count one half."""
+    failures = [outcome for outcome in run.outcomes if outcome.error is not None]
+    bereft = run.bereft
+    must_survive = [failure for failure in failures if not _is_allowed(failure, bereft)]
+    wrong = [complaint for outcome in run.outcomes if (complaint := _complaint(outcome, run)) is not None]
+    latencies = sorted(outcome.latency_s for outcome in run.outcomes if outcome.error is None)
+    stalls = [
+        outcome.latency_s
+        for outcome in run.outcomes
+        if any(window.overlaps(outcome) for window in run.windows)
+    ]
+    complaints = Counter([*(str(failure.error) for failure in must_survive), *wrong])
+    return Figures(
+        switches=len(run.windows),
+        queries=len(run.outcomes),
+        failed=len(must_survive),
+        lost_as_allowed=len(failures) - len(must_survive),
+        wrong=len(wrong),
+        executed_twice=len(run.statistics.executed_twice),
+        misrouted=run.statistics.misrouted,
+        p50_ms=_ms(percentile(latencies, 50)),
+        p99_ms=_ms(percentile(latencies, 99)),
+        worst_stall_ms=_ms(max(stalls, default=0.0)),
+        crashes=run.crashes,
+        seconds=round(max((outcome.ended_s for outcome in run.outcomes), default=0.0), 1),
+        samples=dict(complaints.most_common(SAMPLES)),
+    )
+
+
+def _is_allowed(failure: Outcome, bereft: Mapping[str, float]) -> bool:
+    """Whether a query failed because its stack went away, and not before that for some reason of its own."""
+    gone_s = bereft.get(failure.text)
+    return gone_s is not None and failure.ended_s >= gone_s
+
+
+def _complaint(outcome: Outcome, run: Run) -> str | None:
+    if outcome.error is not None:
+        return None
+    if outcome.writes and not run.executions.get(outcome.text):
+        return "a write was reported done, and was not"
+    return outcome.wrong
+
+
+def percentile(ordered: Sequence[float], percent: int) -> float:
+    """Return the least value that so many percent of the values do not exceed; 0 if there are none.
+
+    >>> percentile([1.0, 2.0, 3.0, 4.0], 50), percentile([1.0, 2.0, 3.0, 4.0], 99)
+    (2.0, 4.0)
+    """
+    if not ordered:
+        return 0.0
+    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def findings(stock: Figures, ours: Figures) -> list[str]:
+    """Return what speaks against ours, each in a line; none: it has kept its promise.
+
+    A run with fewer switches or queries than a verdict needs, or one that does the stock connector no harm,
+    proves nothing, and that is said too.
+    """
+    said: list[str] = []
+    for count, what in (
+        (ours.failed, "queries failed that must survive"),
+        (ours.wrong, "queries had a wrong result"),
+        (ours.executed_twice, "writes were executed twice"),
+        (ours.misrouted, "RPCs went to the wrong stack"),
+        (ours.crashes, "times the process died"),
+    ):
+        if count:
+            said.append(f"with bluegreen, {count:,} {what}")
+    if ours.switches < SWITCHES:
+        said.append(f"{ours.switches:,} switches are too few for a verdict, which needs {SWITCHES:,}")
+    if ours.queries < QUERIES:
+        said.append(f"{ours.queries:,} queries are too few for a verdict, which needs {QUERIES:,}")
+    if not stock.failed:
+        said.append("the stock connector lost nothing either: these switches prove nothing")
+    return said

@@ -1,0 +1,278 @@
+"""`python -m bluegreen_adapters.demo.load`: the application of the demo, a process of its own.
+
+It drives the connector from PyPI in threads, without or with `e6data.install()`, and knows nothing of
+switches. Its orders are one JSON line on standard input; it says `{"ready": ...}`, begins when it gets
+another line, with the monotonic second from which all seconds count, tells when each query begins and ends,
+and in the end `{"over": ...}`: one JSON object a line. What it has told stays true if it dies.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Any, Final, TextIO
+
+import attrs
+
+from bluegreen_adapters.demo.connections import Slot, Ways, close
+from bluegreen_adapters.demo.schedule import Statement, statements
+
+CALL_BOUND_S: Final = 4.0
+"""Seconds after which a query's connection is closed under it, so that it ends."""
+
+JOIN_BOUND_S: Final = 1.0
+"""Seconds that the threads have to end, once nothing new is begun and their connections are closed."""
+
+AFTER_ERROR_S: Final = 0.02
+"""Seconds that an application waits after an error, before it goes on."""
+
+_LOOK_S: Final = 0.1
+
+
+@attrs.frozen
+class Orders:
+    """What a load is to do.
+
+    Args:
+        host, port, user, password: the engine.
+        installed: whether the connector is covered by bluegreen.
+        threads: how many threads ask.
+        seed: where the statements come from.
+        ends_s: second at which the last query is begun, if there have been enough by then.
+        least_queries: how many are enough.
+        most_s: second at which the last query is begun in any case.
+        first_thread: number of the first thread. A load that takes over from one that has died has threads
+            with other numbers, and so statements with other texts.
+        log: file for what bluegreen logs, or none.
+    """
+
+    host: str
+    port: int
+    user: str
+    password: str
+    installed: bool
+    threads: int
+    seed: int
+    ends_s: float
+    least_queries: int
+    most_s: float
+    first_thread: int = 0
+    log: str | None = None
+
+
+class Journal:
+    """Tells what happens, one line of JSON each, whichever thread has something to tell."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+
+    def tell(self, **facts: Any) -> None:
+        """Write one line."""
+        line = json.dumps(facts) + "\n"
+        with self._lock:
+            self._out.write(line)
+            self._out.flush()
+
+
+class Worker(threading.Thread):
+    """One thread of the application: asks one statement after the other, and tells what it sees.
+
+    Args:
+        number: its number.
+        slot: its connection.
+        seed: where its statements come from.
+        stop: set when nothing new is to be begun.
+        journal: whom it tells.
+        started_s: monotonic second from which the seconds that it tells count.
+
+    Attributes:
+        queries: how many queries have ended.
+    """
+
+    def __init__(
+        self, number: int, slot: Slot, *, seed: int, stop: threading.Event, journal: Journal, started_s: float
+    ) -> None:
+        super().__init__(daemon=True, name=f"thread {number}")
+        self.queries = 0
+        self._number = number
+        self._slot = slot
+        self._asked = statements(seed, number)
+        self._stop_set = stop
+        self._journal = journal
+        self._started_s = started_s
+        self._began_s: float | None = None
+        self._connection: Any = None
+
+    def run(self) -> None:
+        """Ask until told to stop."""
+        while not self._stop_set.is_set():
+            statement, began_s = next(self._asked), self._now_s()
+            self._journal.tell(began=[self._number, statement.text, statement.rows is None, began_s])
+            self._began_s = began_s
+            error, wrong = self._outcome(statement)
+            self._began_s = None
+            self._journal.tell(ended=[self._number, self._now_s(), error, wrong])
+            self.queries += 1
+            if error is not None:
+                self._stop_set.wait(AFTER_ERROR_S)
+
+    def bounded(self, bound_s: float) -> None:
+        """End the query that is under way if it has taken longer, by closing its connection under it."""
+        began_s, connection = self._began_s, self._connection
+        if began_s is not None and connection is not None and self._now_s() - began_s > bound_s:
+            close(connection)
+
+    def _outcome(self, statement: Statement) -> tuple[str | None, str | None]:
+        failed = True
+        try:
+            self._connection = self._slot.taken()
+            rows = ask(self._connection, statement)
+            failed = False
+        except Exception as error:  # noqa: BLE001  whatever the application sees is counted
+            return described(error), None
+        finally:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                self._slot.given_back(connection, failed=failed)
+        return None, statement.complaint(rows)
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+
+def ask(connection: Any, statement: Statement) -> list[Any]:
+    """Run a statement as applications do, and return its rows."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement.text)
+        if statement.rows is None:
+            return []
+        if statement.page is None:
+            return list(cursor.fetchall())
+        rows: list[Any] = []
+        while page := cursor.fetchmany(statement.page):
+            rows += page
+            time.sleep(statement.pause_s)
+        return rows
+    finally:
+        cursor.close()
+
+
+def described(error: Exception) -> str:
+    """Return an error in one line.
+
+    >>> described(ValueError("no\\nmore"))
+    'ValueError: no'
+    """
+    answer: Any = error  # gRPC's errors are calls as well
+    if hasattr(error, "code") and hasattr(error, "details"):
+        return f"{type(error).__name__}: {answer.code().name}: {answer.details()}"[:200]
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:200]
+
+
+class Load:
+    """The threads of the application.
+
+    Args:
+        orders: what to do.
+        connector: the connector's module.
+        journal: whom to tell.
+    """
+
+    def __init__(self, orders: Orders, connector: Any, journal: Journal) -> None:
+        self._orders = orders
+        self._connector = connector
+        self._journal = journal
+        self._stop = threading.Event()
+
+    def run(self, started_s: float) -> None:
+        """Send queries as ordered. Takes a bounded time, whatever becomes of them.
+
+        Args:
+            started_s: monotonic second from which all seconds count.
+        """
+        orders = self._orders
+        slots = Ways.of(orders.threads).slots(self._connect)
+        workers = [
+            Worker(
+                number, slot, seed=orders.seed, stop=self._stop, journal=self._journal, started_s=started_s
+            )
+            for number, slot in enumerate(slots, orders.first_thread)
+        ]
+        for worker in workers:
+            worker.start()
+        while not self._is_over(time.monotonic() - started_s, workers):
+            time.sleep(_LOOK_S)
+            for worker in workers:
+                worker.bounded(CALL_BOUND_S)
+        self._stop.set()
+        _join(workers, CALL_BOUND_S)
+        for worker in workers:
+            worker.bounded(0.0)
+        _join(workers, JOIN_BOUND_S)
+        for slot in slots:
+            slot.close()
+
+    def _is_over(self, now_s: float, workers: list[Worker]) -> bool:
+        orders = self._orders
+        enough = sum(worker.queries for worker in workers) >= orders.least_queries
+        return now_s >= orders.most_s or (now_s >= orders.ends_s and enough)
+
+    def _connect(self) -> Any:
+        orders = self._orders
+        return self._connector.connect(
+            host=orders.host,
+            port=orders.port,
+            username=orders.user,
+            password=orders.password,
+            catalog="main",
+            database="sales",
+            require_fastbinary=self._connector.is_fastbinary_available(),
+        )
+
+
+def _join(workers: list[Worker], bound_s: float) -> None:
+    deadline_s = time.monotonic() + bound_s
+    for worker in workers:
+        worker.join(max(0.0, deadline_s - time.monotonic()))
+
+
+def _log_to(path: str, *, anew: bool) -> None:
+    handler = logging.FileHandler(path, mode="w" if anew else "a", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(threadName)s %(message)s", "%H:%M:%S"))
+    logging.getLogger("bluegreen").addHandler(handler)
+    logging.getLogger("bluegreen").setLevel(logging.INFO)
+
+
+def _own_output() -> TextIO:
+    """Return what was standard output, for nobody else to write to: a library that prints goes to stderr."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+def main(orders_in: TextIO, journal: Journal) -> None:
+    """Take orders, and carry them out."""
+    orders = Orders(**json.loads(orders_in.readline()))
+    connector = importlib.import_module("e6data_python_connector.e6data_grpc")
+    if orders.installed:
+        from bluegreen_adapters import e6data
+
+        e6data.install()
+    if orders.log is not None:
+        _log_to(orders.log, anew=orders.first_thread == 0)
+    journal.tell(ready=True)
+    if begin := orders_in.readline():  # else, who ordered it has gone
+        Load(orders, connector, journal).run(started_s=float(begin))
+        journal.tell(over=True)
+
+
+if __name__ == "__main__":
+    main(sys.stdin, Journal(_own_output()))
+    os._exit(0)  # a thread that never came back must not keep the process

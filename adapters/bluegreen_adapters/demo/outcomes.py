@@ -1,0 +1,110 @@
+"""What became of each query of the demo, and when each switch was under way."""
+
+from __future__ import annotations
+
+import attrs
+
+from bluegreen_adapters.engine import Statistics
+
+
+@attrs.frozen
+class Outcome:
+    """What the application saw of one query.
+
+    Args:
+        text: its statement.
+        writes: whether that writes.
+        began_s: seconds since the start of the load.
+        ended_s: likewise; of a query that never came back, when it was given up.
+        error: the error that the application got, or none.
+        wrong: what is wrong with the rows that the application got, or none.
+    """
+
+    text: str
+    writes: bool
+    began_s: float
+    ended_s: float
+    error: str | None = None
+    wrong: str | None = None
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds that the application waited."""
+        return self.ended_s - self.began_s
+
+
+class Ledger:
+    """Puts outcomes together from beginnings and ends.
+
+    >>> ledger = Ledger()
+    >>> ledger.began(0, "SELECT 1", False, 0.0)
+    >>> ledger.all_ended(0.5, "it never came back")
+    >>> ledger.failed
+    1
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.failed = 0
+        self._begun: dict[int, tuple[str, bool, float]] = {}
+
+    def began(self, thread: int, text: str, writes: bool, at_s: float) -> None:
+        """A thread has begun a query."""
+        self._begun[thread] = (text, writes, at_s)
+
+    def ended(self, thread: int, at_s: float, error: str | None, wrong: str | None) -> None:
+        """The query of a thread has ended."""
+        text, writes, began_s = self._begun.pop(thread)
+        self.outcomes.append(Outcome(text, writes, began_s, at_s, error, wrong))
+        self.failed += error is not None
+
+    def all_ended(self, at_s: float, error: str) -> None:
+        """No query that is still under way will ever come back."""
+        for thread in tuple(self._begun):
+            self.ended(thread, at_s, error, None)
+
+
+@attrs.frozen
+class Window:
+    """A switch that was played, and when it was under way, in seconds since the start of the load."""
+
+    kind: str
+    began_s: float
+    ended_s: float
+
+    def overlaps(self, outcome: Outcome) -> bool:
+        """Whether a query was in flight at any moment of the switch.
+
+        >>> Window("abrupt", 1.0, 2.0).overlaps(Outcome("SELECT 1", False, 1.9, 2.5))
+        True
+        """
+        return outcome.began_s <= self.ended_s and outcome.ended_s >= self.began_s
+
+
+@attrs.frozen
+class Run:
+    """What happened in one half: what the application saw, and what the engine counted.
+
+    Args:
+        outcomes: of all queries.
+        windows: of all switches.
+        statistics: of the engine.
+        executions: of the engine: how often each statement was executed.
+        crashes: how often the process of the application died.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    windows: tuple[Window, ...]
+    statistics: Statistics
+    executions: dict[str, int]
+    crashes: int = 0
+
+    @property
+    def bereft(self) -> dict[str, float]:
+        """Statements that nobody could bring to their end, and the earliest second of the load of which that
+        can be said: their stack went away after it had handed out rows of them, or accepted to execute a write.
+        """
+        started_s = self.statistics.timeline[0].at_s
+        return {
+            gone.statement: gone.at_s - started_s for gone in self.statistics.vanished if gone.loss_allowed
+        }

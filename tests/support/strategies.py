@@ -1,0 +1,150 @@
+"""Hypothesis strategies for the core: contexts that a state allows, and events aimed at a context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from bluegreen.alphabet import EVENTS, QueryCancelled, QueryCompleted, QueryFailed, StrategyEvent
+from bluegreen.query import (
+    BatchFetched,
+    Cancelled,
+    Cleared,
+    Errored,
+    Executed,
+    Exhausted,
+    Prepared,
+    QueryContext,
+    QueryEvent,
+    Refused456,
+)
+from bluegreen.settings import Settings
+from bluegreen.strategy import Context
+from bluegreen.vocabulary import Strategy, Ticket
+
+BLUE, GREEN = Strategy.BLUE, Strategy.GREEN
+ENDS = (QueryCompleted, QueryCancelled, QueryFailed)
+NEWS = tuple(
+    event for event in EVENTS if [field.name for field in attrs.fields(event)] == ["strategy", "version"]
+)
+STATES = ("Detecting", "Stable", "PendingTransition", "Failed")
+
+strategies = st.sampled_from(Strategy)
+scope_settings = st.builds(
+    Settings,
+    commit_when=st.sampled_from(["drained", "first_safe_point"]),
+    default_strategy=st.sampled_from([None, *Strategy]),
+)
+states = st.sampled_from(STATES)
+
+
+@st.composite
+def contexts(draw: st.DrawFn, state: str) -> Context:
+    """Any context that the specification allows in `state` (section 7, I1)."""
+    known = st.none() | strategies
+    active = draw(known if state in ("Detecting", "Failed") else strategies)
+    pending = active.other if active is not None and state == "PendingTransition" else None
+    untried: tuple[Strategy, ...] = ()
+    if state == "Detecting":
+        untried = draw(st.sampled_from([(BLUE,), (GREEN,), (BLUE, GREEN), (GREEN, BLUE)]))
+    return Context(
+        active=active,
+        pending=pending,
+        previous=draw(st.sampled_from([None, active.other])) if active is not None else None,
+        untried=untried,
+        held_down=draw(known),
+        version=draw(st.integers(2, 9)),
+        open_blue=draw(st.integers(0, 2)),
+        open_green=draw(st.integers(0, 2)),
+        verified=draw(st.booleans()),
+        settings=draw(scope_settings),
+    )
+
+
+@st.composite
+def situations(draw: st.DrawFn, state: str | None = None) -> tuple[str, Context]:
+    """A state, and a context that it allows."""
+    name = draw(states) if state is None else state
+    return name, draw(contexts(name))
+
+
+@st.composite
+def news(draw: st.DrawFn, context: Context, *, ages: tuple[int, ...] = (0, 0, 1, 2)) -> StrategyEvent:
+    """Something that an answer says about a strategy; `ages`: by how many versions it may be late."""
+    cls = draw(st.sampled_from(NEWS))
+    made: StrategyEvent = cls(draw(strategies), context.version - draw(st.sampled_from(ages)))
+    return made
+
+
+@st.composite
+def events(draw: st.DrawFn, context: Context) -> StrategyEvent:
+    """Any event: news fresh or late, tickets that are open or not."""
+    cls = draw(st.sampled_from(EVENTS))
+    if cls in ENDS:
+        made: StrategyEvent = cls(Ticket(1, draw(strategies), 1))
+    elif cls in NEWS:
+        made = cls(draw(strategies), context.version - draw(st.sampled_from((0, 0, 1, 2))))
+    else:
+        made = cls()
+    return made
+
+
+@st.composite
+def steps(draw: st.DrawFn, state: str | None = None) -> tuple[str, Context, StrategyEvent]:
+    """A state, a context that it allows, and an event."""
+    name, context = draw(situations(state))
+    return name, context, draw(events(context))
+
+
+QUERY_STATES = ("Started", "Prepared", "Executing", "Fetching", "Completed", "Cancelled", "Failed")
+
+query_events: st.SearchStrategy[QueryEvent] = st.sampled_from(
+    [
+        Prepared("q-2"),
+        Executed(),
+        BatchFetched(True),
+        BatchFetched(False),
+        Exhausted(),
+        Cleared(),
+        Cancelled(),
+        Refused456(),
+        Errored("none"),
+        Errored("harmless"),
+        Errored("execute"),
+    ]
+)
+
+
+@st.composite
+def query_contexts(draw: st.DrawFn, state: str = "Started") -> QueryContext:
+    """Any context of a query that `state` allows: no id before Prepared, one after it."""
+    flags: dict[str, Any] = {
+        "Started": st.none(),
+        "Prepared": st.just("q-1"),
+        "Executing": st.just("q-1"),
+        "Fetching": st.just("q-1"),
+    }
+    return QueryContext(
+        Ticket(1, draw(strategies), draw(st.integers(0, 9))),
+        reads=draw(st.booleans()),
+        replay=draw(st.sampled_from(["never", "reads"])),
+        query_id=draw(flags.get(state, st.sampled_from([None, "q-1"]))),
+        rows=draw(st.booleans()),
+        restarts=draw(st.integers(0, 2)),
+        reruns=draw(st.integers(0, 1)),
+    )
+
+
+@st.composite
+def query_situations(draw: st.DrawFn) -> tuple[str, QueryContext]:
+    """A state of the query machine, and a context that it allows."""
+    state = draw(st.sampled_from(QUERY_STATES))
+    return state, draw(query_contexts(state))
+
+
+@st.composite
+def query_steps(draw: st.DrawFn) -> tuple[str, QueryContext, QueryEvent]:
+    """A state of the query machine, a context that it allows, and an event."""
+    return *draw(query_situations()), draw(query_events)

@@ -1,0 +1,54 @@
+"""A match over a union of effects that names all of them ends with `unreachable`, and that is no error."""
+
+from __future__ import annotations
+
+from bluegreen.alphabet import (
+    Audit,
+    Authenticate,
+    CacheStrategy,
+    ClearCache,
+    CloseSessions,
+    IssueTicket,
+    Publish,
+    Raise,
+    StrategyEffect,
+)
+from bluegreen.errors import unreachable
+from bluegreen.query import EndTicket, Lose, QueryEffect, Replay
+from bluegreen.recovery import AuthenticateAgain, DetectAgain, Escalate, RecoveryEffect, RetryAfter
+
+
+def of_the_strategy(effect: StrategyEffect) -> str:
+    match effect:
+        case IssueTicket() | Authenticate() | CacheStrategy() | CloseSessions() | Publish():
+            return effect.strategy
+        case ClearCache():
+            return "nothing"
+        case Raise():
+            return effect.reason
+        case Audit():
+            return effect.event.name
+        case _:
+            unreachable(effect)
+
+
+def of_a_query(effect: QueryEffect) -> str:
+    match effect:
+        case EndTicket():
+            return effect.event.name
+        case Replay():
+            return str(effect.execute)
+        case Lose():
+            return effect.reason
+        case _:
+            unreachable(effect)
+
+
+def of_an_attempt(effect: RecoveryEffect) -> float:
+    match effect:
+        case RetryAfter():
+            return effect.delay_s
+        case DetectAgain() | AuthenticateAgain() | Escalate():
+            return 0
+        case _:
+            unreachable(effect)

@@ -1,0 +1,23 @@
+"""An event that a machine does not know, or that does not exist."""
+
+from __future__ import annotations
+
+from bluegreen import alphabet
+from bluegreen.alphabet import Reset
+from bluegreen.machine import Machine, explain, may, step
+from bluegreen.query import QUERY, Prepared, QueryContext
+from bluegreen.recovery import RECOVERY, Attempts
+from bluegreen.strategy import STRATEGY, Context
+from bluegreen.vocabulary import Ticket
+
+query = QueryContext(Ticket(1, "blue", 0))
+alphabet.Error457("blue", 0)  # mypy: attr-defined; pyright: reportAttributeAccessIssue
+step(STRATEGY, "Stable", Context(), Prepared("q-1"))  # mypy: misc; pyright: reportArgumentType
+step(STRATEGY, "Stable", Context(), "reset")  # mypy: misc; pyright: reportArgumentType
+step(STRATEGY, "Stable", Context(), Reset)  # mypy: misc; pyright: reportArgumentType
+step(QUERY, "Started", query, Reset())  # mypy: misc; pyright: reportArgumentType
+step(RECOVERY, "Trying", Attempts(), Reset())  # mypy: misc; pyright: reportArgumentType
+may(STRATEGY, "Stable", Context(), Prepared("q-1"))  # mypy: misc; pyright: reportArgumentType
+explain(STRATEGY, "Stable", Context(), Prepared("q-1"))  # mypy: misc; pyright: reportArgumentType
+STRATEGY.row("Stable", Context(), Prepared("q-1"))  # mypy: arg-type; pyright: reportArgumentType
+Machine(STRATEGY, Context()).send(Prepared("q-1"))  # mypy: arg-type; pyright: reportArgumentType

@@ -1,0 +1,22 @@
+"""A context of another machine, or one with values that it cannot have."""
+
+from __future__ import annotations
+
+from bluegreen.alphabet import Reset
+from bluegreen.machine import Machine, step
+from bluegreen.query import QUERY, Cleared, QueryContext
+from bluegreen.settings import Settings
+from bluegreen.strategy import STRATEGY, Context
+from bluegreen.vocabulary import Ticket
+
+query = QueryContext(Ticket(1, "blue", 0))
+step(STRATEGY, "Stable", query, Reset())  # mypy: misc; pyright: reportArgumentType
+step(STRATEGY, "Stable", None, Reset())  # mypy: misc; pyright: reportArgumentType
+step(QUERY, "Started", Context(), Cleared())  # mypy: misc; pyright: reportArgumentType
+Machine(STRATEGY, query)  # mypy: misc; pyright: reportArgumentType
+STRATEGY.row("Stable", query, Reset())  # mypy: arg-type; pyright: reportArgumentType
+Context(active="blue")  # mypy: arg-type; pyright: reportArgumentType
+Context(version="7")  # mypy: arg-type; pyright: reportArgumentType
+Context(settings=None)  # mypy: arg-type; pyright: reportArgumentType
+Context().version = 8  # mypy: misc; pyright: reportAttributeAccessIssue
+Settings(retry_attempt=3)  # mypy: call-arg; pyright: reportCallIssue

@@ -1,0 +1,233 @@
+"""The query machine does what section 3 of its specification says.
+
+The cases were written down from the specification's text, not from the rows. `reads`: the statement
+provably only reads; `rows`: a row has reached the application; `reruns`: how often it was replayed after it
+was executed.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import attrs
+import pytest
+
+from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed
+from bluegreen.errors import EventForbidden
+from bluegreen.machine import step
+from bluegreen.query import (
+    QUERY,
+    BatchFetched,
+    Cancelled,
+    Cleared,
+    EndTicket,
+    Errored,
+    Executed,
+    Exhausted,
+    Lose,
+    Prepared,
+    QueryContext,
+    Refused456,
+    Replay,
+)
+from bluegreen.rows import Outcome
+from bluegreen.vocabulary import Ticket
+
+TICKET = Ticket(7, "blue", 3)
+NEW = QueryContext(TICKET)
+"""A statement that can write, or that is not provably a read."""
+WRITE = attrs.evolve(NEW, query_id="q-1")
+READ = attrs.evolve(WRITE, reads=True)
+
+LIVE = ("Started", "Prepared", "Executing", "Fetching")
+RUNNING = ("Executing", "Fetching")
+FINAL = ("Completed", "Cancelled", "Failed")
+FAILS = EndTicket(QueryFailed(TICKET))
+SERVER, HARMLESS, ON_EXECUTE = Errored("none"), Errored("harmless"), Errored("execute")
+
+REFUSED_AGAIN = Lose("it was refused again after a new detection, and the attempts are used up")
+AMBIGUOUS = "the transport failed while it was sent for execution, so it may have been executed; "
+VANISHED = "its stack stopped serving it; "
+CAN_WRITE = Lose(VANISHED + "its statement can write and was accepted for execution, so it is not run again")
+ROWS_OUT = Lose(VANISHED + "rows of it have already been handed out")
+NEVER = Lose(VANISHED + 'replay is set to "never"')
+ONCE = Lose(VANISHED + "it was replayed once already")
+
+
+def having(context: QueryContext, **changes: Any) -> QueryContext:
+    return attrs.evolve(context, **changes)
+
+
+Case = tuple[str, str, QueryContext, Any, str, "str | None", "dict[str, Any]", "list[Any]"]
+
+# state, condition, context, event, outcome, target, what changes, effects
+CASES: list[Case] = [
+    # The way of a query to which nothing happens.
+    ("Started", "", NEW, Prepared("q-1"), "go", "Prepared", {"query_id": "q-1"}, []),
+    ("Prepared", "", WRITE, Executed(), "go", "Executing", {}, []),
+    ("Executing", "rows", WRITE, BatchFetched(), "go", "Fetching", {"rows": True}, []),
+    ("Executing", "no rows", WRITE, BatchFetched(rows=False), "go", "Fetching", {}, []),
+    ("Executing", "empty result", WRITE, Exhausted(), "go", "Fetching", {}, []),
+    ("Fetching", "rows", WRITE, BatchFetched(), "stay", None, {"rows": True}, []),
+    ("Fetching", "no more rows", having(WRITE, rows=True), BatchFetched(rows=False), "stay", None, {}, []),
+    ("Fetching", "", WRITE, Exhausted(), "stay", None, {}, []),
+    # Out of order.
+    ("Started", "", NEW, Executed(), "forbid", None, {}, []),
+    ("Started", "", NEW, BatchFetched(), "forbid", None, {}, []),
+    ("Started", "", NEW, Exhausted(), "forbid", None, {}, []),
+    ("Prepared", "", WRITE, Prepared("q-2"), "forbid", None, {}, []),
+    ("Prepared", "", WRITE, BatchFetched(), "forbid", None, {}, []),
+    ("Prepared", "", WRITE, Exhausted(), "forbid", None, {}, []),
+    # 456 before execution: replayed, at most twice, reads and writes alike.
+    ("Started", "first", NEW, Refused456(), "stay", None, {"restarts": 1}, [FAILS, Replay(execute=False)]),
+    ("Started", "second", having(NEW, restarts=1), Refused456(), "stay", None, {"restarts": 2},
+     [FAILS, Replay(execute=False)]),
+    ("Started", "third", having(NEW, restarts=2), Refused456(), "go", "Failed", {}, [FAILS, REFUSED_AGAIN]),
+    ("Prepared", "write", WRITE, Refused456(), "go", "Started", {"query_id": None, "restarts": 1},
+     [FAILS, Replay(execute=False)]),
+    ("Prepared", "read", having(READ, restarts=1), Refused456(), "go", "Started",
+     {"query_id": None, "restarts": 2}, [FAILS, Replay(execute=False)]),
+    ("Prepared", "replay never", having(READ, replay="never"), Refused456(), "go", "Started",
+     {"query_id": None, "restarts": 1}, [FAILS, Replay(execute=False)]),
+    ("Prepared", "third", having(READ, restarts=2), Refused456(), "go", "Failed", {}, [FAILS, REFUSED_AGAIN]),
+    # A transport error before execution: the same, and in the end the transport's own error.
+    ("Started", "harmless", NEW, HARMLESS, "stay", None, {"restarts": 1}, [FAILS, Replay(execute=False)]),
+    ("Started", "on execute, without an id", NEW, ON_EXECUTE, "stay", None, {"restarts": 1},
+     [FAILS, Replay(execute=False)]),
+    ("Started", "harmless, third", having(NEW, restarts=2), HARMLESS, "go", "Failed", {}, [FAILS]),
+    ("Prepared", "harmless", WRITE, HARMLESS, "go", "Started", {"query_id": None, "restarts": 1},
+     [FAILS, Replay(execute=False)]),
+    ("Prepared", "harmless, third", having(WRITE, restarts=2), HARMLESS, "go", "Failed", {}, [FAILS]),
+    # On execute it is ambiguous.
+    ("Prepared", "on execute, read", READ, ON_EXECUTE, "go", "Started", {"query_id": None, "reruns": 1},
+     [FAILS, Replay(execute=False)]),
+    ("Prepared", "on execute, write", WRITE, ON_EXECUTE, "go", "Failed", {},
+     [FAILS, Lose(AMBIGUOUS + "it can write")]),
+    ("Prepared", "on execute, replay never", having(READ, replay="never"), ON_EXECUTE, "go", "Failed", {},
+     [FAILS, Lose(AMBIGUOUS + "replaying it is not allowed")]),
+    ("Prepared", "on execute, replayed before", having(READ, reruns=1), ON_EXECUTE, "go", "Failed", {},
+     [FAILS, Lose(AMBIGUOUS + "replaying it is not allowed")]),
+]  # fmt: skip
+
+for Live in LIVE:
+    Known = NEW if Live == "Started" else WRITE
+    CASES += [
+        (Live, "", Known, Cleared(), "go", "Completed", {}, [EndTicket(QueryCompleted(TICKET))]),
+        (Live, "", Known, Cancelled(), "go", "Cancelled", {}, [EndTicket(QueryCancelled(TICKET))]),
+        (Live, "the server's answer", Known, SERVER, "go", "Failed", {}, [FAILS]),
+    ]
+
+# 456, or a transport that fails, while the query is being executed: the drain promise was broken.
+for Running in RUNNING:
+    CASES += [
+        (Running, "", WRITE, Prepared("q-2"), "forbid", None, {}, []),
+        (Running, "", WRITE, Executed(), "forbid", None, {}, []),
+    ]
+    for Broken in (Refused456(), HARMLESS, ON_EXECUTE):
+        CASES += [
+            (Running, "read", READ, Broken, "go", "Started", {"query_id": None, "reruns": 1},
+             [FAILS, Replay(execute=True)]),
+            (Running, "read, attempts before execution used up", having(READ, restarts=2), Broken, "go",
+             "Started", {"query_id": None, "reruns": 1}, [FAILS, Replay(execute=True)]),
+            (Running, "write", WRITE, Broken, "go", "Failed", {}, [FAILS, CAN_WRITE]),
+            (Running, "rows out", having(READ, rows=True), Broken, "go", "Failed", {}, [FAILS, ROWS_OUT]),
+            (Running, "replay never", having(READ, replay="never"), Broken, "go", "Failed", {},
+             [FAILS, NEVER]),
+            (Running, "second time", having(READ, reruns=1), Broken, "go", "Failed", {}, [FAILS, ONCE]),
+        ]  # fmt: skip
+
+# A final state ends the ticket exactly once.
+for Over in FINAL:
+    CASES += [
+        (Over, "", WRITE, Cleared(), "forbid", None, {}, []),
+        (Over, "", WRITE, Cancelled(), "forbid", None, {}, []),
+    ]
+    for Late in (
+        Prepared("q-2"),
+        Executed(),
+        BatchFetched(),
+        Exhausted(),
+        Refused456(),
+        SERVER,
+        HARMLESS,
+        ON_EXECUTE,
+    ):
+        CASES.append((Over, "", WRITE, Late, "ignore", None, {}, []))
+
+
+def name_of(case: Case) -> str:
+    doubt = f"_{case[3].doubt}" if isinstance(case[3], Errored) else ""
+    return f"{case[0]}-{case[3].name}{doubt}-{case[1] or 'always'}".replace(" ", "_")
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_a_cell_does_what_the_specification_says(case: Case) -> None:
+    state, _, context, event, outcome, target, changes, effects = case
+    row = QUERY.row(state, context, event)
+    assert (row.outcome, row.target) == (Outcome(outcome), target)
+    if outcome == "forbid":
+        with pytest.raises(EventForbidden):
+            step(QUERY, state, context, event)
+        return
+    taken = step(QUERY, state, context, event)
+    assert (taken.state, taken.row) == (target or state, row)
+    assert taken.context == attrs.evolve(context, **changes)
+    assert list(taken.effects) == effects
+
+
+def test_every_state_and_event_of_the_specification_has_a_case() -> None:
+    assert {(case[0], case[3].name) for case in CASES} == set(
+        product(
+            (*LIVE, *FINAL),
+            (
+                "prepared",
+                "executed",
+                "batch_fetched",
+                "exhausted",
+                "cleared",
+                "cancelled",
+                "refused_456",
+                "errored",
+            ),
+        )
+    )
+
+
+def test_every_row_is_taken_by_a_case() -> None:
+    taken = {id(QUERY.row(case[0], case[2], case[3])) for case in CASES}
+    assert [str(row) for row in QUERY.rows if id(row) not in taken] == []
+
+
+def test_the_states_the_initial_one_and_the_final_ones_are_those_of_the_specification() -> None:
+    assert QUERY.initial == "Started"
+    assert [state.name for state in QUERY.states if not state.final] == list(LIVE)
+    assert [state.name for state in QUERY.states if state.final] == list(FINAL)
+
+
+def test_every_row_that_can_change_something_was_tried_when_the_table_was_defined() -> None:
+    tried = {
+        id(QUERY.row(state.name, context, event))
+        for state in QUERY.states
+        for context in QUERY.contexts
+        if QUERY.holds(state.name, context)
+        for event in QUERY.samples
+    }
+    live = [row for row in QUERY.rows if row.outcome in (Outcome.GO, Outcome.STAY)]
+    assert [str(row) for row in live if id(row) not in tried] == []
+
+
+@pytest.mark.parametrize("context", [NEW, having(NEW, reads=True)], ids=["write", "read"])
+def test_a_statement_is_sent_for_execution_once_unless_it_only_reads_and_then_twice_at_most(
+    context: QueryContext,
+) -> None:
+    """I11, with the worst that a server can do: a refusal of every attempt, as long as there is a replay."""
+    executions, state = 0, "Started"
+    for _ in range(20):
+        for event in (Prepared("q"), Executed(), Refused456()):
+            state, context, effects, _ = step(QUERY, state, context, event)
+            executions += event == Executed()
+        if not any(isinstance(effect, Replay) for effect in effects):
+            break
+    assert state == "Failed"
+    assert executions == (2 if context.reads else 1)
