@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -84,7 +85,7 @@ def _finding(name: str, value: Any, rule: Mapping[str, Any]) -> str | None:
     low, high, unit = rule["low"], rule["high"], rule["unit"]
     allowed = f"{low:g} to {high:g}{unit}"
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or (isinstance(value, float) and value != value):
+    if not is_number or (isinstance(value, float) and math.isnan(value)):
         return f"{name} is {value!r}, which is no number; accepted: {allowed}"
     if not unit and not isinstance(value, int):
         return f"{name} is {value!r}, which is no whole number; accepted: {allowed}"

@@ -709,9 +709,11 @@ def _contexts() -> Iterator[Context]:
             *product((None, blue), (None,), ((), (green,), (blue, green), (green, blue)), (None, green)),
             (blue, green, (), None),
         ):
+            drains = policy.commit_when == "drained"
+            known = active is not None and policy.default_strategy is None
             yield Context(
-                active, pending, green if active else None, untried, held_down, 7, *tickets,
-                active is not None and policy.default_strategy is None, pending is not None and policy.commit_when == "drained", policy,
+                active, pending, green if active else None, untried, held_down, 7, *tickets, known,
+                pending is not None and drains, policy,
             )  # fmt: skip
 
 
