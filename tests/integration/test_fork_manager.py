@@ -137,6 +137,7 @@ def test_children_that_are_forked_during_switches_work_at_once() -> None:
         thread.start()
 
     def child() -> None:
+        cluster.after_fork()  # it observes this manager in the child as well
         queries(manager, BLUE if manager.version % 2 else GREEN)
 
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from hypothesis import HealthCheck, given, note, settings
@@ -33,11 +34,9 @@ from support.stock import Model, accepts, stock_machine
 from support.strategies import (
     ENDS,
     NEWS,
-    query_events,
     query_situations,
     scope_settings,
     situations,
-    strategies,
 )
 
 SCRIPTS = 2000
@@ -47,12 +46,10 @@ Move = tuple[type[Any], Strategy, int, int | None]
 """Class of the event, the strategy that it is about, by how many versions it is late, and which of the
 state's usual events takes its place, if one does: without that, few scripts would have several tickets."""
 
-moves: st.SearchStrategy[Move] = st.tuples(
-    st.sampled_from(EVENTS),
-    strategies,
-    st.sampled_from([0, 0, 0, 0, 1, 2]),
-    st.sampled_from([None, None, None, 0, 1]),
+moves: st.SearchStrategy[Move] = st.sampled_from(
+    list(product(EVENTS, Strategy, (0, 0, 0, 0, 1, 2), (None, None, None, 0, 1)))
 )
+"""One choice for a whole move: Hypothesis spends most of the time on choices."""
 
 USUAL: Mapping[str, tuple[type[Any], type[Any]]] = {
     "Detecting": (AuthSuccess, Error456),
@@ -82,7 +79,7 @@ def aimed(move: Move, state: str, context: Context) -> StrategyEvent:
 QueryMove = tuple[QueryEvent, bool]
 """An event, and whether the usual next one takes its place: without that, few queries would be executed."""
 
-query_moves: st.SearchStrategy[QueryMove] = st.tuples(query_events, st.booleans())
+query_moves: st.SearchStrategy[QueryMove] = st.sampled_from(list(product(QUERY.samples, (True, False))))
 
 NEXT: Mapping[str, QueryEvent] = {"Started": Prepared("q-1"), "Prepared": Executed()}
 

@@ -48,6 +48,10 @@ class MemoryCluster:
         with self._lock:
             self.seen[what] += by
 
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
     # What clients do.
 
     def prepare(self, strategy: Strategy) -> Strategy | None:

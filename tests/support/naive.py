@@ -219,7 +219,7 @@ class NaiveManager:
         elif self.state == STABLE and strategy == self.active and version == self.version:
             self.verified = True
             self.good_since = self.now
-        elif self.state == PENDING and strategy == self.pending:
+        elif self.state == PENDING and strategy == self.pending and version == self.version:
             self.pending_proved = True
 
     def cache_expired(self) -> None:

@@ -33,7 +33,7 @@ PERIOD_S: Final = 0.9
 GRACE_S: Final = 0.3
 DRAIN_S: Final = 0.5
 LEAD_S: Final = 0.5
-OVERTIME_S: Final = 4.0
+OVERTIME_S: Final = 10.0
 
 
 @attrs.frozen
