@@ -20,6 +20,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def blocks() -> list[str]:
+    if not README.exists():  # pytest collects the blocks before it looks at the mark above
+        return []
     return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
