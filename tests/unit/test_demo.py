@@ -415,13 +415,13 @@ def test_nothing_speaks_against_a_run_that_lost_only_what_it_may() -> None:
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
-        ({"failed": 1}, "with bluegreen, 1 queries failed that must survive"),
-        ({"wrong": 2}, "with bluegreen, 2 queries had a wrong result"),
-        ({"executed_twice": 1}, "with bluegreen, 1 writes were executed twice"),
-        ({"misrouted": 1}, "with bluegreen, 1 RPCs went to the wrong stack"),
-        ({"crashes": 1}, "with bluegreen, 1 times the process died"),
-        ({"switches": 19}, "19 switches are too few for a verdict, which needs 20"),
-        ({"queries": 2999}, "2,999 queries are too few for a verdict, which needs 3,000"),
+        ({"failed": 1}, "with bluegreen, queries that must survive and failed: 1"),
+        ({"wrong": 2}, "with bluegreen, wrong results: 2"),
+        ({"executed_twice": 1}, "with bluegreen, writes executed twice: 1"),
+        ({"misrouted": 1}, "with bluegreen, misrouted RPCs: 1"),
+        ({"crashes": 1}, "with bluegreen, crashes of the process: 1"),
+        ({"switches": 19}, "too short for a verdict: 19 of 20 switches"),
+        ({"queries": 2999}, "too short for a verdict: 2,999 of 3,000 queries"),
     ],
 )
 def test_each_fault_of_ours_speaks_against_it(changes: dict[str, int], finding: str) -> None:
@@ -456,7 +456,7 @@ def test_the_table_has_every_figure_of_both_and_fits(width: int) -> None:
 def test_what_failed_with_ours_is_told_below_the_table() -> None:
     shown = printed(STOCK, attrs.evolve(OURS, failed=2, samples={"Lost: [bold]not markup": 2}))
     assert "   2 x Lost: [bold]not markup" in shown
-    assert "with bluegreen, 2 queries failed that must survive" in shown
+    assert "with bluegreen, queries that must survive and failed: 2" in shown
 
 
 def test_without_a_terminal_the_progress_is_one_line_for_each_switch() -> None:

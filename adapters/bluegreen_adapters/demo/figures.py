@@ -125,18 +125,18 @@ def findings(stock: Figures, ours: Figures) -> list[str]:
     """
     said: list[str] = []
     for count, what in (
-        (ours.failed, "queries failed that must survive"),
-        (ours.wrong, "queries had a wrong result"),
-        (ours.executed_twice, "writes were executed twice"),
-        (ours.misrouted, "RPCs went to the wrong stack"),
-        (ours.crashes, "times the process died"),
+        (ours.failed, "queries that must survive and failed"),
+        (ours.wrong, "wrong results"),
+        (ours.executed_twice, "writes executed twice"),
+        (ours.misrouted, "misrouted RPCs"),
+        (ours.crashes, "crashes of the process"),
     ):
         if count:
-            said.append(f"with bluegreen, {count:,} {what}")
+            said.append(f"with bluegreen, {what}: {count:,}")
     if ours.switches < SWITCHES:
-        said.append(f"{ours.switches:,} switches are too few for a verdict, which needs {SWITCHES:,}")
+        said.append(f"too short for a verdict: {ours.switches:,} of {SWITCHES:,} switches")
     if ours.queries < QUERIES:
-        said.append(f"{ours.queries:,} queries are too few for a verdict, which needs {QUERIES:,}")
+        said.append(f"too short for a verdict: {ours.queries:,} of {QUERIES:,} queries")
     if not stock.failed:
         said.append("the stock connector lost nothing either: these switches prove nothing")
     return said

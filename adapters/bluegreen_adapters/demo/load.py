@@ -222,7 +222,9 @@ class Load:
     def _is_over(self, now_s: float, workers: list[Worker]) -> bool:
         orders = self._orders
         enough = sum(worker.queries for worker in workers) >= orders.least_queries
-        return now_s >= orders.most_s or (now_s >= orders.ends_s and enough)
+        # A thread dies if nobody listens to it any more.
+        alive = any(worker.is_alive() for worker in workers)
+        return not alive or now_s >= orders.most_s or (now_s >= orders.ends_s and enough)
 
     def _connect(self) -> Any:
         orders = self._orders
