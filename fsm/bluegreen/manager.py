@@ -153,7 +153,7 @@ class StrategyManager:
         self._epochs = itertools.count(1)
         self._session_epochs = dict.fromkeys(Strategy, 0)
         self._observers: tuple[tuple[Observer], ...] = ()
-        _log.setLevel(self.settings.logging_level)
+        self._least_level = getattr(logging, self.settings.logging_level)
         _managers.add(self)
 
     # Reads: no lock, no side effects.
@@ -439,7 +439,9 @@ class StrategyManager:
             case CacheStrategy():
                 self.proved(effect.strategy)
             case Publish():
-                _log.debug("%s: publish %s, version %d", self.scope, effect.strategy, effect.version)
+                self._say(
+                    logging.DEBUG, "%s: publish %s, version %d", self.scope, effect.strategy, effect.version
+                )
             case Raise():
                 if taken.row.event is DetectionTimedOut:
                     return self._timed_out()
@@ -450,10 +452,15 @@ class StrategyManager:
                 unreachable(effect)
         return None
 
+    def _say(self, level: int, text: str, *facts: object) -> None:
+        """Log, unless the scope is to be quieter. The logger's own level is the application's to set."""
+        if level >= self._least_level:
+            _log.log(level, text, *facts)
+
     def _tell(self, record: Record) -> None:
         before, after = record.before.context, record.step.context
-        _log.info(
-            "%s: %s -> %s on %s; active %s -> %s, pending %s, version %d",
+        self._say(
+            logging.INFO, "%s: %s -> %s on %s; active %s -> %s, pending %s, version %d",
             self.scope, record.before.state, record.step.state, record.step.row.event.name,
             before.active, after.active, after.pending, after.version,
         )  # fmt: skip

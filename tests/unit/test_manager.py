@@ -29,7 +29,7 @@ from bluegreen.flow import Flow, Wait
 from bluegreen.machine import step
 from bluegreen.manager import Record, StrategyManager
 from bluegreen.settings import Settings
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.vocabulary import Scope, Strategy, Ticket
 from support.clock import FakeClock
 from support.managing import (
     BLUE,
@@ -916,10 +916,27 @@ def test_reading_changes_nothing(stable: StrategyManager) -> None:
     assert stable.snapshot is before
 
 
-def test_each_step_is_logged_with_what_changed(
-    stable: StrategyManager, caplog: pytest.LogCaptureFixture
+def test_the_level_of_a_scope_is_not_the_level_of_another_nor_of_the_application(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="bluegreen")
+    loud, quiet = (
+        on_blue(StrategyManager(Scope(f"{level}:1"), Settings(logging_level=level)))
+        for level in ("INFO", "ERROR")
+    )
+    caplog.clear()
+    announce(loud)
+    announce(quiet)
+    assert "INFO:1: Stable -> PendingTransition" in caplog.text
+    assert "ERROR:1" not in caplog.text
+    assert logging.getLogger("bluegreen").level == logging.DEBUG
+
+
+def test_each_step_is_logged_with_what_changed(
+    make: Callable[..., StrategyManager], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="bluegreen")
+    stable = on_blue(make(logging_level="DEBUG"))
     announce(stable)
     assert (
         "unit.example:443/tests: Stable -> PendingTransition on strategy_announced; "
