@@ -43,7 +43,7 @@ def rpc_of(
     deadline_s = None if timeout is None else time.monotonic() + timeout
     options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
     given = {option: value for option, value in options.items() if value is not None}
-    return Rpc(name, method, request, tuple(metadata or ()), deadline_s, given)
+    return Rpc(name, method, request, tuple(metadata or ()), deadline_s, given, link.manager.version)
 
 
 class Port:

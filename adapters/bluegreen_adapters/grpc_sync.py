@@ -13,11 +13,9 @@ from typing import Any
 
 import grpc
 
-from bluegreen_adapters.grpc_calls import FutureCall, Port, Stream, failure_of, rpc_of
+from bluegreen_adapters.grpc_calls import FutureCall, Port, Stream, rpc_of
 from bluegreen_adapters.grpc_types import Ended, UnaryStreamBase, UnaryUnaryBase
 from bluegreen_adapters.link import Link
-
-__all__ = ["SwitchingChannel", "failure_of", "rpc_of"]
 
 
 class _UnaryUnary(UnaryUnaryBase):

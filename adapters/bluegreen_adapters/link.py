@@ -79,7 +79,7 @@ class Link:
         query = self._query_of(rpc)
         place = query.place if query is not None else None
         if query is not None and place is not None:
-            self._wire.learned(message, place.session, self.manager.version)
+            self._wire.learned(message, place.session, rpc.version)
             self.repairs.progressed(rpc, query, message)
         return self._wire.masked(message)
 
@@ -235,7 +235,7 @@ class Link:
                 raise self.repairs.unavailable(f"the stream was broken off: {fault.value}") from failure.cause
             raise failure.cause
         if fault is Fault.WRONG_STRATEGY:
-            self._wire.report(Error456(query.ticket.strategy, self.manager.version))
+            self._wire.report(Error456(query.ticket.strategy, rpc.version))
         return (yield from self._use(rpc, query, failure))
 
     # Steps of those.

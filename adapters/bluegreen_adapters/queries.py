@@ -30,6 +30,9 @@ class Rpc:
         metadata: pairs of key and value.
         deadline_s: monotonic seconds at which the application gives up, or none.
         options: whatever else the application gave to the call.
+        version: version of the machine when the application called: what the answers of a stream say is as
+            old as that. If it was begun anew since, they are taken for stale, which loses nothing: answers to
+            the next RPC say it again.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Rpc:
     metadata: Metadata = attrs.field(default=(), repr=False)
     deadline_s: float | None = None
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+    version: int = 0
 
     @property
     def left_s(self) -> float | None:

@@ -25,8 +25,6 @@ from bluegreen.vocabulary import Strategy
 from bluegreen_adapters.commands import Failure, Launch, Outcome, Reply, Send
 from bluegreen_adapters.protocol import Credentials, Fault, Metadata, Protocol, read
 
-__all__ = ["Failure", "Launch", "NotAccepted", "Outcome", "Reply", "Send", "Session", "Sessions", "pause"]
-
 _log = logging.getLogger("bluegreen.sessions")
 _JITTER_STATE: Final = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
 

@@ -13,6 +13,7 @@ import attrs
 import grpc
 import pytest
 
+from bluegreen.alphabet import AuthSuccess, CacheInvalidated, StrategyAnnounced
 from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.manager import StrategyManager
 from bluegreen.vocabulary import Scope
@@ -232,6 +233,40 @@ def test_a_stream_of_no_query_that_breaks_off_shows_no_456(stub: Any, server: Se
     next(stream)
     with pytest.raises(StrategyUnavailable, match="broken off"):
         next(stream)
+
+
+def test_what_a_stream_says_of_strategies_is_as_old_as_its_request(
+    stub: Any, server: Server, link: Link
+) -> None:
+    """I6: an announcement that was taken back meanwhile must not come back with a late answer of a stream."""
+    query = begun(stub)
+    server.goes_on.clear()
+    stream = stub.rows(Message(queryId=query.queryId))
+    assert next(stream).rows == "blue 0"
+    link.manager.send(StrategyAnnounced("green", link.manager.version))
+    link.manager.send(StrategyAnnounced("blue", link.manager.version))  # withdrawn
+    before = link.manager.snapshot
+    server.announces = "green"
+    server.goes_on.set()
+    assert rows(stream) == ["blue 1", "blue 2"]
+    assert link.manager.snapshot is before
+
+
+def test_a_late_456_of_a_stream_does_not_clear_what_was_detected_meanwhile(
+    stub: Any, server: Server, link: Link
+) -> None:
+    query = begun(stub)
+    server.goes_on.clear()
+    server.breaks_after = 1
+    stream = stub.rows(Message(queryId=query.queryId))
+    next(stream)
+    link.manager.send(CacheInvalidated())
+    link.manager.send(AuthSuccess("blue", link.manager.version))
+    version = link.manager.version
+    server.goes_on.set()
+    with pytest.raises(QueryLost):
+        next(stream)
+    assert (link.manager.state, link.manager.version) == ("Stable", version)
 
 
 def test_an_error_of_the_server_within_a_stream_passes_as_it_is(stub: Any, server: Server) -> None:
