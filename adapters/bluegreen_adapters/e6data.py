@@ -1,6 +1,6 @@
-"""The e6data connector from PyPI, without its switching losses.
+"""The e6data connector from PyPI, without its switching losses, in all its ways in.
 
-    from bluegreen_adapters.e6data import connect      # the stock signature
+    from bluegreen_adapters.e6data import connect      # the stock signature; connect_async for asyncio
     connection = connect(host="localhost", port=80, username="me@example.com", password="token")
 
 or, for code that cannot be changed, once at start:
@@ -8,90 +8,49 @@ or, for code that cannot be changed, once at start:
     from bluegreen_adapters import e6data
     e6data.install()                                   # and uninstall() undoes it
 
-The connector's own switching code stays where it is; it never sees a switch. Two functions are patched:
-`Connection._create_client`, so that the channel that it has made is wrapped and the stub made again, and
-`_register_query_strategy`, so that the connector does not hold on to the ids of covered queries.
+`install` covers connections with and without V2 result batches, passwords and OAuth, the connection pools,
+the SQLAlchemy dialect, asyncio, and the cluster managers that wake a suspended cluster. The connector's own
+switching code stays where it is; it never sees a switch. What is patched is listed in `e6data_seams.SEAMS`.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.metadata
-import weakref
-from collections.abc import Callable
+import importlib.util
+from types import ModuleType
 from typing import Any, Final
 
 from bluegreen.errors import BluegreenError
-from bluegreen.registry import managed
 from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.grpc_sync import SwitchingChannel
-from bluegreen_adapters.link import Link, Raised
-from bluegreen_adapters.protocol import Credentials, Fault, Metadata, Method, Protocol, Role, StatusRule
-from bluegreen_adapters.queries import QueryId
+from bluegreen_adapters.e6data_protocol import CLUSTER_PROTOCOL, PROTOCOL
+
+__all__ = [
+    "CLUSTER_PROTOCOL",
+    "DISTRIBUTION",
+    "PROTOCOL",
+    "UnsupportedConnector",
+    "connect",
+    "connect_async",
+    "install",
+    "uninstall",
+]
 
 DISTRIBUTION: Final = "e6data-python-connector"
 CHECKED_VERSIONS: Final = ("3.0",)
 """Series of the connector against which what is patched was checked."""
-
-_BEGIN: Final = Method(Role.BEGIN, repeatable=True)
-_EXECUTE: Final = Method(Role.USE, effect="executed")
-_LOOK: Final = Method(Role.USE, repeatable=True)
-_ASK: Final = Method(Role.FREE, repeatable=True)
-
-PROTOCOL: Final = Protocol(
-    name="e6data",
-    methods={
-        "authenticate": Method(Role.AUTHENTICATE, repeatable=True),
-        "prepareStatement": _BEGIN,
-        "prepareStatementV2": _BEGIN,
-        "executeStatement": _EXECUTE,
-        "executeStatementV2": _EXECUTE,
-        "status": _LOOK,
-        "getResultMetadata": _LOOK,
-        "getDynamicParams": _LOOK,
-        "explain": _LOOK,
-        "explainAnalyze": _LOOK,
-        "getNextResultBatch": Method(Role.USE, effect="fetched", rows=("resultBatch",)),
-        "getNextResultBatchV2": Method(
-            Role.USE, effect="fetched", rows=("resultBatches",), done="endOfStream"
-        ),
-        "clear": Method(Role.END, effect="cleared", repeatable=True),
-        "clearOrCancelQuery": Method(Role.END, effect="cleared", repeatable=True),
-        "cancelQuery": Method(Role.END, effect="cancelled", repeatable=True),
-        "identifyPlanner": _ASK,
-        "getSchemaNames": _ASK,
-        "getSchemaNamesV2": _ASK,
-        "getTables": _ASK,
-        "getTablesV2": _ASK,
-        "getColumns": _ASK,
-        "getColumnsV2": _ASK,
-        "getCataloges": _ASK,
-        "dryRun": _ASK,
-        "dryRunV2": _ASK,
-        "analyzeQuery": _ASK,
-        "healthCheck": _ASK,
-        "getAddCatalogsResponse": _ASK,
-    },
-    statuses=(
-        StatusRule(Fault.WRONG_STRATEGY, ("UNKNOWN", "INVALID_ARGUMENT"), r"status:\s*456\b"),
-        StatusRule(Fault.NOT_AUTHENTICATED, ("INTERNAL",), r"access denied"),
-        StatusRule(Fault.ANSWER, ("UNAVAILABLE",), r"status:\s*503\b"),  # suspended: the connector resumes it
-    ),
-)
-"""The e6data protocol, as connector 3.0 speaks it."""
 
 
 class UnsupportedConnector(BluegreenError):
     """The connector is missing, or of a version against which the adapter was not checked."""
 
 
-def _connector() -> Any:
-    """Return the module that has `Connection`.
+def _checked() -> ModuleType:
+    """Return the module with the seams.
 
     Raises:
-        UnsupportedConnector: it is not installed, or of another series; nothing was patched.
+        UnsupportedConnector: the connector is not installed, of another series, or not as it was when it was
+            checked; nothing was patched.
     """
     try:
         version = importlib.metadata.version(DISTRIBUTION)
@@ -102,65 +61,14 @@ def _connector() -> Any:
     if not any(version.startswith(f"{series}.") for series in CHECKED_VERSIONS):
         series = ", ".join(f"{known}.*" for known in CHECKED_VERSIONS)
         raise UnsupportedConnector(f"{DISTRIBUTION} {version} was not checked; supported: {series}")
-    return importlib.import_module("e6data_python_connector.e6data_grpc")
-
-
-def scope_of(connection: Any) -> Scope:
-    """Return the scope of a connector's connection."""
-    return Scope(f"{connection._host}:{connection._port}", connection.cluster_name or "")
-
-
-def _credentials(connection: Any) -> Credentials:
-    """Return what authenticates `connection`: asked of it each time, so that nothing is kept here."""
-    owner = weakref.ref(connection)
-
-    def supplied() -> tuple[Any, Metadata]:
-        alive = owner()
-        if alive is None:
-            raise ReferenceError("the connection has been let go")
-        metadata = alive._authenticate_metadata()
-        return alive._build_authenticate_request(), tuple(metadata)
-
-    return supplied
-
-
-def _cover(connection: Any, settings: Settings | None) -> None:
-    """Wrap the channel that a connection has just made, unless it is wrapped."""
-    from bluegreen_adapters.e6data_errors import Lost, Unavailable
-
-    if isinstance(connection._channel, SwitchingChannel):
-        return
-    manager = managed(scope_of(connection), settings)
-    credentials = None if connection._uses_oauth else _credentials(connection)
-    link = Link(manager, PROTOCOL, credentials=credentials, raised=Raised(Lost, Unavailable))
-    connection._channel = SwitchingChannel(connection._channel, link)
-    connection._client = type(connection._client)(connection._channel)
-
-
-_patched: dict[tuple[Any, str], Any] = {}
-"""What was patched, and what was there before."""
-
-
-def _patch(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
-    """Replace an attribute by what `made` makes of it, unless that has been done."""
-    if (owner, name) not in _patched:
-        _patched[owner, name] = stock = getattr(owner, name)
-        setattr(owner, name, functools.wraps(stock)(made(stock)))
-
-
-def _spare(register: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
-    """Keep the ids of covered queries out of the connector's own map of queries: that map would hold on to an
-    id for ever, and so nobody could notice that a query has been let go."""
-
-    def _register_query_strategy(query_id: str, strategy: Any) -> None:
-        if not isinstance(query_id, QueryId):
-            register(query_id, strategy)
-
-    return _register_query_strategy
+    seams = importlib.import_module("bluegreen_adapters.e6data_seams")
+    if missing := seams.missing():
+        raise UnsupportedConnector(f"{DISTRIBUTION} {version} has no {', '.join(map(str, missing))}")
+    return seams
 
 
 def install(settings: Settings | None = None) -> None:
-    """Cover every connection that the connector makes from now on. Installing twice is harmless.
+    """Cover everything that the connector opens from now on, in every way in. Installing twice is harmless.
 
     Args:
         settings: of every scope that is new; from the environment by default.
@@ -168,25 +76,14 @@ def install(settings: Settings | None = None) -> None:
     Raises:
         UnsupportedConnector: the connector is missing or of an unknown version; nothing was patched.
     """
-    connector = _connector()
-
-    def covering(create: Callable[[Any], None]) -> Callable[[Any], None]:
-        def _create_client(self: Any) -> None:
-            create(self)
-            _cover(self, settings)
-
-        return _create_client
-
-    _patch(connector, "_register_query_strategy", _spare)
-    _patch(connector.Connection, "_create_client", covering)
+    _checked().patch(settings)
 
 
 def uninstall() -> None:
     """Undo `install`. Connections that are open stay covered, except that a cursor of theirs that is let go
     without `clear` is then noticed only when its connection is."""
-    while _patched:
-        (owner, name), stock = _patched.popitem()
-        setattr(owner, name, stock)
+    if importlib.util.find_spec("e6data_python_connector") is not None:
+        importlib.import_module("bluegreen_adapters.e6data_seams").unpatch()
 
 
 def connect(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
@@ -202,14 +99,21 @@ def connect(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
         UnsupportedConnector: the connector is missing or of an unknown version.
         ScopeConflict: the scope exists with other settings.
     """
-    connector = _connector()
-    _patch(connector, "_register_query_strategy", _spare)
+    return _checked().connection_class(settings)(*args, **kwargs)
 
-    class Connection(connector.Connection):  # type: ignore[misc,name-defined]
-        """The connector's connection, on a channel on which the cluster appears never to switch."""
 
-        def _create_client(self) -> None:
-            connector.Connection._create_client(self)
-            _cover(self, settings)
+async def connect_async(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
+    """Connect as `e6data_python_connector.aio.connect` does; the connection is covered.
 
-    return Connection(*args, **kwargs)
+    Args:
+        settings: of the connection's scope, if that is new; from the environment by default.
+
+    Returns:
+        The connector's own `AsyncConnection`, open.
+
+    Raises:
+        UnsupportedConnector: the connector is missing or of an unknown version.
+        ImportError, RuntimeError: the connector's extra `[async]` is missing, or Python is older than 3.11.
+        ScopeConflict: the scope exists with other settings.
+    """
+    return await _checked().async_connection_class(settings)(*args, **kwargs).open()

@@ -226,6 +226,8 @@ class Link:
                 if isinstance(outcome, Reply):
                     yield from self._sessions.warmed()  # before the ticket ends, and with it the transition
                     return self._wire.masked(outcome.message)
+                if self._wire.fault(outcome) is Fault.GONE:  # a query that was never begun here
+                    raise outcome.cause
                 self.repairs.replay_of(query, outcome, rpc)
 
     def _broken(self, rpc: Rpc, failure: Failure) -> Flow[Any]:

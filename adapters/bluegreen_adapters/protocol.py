@@ -46,6 +46,8 @@ class Fault(enum.Enum):
 
     - `WRONG_STRATEGY`: the gateway refused the request; it took no effect.
     - `NOT_AUTHENTICATED`: the session is not, or no longer, accepted; the request took no effect.
+    - `GONE`: the stack does not know the query, so it has been taken down and is up again: nothing but the
+      query is lost.
     - `TRANSIENT`: the transport failed; whether the request took effect is unknown.
     - `AMBIGUOUS`: the request was given up; the same is unknown.
     - `UNSUPPORTED`: the server does not know this method; nothing else is wrong.
@@ -54,6 +56,7 @@ class Fault(enum.Enum):
 
     WRONG_STRATEGY = "wrong strategy"
     NOT_AUTHENTICATED = "not authenticated"
+    GONE = "query gone"
     TRANSIENT = "transient"
     AMBIGUOUS = "ambiguous"
     UNSUPPORTED = "unsupported"

@@ -129,7 +129,8 @@ class Repairs:
 
     def repairable(self, failure: Failure) -> bool:
         """Whether anything can be done about a failure: the server's own answer stands."""
-        return self._wire.fault(failure) in (Fault.WRONG_STRATEGY, Fault.TRANSIENT, Fault.AMBIGUOUS)
+        repairable = (Fault.WRONG_STRATEGY, Fault.GONE, Fault.TRANSIENT, Fault.AMBIGUOUS)
+        return self._wire.fault(failure) in repairable
 
     def replay_of(self, query: Query, failure: Failure, rpc: Rpc) -> Replay:
         """Ask the query's machine what a failure means: return the replay that it allows, or raise.
@@ -140,13 +141,14 @@ class Repairs:
         Or the server's own answer, as the driver got it.
         """
         fault = self._wire.fault(failure)
-        event = Refused456() if fault is Fault.WRONG_STRATEGY else Errored(_doubt(fault, failure, rpc, query))
+        vanished = fault in (Fault.WRONG_STRATEGY, Fault.GONE)
+        event = Refused456() if vanished else Errored(_doubt(fault, failure, rpc, query))
         settled = self.stepped(query, event)
         if settled.replay is not None:
             return settled.replay
         if settled.lost is not None:
             raise self.lost(query, settled.lost) from failure.cause
-        if fault in (Fault.WRONG_STRATEGY, Fault.NOT_AUTHENTICATED):
+        if vanished or fault is Fault.NOT_AUTHENTICATED:
             # Never the status itself: who sees it above might run the whole query again.
             raise self.lost(query, f"its stack answers: {fault.value}") from failure.cause
         raise failure.cause
