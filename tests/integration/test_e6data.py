@@ -20,7 +20,6 @@ import pytest
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
 from e6data_python_connector import e6data_grpc
-from e6data_python_connector import strategy as cluster_strategy
 from e6data_python_connector.exceptions import OperationalError
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 
@@ -34,6 +33,7 @@ from bluegreen_adapters import e6data
 from bluegreen_adapters.e6data_errors import Lost, Unavailable
 from bluegreen_adapters.engine import EngineProcess
 from support.engine import READ, WRITE, fresh, quick, until
+from support.forgetting import nothing_known
 
 pytestmark = pytest.mark.integration
 
@@ -44,19 +44,8 @@ STOCK = (e6data_grpc.Connection._create_client, e6data_grpc._register_query_stra
 @pytest.fixture(autouse=True)
 def _nothing_is_known() -> Iterator[None]:
     """Put the state of the process back: the connector's, our registry's, and what was patched."""
-    for cache in (e6data_grpc._local_strategy_cache, cluster_strategy._local_strategy_cache):
-        cache.update(
-            active_strategy=None,
-            last_check_time=0,
-            pending_strategy=None,
-            query_strategy_map={},
-            last_transition_time=0,
-            session_invalidated=False,
-        )
-    yield
-    e6data.uninstall()
-    for scope in registry.scopes():
-        registry.forget(scope)
+    with nothing_known():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -27,30 +27,17 @@ from e6data_python_connector.server import e6x_engine_pb2_grpc as pb_grpc
 
 from bluegreen_adapters.engine import EngineError, EngineProcess, Fault, encoding
 from bluegreen_adapters.engine.methods import METHODS
+from support.forgetting import nothing_known
 
 pytestmark = pytest.mark.integration
 
 Connect = Callable[..., Any]
 
 
-def forget_strategies() -> None:
-    """Put the connector's process-wide state back to where a new process has it."""
-    for cache in (e6data_grpc._local_strategy_cache, cluster_strategy._local_strategy_cache):
-        cache.update(
-            active_strategy=None,
-            last_check_time=0,
-            pending_strategy=None,
-            query_strategy_map={},
-            last_transition_time=0,
-            session_invalidated=False,
-        )
-
-
 @pytest.fixture(autouse=True)
 def _connector_knows_nothing() -> Iterator[None]:
-    forget_strategies()
-    yield
-    forget_strategies()
+    with nothing_known():
+        yield
 
 
 @pytest.fixture(scope="module")
