@@ -24,7 +24,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo test coverage lint ruff mypy pyright typing imports format wheel test-all clean
+.PHONY: help demo soak test coverage lint ruff mypy pyright typing imports format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -34,6 +34,9 @@ help: ## list the targets
 
 demo: $(VENV)/.demo ## the unmodified connector through 20 switches, without and with bluegreen
 	$(BIN)/python -m bluegreen demo $(ARGS)
+
+soak: $(VENV)/.demo ## the covered connector through 315 switches in 10 minutes; SOAK_MINUTES=... for another time
+	$(BIN)/python -m bluegreen soak $(ARGS)
 
 test: $(VENV)/.test ## all tests
 	$(BIN)/python -m pytest $(ARGS)

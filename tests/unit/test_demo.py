@@ -237,7 +237,7 @@ def test_an_error_is_described_in_one_line_with_its_status_if_it_has_one() -> No
 
 def worker(connector: Connector, stop: threading.Event) -> tuple[Worker, io.StringIO]:
     said = io.StringIO()
-    made = Worker(0, Slot(connector), seed=1, stop=stop, journal=Journal(said), started_s=0.0)
+    made = Worker(0, Slot(connector), asked=statements(1, 0), stop=stop, journal=Journal(said), started_s=0.0)
     return made, said
 
 

@@ -102,15 +102,15 @@ def _complaint(outcome: Outcome, run: Run) -> str | None:
     return outcome.wrong
 
 
-def percentile(ordered: Sequence[float], percent: int) -> float:
-    """Return the least value that so many percent of the values do not exceed; 0 if there are none.
+def percentile(ordered: Sequence[float], share: int, of: int = 100) -> float:
+    """Return the least value that `share` out of `of` of the values do not exceed; 0 if there are none.
 
     >>> percentile([1.0, 2.0, 3.0, 4.0], 50), percentile([1.0, 2.0, 3.0, 4.0], 99)
     (2.0, 4.0)
     """
     if not ordered:
         return 0.0
-    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]
+    return ordered[max(0, -(-share * len(ordered) // of) - 1)]
 
 
 def _ms(seconds: float) -> float:

@@ -8,19 +8,24 @@ and in the end `{"over": ...}`: one JSON object a line. What it has told stays t
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import logging
 import os
+import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
 import attrs
 
+from bluegreen.registry import managed, scopes
+from bluegreen.vocabulary import Scope
 from bluegreen_adapters.demo.connections import Slot, Ways, close
-from bluegreen_adapters.demo.schedule import Statement, statements
+from bluegreen_adapters.demo.schedule import MIXES, Statement, probes, statements
 
 CALL_BOUND_S: Final = 4.0
 """Seconds after which a query's connection is closed under it, so that it ends."""
@@ -49,6 +54,10 @@ class Orders:
         first_thread: number of the first thread. A load that takes over from one that has died has threads
             with other numbers, and so statements with other texts.
         log: file for what bluegreen logs, or none.
+        mix: name of what the threads ask, one of `schedule.MIXES`.
+        probes: how many further threads probe, each on a connection that it keeps.
+        probe_every_s: seconds from the beginning of a probe to the beginning of the next.
+        vitals_every_s: seconds from one telling of `Vitals` to the next; 0: none is told.
     """
 
     host: str
@@ -63,6 +72,10 @@ class Orders:
     most_s: float
     first_thread: int = 0
     log: str | None = None
+    mix: str = "all"
+    probes: int = 0
+    probe_every_s: float = 0.0
+    vitals_every_s: float = 0.0
 
 
 class Journal:
@@ -86,7 +99,8 @@ class Worker(threading.Thread):
     Args:
         number: its number.
         slot: its connection.
-        seed: where its statements come from.
+        asked: its statements.
+        every_s: seconds from the beginning of one to the beginning of the next, if there is time.
         stop: set when nothing new is to be begun.
         journal: whom it tells.
         started_s: monotonic second from which the seconds that it tells count.
@@ -96,13 +110,22 @@ class Worker(threading.Thread):
     """
 
     def __init__(
-        self, number: int, slot: Slot, *, seed: int, stop: threading.Event, journal: Journal, started_s: float
+        self,
+        number: int,
+        slot: Slot,
+        *,
+        asked: Iterator[Statement],
+        every_s: float = 0.0,
+        stop: threading.Event,
+        journal: Journal,
+        started_s: float,
     ) -> None:
         super().__init__(daemon=True, name=f"thread {number}")
         self.queries = 0
         self._number = number
         self._slot = slot
-        self._asked = statements(seed, number)
+        self._asked = asked
+        self._every_s = every_s
         self._stop_set = stop
         self._journal = journal
         self._started_s = started_s
@@ -121,6 +144,8 @@ class Worker(threading.Thread):
             self.queries += 1
             if error is not None:
                 self._stop_set.wait(AFTER_ERROR_S)
+            if self._every_s:
+                self._stop_set.wait(max(0.0, began_s + self._every_s - self._now_s()))
 
     def bounded(self, bound_s: float) -> None:
         """End the query that is under way if it has taken longer, by closing its connection under it."""
@@ -199,18 +224,21 @@ class Load:
         """
         orders = self._orders
         slots = Ways.of(orders.threads).slots(self._connect)
-        workers = [
-            Worker(
-                number, slot, seed=orders.seed, stop=self._stop, journal=self._journal, started_s=started_s
-            )
-            for number, slot in enumerate(slots, orders.first_thread)
-        ]
+        slots += [Slot(self._connect) for _ in range(orders.probes)]
+        workers = [self._worker(number, slot, started_s) for number, slot in enumerate(slots)]
+        if orders.vitals_every_s:
+            self._tell_vitals(started_s, counted=True)
+            self._journal.tell(round_trip_s=self._round_trip_s())
         for worker in workers:
             worker.start()
+        due_s = orders.vitals_every_s
         while not self._is_over(time.monotonic() - started_s, workers):
             time.sleep(_LOOK_S)
             for worker in workers:
                 worker.bounded(CALL_BOUND_S)
+            if due_s and time.monotonic() - started_s >= due_s:
+                due_s += orders.vitals_every_s
+                self._tell_vitals(started_s)
         self._stop.set()
         _join(workers, CALL_BOUND_S)
         for worker in workers:
@@ -218,6 +246,36 @@ class Load:
         _join(workers, JOIN_BOUND_S)
         for slot in slots:
             slot.close()
+        if orders.vitals_every_s:
+            del workers, slots
+            self._tell_vitals(started_s, counted=True)
+
+    def _worker(self, number: int, slot: Slot, started_s: float) -> Worker:
+        orders, thread = self._orders, self._orders.first_thread + number
+        is_probe = number >= orders.threads
+        return Worker(
+            thread,
+            slot,
+            asked=probes(thread) if is_probe else statements(orders.seed, thread, MIXES[orders.mix]),
+            every_s=orders.probe_every_s if is_probe else 0.0,
+            stop=self._stop,
+            journal=self._journal,
+            started_s=started_s,
+        )
+
+    def _tell_vitals(self, started_s: float, *, counted: bool = False) -> None:
+        scope = Scope(f"{self._orders.host}:{self._orders.port}")
+        tickets = len(managed(scope).open_tickets) if scope in scopes() else 0
+        at_s = time.monotonic() - started_s
+        self._journal.tell(vitals=[at_s, resident(), tickets, living() if counted else None])
+
+    def _round_trip_s(self) -> float:
+        """Return the median seconds of an RPC that belongs to no query."""
+        connection = self._connect()
+        try:
+            return statistics.median(_timed(lambda: connection.get_schema_names("main")) for _ in range(100))
+        finally:
+            connection.close()
 
     def _is_over(self, now_s: float, workers: list[Worker]) -> bool:
         orders = self._orders
@@ -237,6 +295,31 @@ class Load:
             database="sales",
             require_fastbinary=self._connector.is_fastbinary_available(),
         )
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    call()
+    return time.perf_counter() - began_s
+
+
+def resident() -> int | None:
+    """Return the bytes of memory that this process holds, or none where the platform does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as told:
+            return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:
+        return None
+
+
+def living() -> int:
+    """Return how many links, sessions and queries are alive in this process. Takes a while."""
+    from bluegreen_adapters.link import Link
+    from bluegreen_adapters.queries import Query
+    from bluegreen_adapters.sessions import Session
+
+    gc.collect()
+    return sum(isinstance(found, (Link, Query, Session)) for found in gc.get_objects())
 
 
 def _join(workers: list[Worker], bound_s: float) -> None:

@@ -82,6 +82,24 @@ class Window:
 
 
 @attrs.frozen
+class Vitals:
+    """What the application's process holds at a moment.
+
+    Args:
+        at_s: seconds since the start of the load.
+        resident: bytes of memory, or none where the platform does not tell.
+        tickets: open tickets of the scope.
+        objects: how many connections' links, sessions and queries are alive; none: not counted, as that takes
+            too long while queries run.
+    """
+
+    at_s: float
+    resident: int | None
+    tickets: int
+    objects: int | None = None
+
+
+@attrs.frozen
 class Run:
     """What happened in one half: what the application saw, and what the engine counted.
 
@@ -91,6 +109,9 @@ class Run:
         statistics: of the engine.
         executions: of the engine: how often each statement was executed.
         crashes: how often the process of the application died.
+        vitals: what that process held, in the order of time; the first before it connected, the last after it
+            had closed everything.
+        round_trip_s: median seconds of one RPC, before the first switch; 0 if that was not measured.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -98,6 +119,8 @@ class Run:
     statistics: Statistics
     executions: dict[str, int]
     crashes: int = 0
+    vitals: tuple[Vitals, ...] = ()
+    round_trip_s: float = 0.0
 
     @property
     def bereft(self) -> dict[str, float]:

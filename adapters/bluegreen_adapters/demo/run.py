@@ -41,7 +41,14 @@ Told = Callable[[Progress], None]
 
 
 def run(
-    schedule: Schedule, *, installed: bool, threads: int, seed: int, told: Told, log: str | None = None
+    schedule: Schedule,
+    *,
+    installed: bool,
+    threads: int,
+    seed: int,
+    told: Told,
+    log: str | None = None,
+    **more: Any,
 ) -> Run:
     """Play the schedule under load. Takes a bounded time.
 
@@ -52,6 +59,7 @@ def run(
         seed: where the statements come from.
         told: called with each progress, from two threads, one at a time.
         log: file for what bluegreen logs, or none.
+        more: further fields of `Orders`.
 
     Raises:
         DemoError: the load could not start, or died again and again.
@@ -71,6 +79,7 @@ def run(
             least_queries=schedule.least_queries,
             most_s=schedule.most_s,
             log=log,
+            **more,
         )
         with Supervisor(orders, teller.counted) as load:
             started_s = time.monotonic()
@@ -79,7 +88,15 @@ def run(
             windows = tuple(_played(engine, schedule, load, teller, started_s))
             load.finish()
         outcomes = tuple(load.ledger.outcomes)
-        return Run(outcomes, windows, engine.statistics(), engine.executions(), load.crashes)
+        return Run(
+            outcomes,
+            windows,
+            engine.statistics(),
+            engine.executions(),
+            load.crashes,
+            tuple(load.vitals),
+            load.round_trip_s,
+        )
 
 
 def _played(

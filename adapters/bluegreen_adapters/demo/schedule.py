@@ -5,6 +5,7 @@ A `Schedule` says when which switch is played. `statements` says what each threa
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -65,8 +66,22 @@ class Schedule:
     drain_s: float = DRAIN_S
 
 
-def schedule(switches: int, seed: int) -> Schedule:
+def schedule(
+    switches: int,
+    seed: int,
+    *,
+    lead_s: float = LEAD_S,
+    period_s: float = PERIOD_S,
+    least_queries: int = QUERIES,
+) -> Schedule:
     """Return a schedule of so many switches: all kinds equally often, in an order that the seed gives.
+
+    Args:
+        switches: how many.
+        seed: where their order comes from.
+        lead_s: second at which the first one begins.
+        period_s: seconds from the beginning of one to the beginning of the next.
+        least_queries: how many queries are enough, if there are enough switches for a verdict.
 
     Raises:
         ValueError: there is no switch to play.
@@ -79,9 +94,9 @@ def schedule(switches: int, seed: int) -> Schedule:
         raise ValueError(f"switches={switches}; accepted: 1 or more")
     kinds = (list(KINDS) * -(-switches // len(KINDS)))[:switches]
     random.Random(seed).shuffle(kinds)
-    planned = tuple(Planned(LEAD_S + number * PERIOD_S, kind) for number, kind in enumerate(kinds))
-    ends_s = LEAD_S + switches * PERIOD_S
-    least = QUERIES if switches >= SWITCHES else 0
+    planned = tuple(Planned(lead_s + number * period_s, kind) for number, kind in enumerate(kinds))
+    ends_s = lead_s + switches * period_s
+    least = least_queries if switches >= SWITCHES else 0
     return Schedule(planned, ends_s, least, ends_s + OVERTIME_S)
 
 
@@ -118,6 +133,19 @@ MIX: Final[Mapping[str, Shape]] = {
 }
 """What is asked. The slow ones are there to be in flight when a stack goes away."""
 
+LONG_MIX: Final[Mapping[str, Shape]] = {
+    "read": Shape(60, rows=6, batch=3, sleep_ms=(100, 500)),
+    "page by page": Shape(20, rows=12, batch=4, page=4, pause_ms=80),
+    "write": Shape(20, sleep_ms=(100, 500)),
+}
+"""Queries that are always in flight, and take little of the processor."""
+
+MIXES: Final[Mapping[str, Mapping[str, Shape]]] = {"all": MIX, "long": LONG_MIX}
+"""What is asked, by name."""
+
+PROBE: Final = "SELECT * FROM probes"
+"""How the text of a probe begins: look-ups of one shape, whose latencies can be compared."""
+
 
 @attrs.frozen
 class Statement:
@@ -152,7 +180,18 @@ class Statement:
         return None if stacks <= 1 else f"its rows come from {stacks} stacks"
 
 
-def statements(seed: int, thread: int) -> Iterator[Statement]:
+def probes(thread: int) -> Iterator[Statement]:
+    """Yield without end what a thread asks that probes.
+
+    >>> next(probes(thread=1)).text
+    'SELECT * FROM probes WHERE thread = 1 AND id = 1 /*+ rows(3) batch(3) */'
+    """
+    for number in itertools.count(1):
+        text = f"{PROBE} WHERE thread = {thread} AND id = {number} /*+ rows(3) batch(3) */"
+        yield Statement(text, rows=3)
+
+
+def statements(seed: int, thread: int, mix: Mapping[str, Shape] = MIX) -> Iterator[Statement]:
     """Yield without end what a thread asks.
 
     >>> first, again = (next(statements(seed=1, thread=0)) for _ in range(2))
@@ -160,12 +199,12 @@ def statements(seed: int, thread: int) -> Iterator[Statement]:
     True
     """
     chance = random.Random(f"{seed}/{thread}")
-    names = list(MIX)
-    weights = [shape.weight for shape in MIX.values()]
+    names = list(mix)
+    weights = [shape.weight for shape in mix.values()]
     number = 0
     while True:
         number += 1
-        shape = MIX[chance.choices(names, weights)[0]]
+        shape = mix[chance.choices(names, weights)[0]]
         sleep_ms = chance.randint(*shape.sleep_ms)
         yield Statement(_text(shape, sleep_ms, thread, number), shape.rows, shape.page, shape.pause_ms / 1000)
 

@@ -18,7 +18,7 @@ import attrs
 
 from bluegreen.errors import BluegreenError
 from bluegreen_adapters.demo.load import CALL_BOUND_S, JOIN_BOUND_S, Orders
-from bluegreen_adapters.demo.outcomes import Ledger
+from bluegreen_adapters.demo.outcomes import Ledger, Vitals
 
 START_BOUND_S: Final = 20.0
 """Seconds that the load has to start."""
@@ -44,6 +44,7 @@ class Supervisor:
     Attributes:
         ledger: what has become of the queries.
         crashes: how often the process has died.
+        vitals, round_trip_s: what the load has told of itself, if it was ordered to.
 
     Raises:
         DemoError: the load did not start.
@@ -52,6 +53,8 @@ class Supervisor:
     def __init__(self, orders: Orders, told: Callable[[Ledger], None]) -> None:
         self.ledger = Ledger()
         self.crashes = 0
+        self.vitals: list[Vitals] = []
+        self.round_trip_s = 0.0
         self._orders = orders
         self._told = told
         self._started_s = 0.0
@@ -143,6 +146,10 @@ class Supervisor:
                 elif "ended" in said:
                     self.ledger.ended(*said["ended"])
                     self._told(self.ledger)
+                elif "vitals" in said:
+                    self.vitals.append(Vitals(*said["vitals"]))
+                elif "round_trip_s" in said:
+                    self.round_trip_s = said["round_trip_s"]
                 elif "over" in said:
                     over = True
                     self._over.set()

@@ -1,0 +1,7 @@
+"""`bluegreen soak`: the connector, covered, through hundreds of switches: what is lost, what stalls, what leaks."""
+
+from __future__ import annotations
+
+from bluegreen_adapters.soak.command import soak
+
+__all__ = ["soak"]

@@ -1,0 +1,193 @@
+"""What a soak makes of what happened: stalls near switches, what is left, and the verdict."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import attrs
+import pytest
+
+from bluegreen_adapters.demo.load import living, resident
+from bluegreen_adapters.demo.outcomes import Outcome, Run, Vitals, Window
+from bluegreen_adapters.demo.schedule import LONG_MIX, PROBE, probes, schedule, statements
+from bluegreen_adapters.engine.statements import parse
+from bluegreen_adapters.engine.statistics import Moment, Statistics
+from bluegreen_adapters.soak.stalls import SAMPLES, TAIL_S, stalls
+from bluegreen_adapters.soak.verdict import FEW, caveats, found
+
+NOTHING = Statistics(
+    requests={},
+    refused={},
+    errors={},
+    misrouted=0,
+    offences=(),
+    authentications={},
+    reads_executed=0,
+    writes_executed=0,
+    executed_twice={},
+    reads_repeated={},
+    lost_allowed=frozenset(),
+    vanished=(),
+    open_sessions={},
+    open_queries={"blue": 0, "green": 0},
+    faults=(),
+    timeline=(Moment(0.0, "steady", "blue"),),
+)
+
+
+def probe(number: int, began_s: float, latency_s: float, **changes: Any) -> Outcome:
+    return Outcome(f"{PROBE} {number}", False, began_s, began_s + latency_s, **changes)
+
+
+def a_run(*outcomes: Outcome, windows: tuple[Window, ...] = (), **changes: Any) -> Run:
+    return Run(outcomes, windows, changes.pop("statistics", NOTHING), {}, **changes)
+
+
+def vitals(count: int, resident_mb: float, *, first_s: float = 0.0) -> list[Vitals]:
+    return [Vitals(first_s + n, int(resident_mb * 1e6), 0) for n in range(count)]
+
+
+# -- what is asked
+
+
+def test_probes_are_look_ups_of_one_shape_and_no_two_have_the_same_text() -> None:
+    asked = [statement for thread in range(3) for statement in itertools.islice(probes(thread), 100)]
+    assert len({statement.text for statement in asked}) == len(asked)
+    assert {(parse(statement.text).rows, parse(statement.text).batches) for statement in asked} == {(3, 1)}
+    assert all(statement.text.startswith(PROBE) for statement in asked)
+
+
+def test_the_long_queries_are_no_probes_and_all_of_them_take_time() -> None:
+    for statement in itertools.islice(statements(1, 0, LONG_MIX), 500):
+        understood = parse(statement.text)
+        assert understood.sleep_s or statement.pause_s
+        assert understood.writes == (statement.rows is None)
+        assert not statement.text.startswith(PROBE)
+
+
+def test_ten_minutes_hold_more_than_three_hundred_switches_at_the_period_of_the_command() -> None:
+    from bluegreen_adapters.soak.command import LEAD_S, PERIOD_S
+
+    plan = schedule(round(600 / PERIOD_S), 1, lead_s=LEAD_S, period_s=PERIOD_S, least_queries=0)
+    assert len(plan.switches) >= 300
+    assert plan.ends_s - LEAD_S == pytest.approx(600, abs=PERIOD_S)
+    assert plan.least_queries == 0
+
+
+# -- stalls
+
+
+def test_a_probe_belongs_to_the_class_of_each_switch_that_it_met_and_else_it_is_steady() -> None:
+    windows = (Window("graceful", 1.0, 2.0), Window("abrupt", 10.0, 10.0))
+    measured = stalls(
+        a_run(
+            probe(1, 0.0, 9.9),  # before the first switch, and still under way in it
+            probe(2, 1.5, 0.030),
+            probe(3, 2.0 + TAIL_S, 0.040),
+            probe(4, 2.1 + TAIL_S, 0.005),
+            probe(5, 10.1, 0.050),
+            probe(6, 20.0, 0.007),
+            windows=windows,
+            round_trip_s=0.001,
+        )
+    )
+    assert (measured.steady_samples, measured.steady_p999_ms) == (2, 7.0)
+    assert (measured.announced.samples, measured.announced.p999_ms) == (3, 9900.0)
+    assert (measured.unannounced.samples, measured.unannounced.p999_ms) == (1, 50.0)
+    assert (measured.announced.limit_ms, measured.unannounced.limit_ms) == (17.0, 34.0)
+
+
+def test_what_is_begun_before_the_first_switch_is_not_steady() -> None:
+    windows = (Window("graceful", 5.0, 6.0),)
+    measured = stalls(a_run(probe(1, 0.1, 2.0), probe(2, 9.0, 0.01), windows=windows))
+    assert (measured.steady_samples, measured.steady_p999_ms) == (1, 10.0)
+
+
+def test_other_queries_and_failed_probes_are_no_samples() -> None:
+    other = Outcome("SELECT * FROM orders", False, 9.0, 9.5)
+    failed = probe(1, 9.0, 0.5, error="QueryLost")
+    assert stalls(a_run(other, failed, windows=(Window("abrupt", 8.9, 9.0),))).unannounced.samples == 0
+
+
+def test_a_probe_that_had_to_be_run_again_is_left_out_of_the_announced_class_only() -> None:
+    again = attrs.evolve(NOTHING, reads_repeated={f"{PROBE} 1": 2})
+    for kind, announced, unannounced in (("announced_abrupt", (0, 1), (0, 0)), ("abrupt", (0, 0), (1, 0))):
+        measured = stalls(a_run(probe(1, 1.0, 0.1), windows=(Window(kind, 1.0, 1.0),), statistics=again))
+        assert (measured.announced.samples, measured.announced.left_out) == announced
+        assert (measured.unannounced.samples, measured.unannounced.left_out) == unannounced
+
+
+def _stalled(samples: int, latency_s: float) -> Run:
+    steady = [probe(n, 100.0 + n, 0.010) for n in range(SAMPLES)]
+    slow = [probe(n, 1.0, latency_s) for n in range(samples)]
+    return a_run(*steady, *slow, windows=(Window("graceful", 1.0, 2.0),))
+
+
+def test_a_stall_beyond_the_limit_is_a_finding_if_there_are_enough_samples() -> None:
+    assert found(_stalled(SAMPLES, 0.019)).findings() == []
+    (finding,) = found(_stalled(SAMPLES, 0.021)).findings()
+    assert finding == "announced switches: 99.9 % of the queries within 21.0 ms, allowed are 20.0 ms"
+
+
+def test_without_enough_samples_there_is_no_verdict_and_that_is_said() -> None:
+    few = found(_stalled(SAMPLES - 1, 0.5))
+    assert few.findings() == []
+    assert "announced switches: 999 probes, 1,000 are needed for a verdict on their latency" in caveats(few)
+
+
+# -- what is left
+
+
+def test_memory_is_compared_after_the_warm_up_and_at_the_end() -> None:
+    grown = [*vitals(20, 10.0), *vitals(20, 50.0), *vitals(60, 56.0)]
+    leaks = found(a_run(vitals=tuple(grown))).leaks
+    assert (leaks.memory_before_mb, leaks.memory_after_mb, leaks.memory_kept) == (50.0, 56.0, False)
+    assert found(a_run(vitals=(*vitals(40, 50.0), *vitals(60, 54.0)))).findings() == []
+    assert found(a_run(vitals=tuple(grown))).findings() == ["memory grew from 50.0 to 56.0 MB"]
+
+
+def test_too_few_samples_of_memory_give_no_verdict() -> None:
+    short = found(a_run(vitals=tuple(vitals(FEW - 1, 50.0))))
+    assert short.leaks.memory_before_mb is None
+    assert "memory: not enough samples for a verdict" in caveats(short)
+
+
+def test_what_is_left_open_or_alive_is_a_finding() -> None:
+    left = (Vitals(0.0, 1, 0, 0), Vitals(9.0, 1, 2, 3))
+    still = attrs.evolve(NOTHING, open_queries={"blue": 0, "green": 4})
+    assert found(a_run(vitals=left, statistics=still)).findings() == [
+        "tickets still open: 2",
+        "queries still open on the engine: 4",
+        "links, sessions and queries still alive: 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "finding"),
+    [
+        (a_run(probe(1, 0.0, 1.0, error="E")), "queries that must survive and failed: 1"),
+        (a_run(probe(1, 0.0, 1.0, wrong="rows")), "wrong results: 1"),
+        (a_run(statistics=attrs.evolve(NOTHING, misrouted=2)), "misrouted RPCs: 2"),
+        (a_run(statistics=attrs.evolve(NOTHING, executed_twice={"I": 2})), "writes executed twice: 1"),
+        (a_run(crashes=1), "crashes of the process: 1"),
+    ],
+)
+def test_each_loss_is_a_finding(run: Run, finding: str) -> None:
+    assert found(run).findings() == [finding]
+    assert json.loads(json.dumps(found(run).to_json()))["findings"] == [finding]
+
+
+def test_the_process_knows_its_memory_and_what_is_alive_in_it() -> None:
+    held = resident()
+    assert held is None or held > 1_000_000
+    pytest.importorskip("grpc", reason='needs the extra: pip install "bluegreen[grpc]"')
+    from bluegreen.vocabulary import Strategy
+    from bluegreen_adapters.sessions import Session
+
+    before = living()
+    session = Session(Strategy.BLUE, "s", 0)
+    assert living() == before + 1
+    del session
+    assert living() == before
