@@ -20,7 +20,12 @@ from bluegreen_adapters.queries import Rpc
 
 
 def failure_of(error: Any) -> Failure:
-    """Return an error of gRPC as the value that flows know."""
+    """Return an error of gRPC as the value that flows know.
+
+    Its traceback is dropped: the frames in it, and those that called them, would live as long as the value, and
+    with them the cursor of the application, whose query would then seem to be in use.
+    """
+    error.with_traceback(None)
     if isinstance(error, grpc.FutureCancelledError):
         return Failure("CANCELLED", "cancelled by the application", error)
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN

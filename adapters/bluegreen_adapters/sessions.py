@@ -59,6 +59,10 @@ class NotAccepted(Exception):
         """Whether this is the server's own answer, which is for the application if no strategy accepts it."""
         return self.fault in (Fault.NOT_AUTHENTICATED, Fault.ANSWER)
 
+    def again(self) -> NotAccepted:
+        """Return it anew, for somebody else to raise."""
+        return NotAccepted(self.outcome, self.fault)
+
     @property
     def refusal(self) -> Refusal:
         """What detection is told."""
@@ -101,7 +105,7 @@ class Sessions:
         self._kept: tuple[Any, Metadata] | None = None
         self._lock = threading.Lock()
         self._open: dict[Strategy, Session] = {}
-        self._opening: dict[Strategy, Future[Session | None]] = {}
+        self._opening: dict[Strategy, Future[Session | NotAccepted | None]] = {}
         self._warming: dict[Strategy, tuple[int, Future[Outcome | None]]] = {}
 
     def __repr__(self) -> str:
@@ -155,6 +159,8 @@ class Sessions:
                 late = TimeoutError(f"no session on {strategy} within {left_s:g} s")
                 raise NotAccepted(Failure("DEADLINE_EXCEEDED", "", late), Fault.AMBIGUOUS)
             shared = opening.result()
+            if isinstance(shared, NotAccepted):
+                raise shared.again()
             if shared is not None:  # none: its leader was stopped, so somebody else has to lead
                 return shared
 
@@ -236,7 +242,9 @@ class Sessions:
         self._open.clear()
         self._kept = None
 
-    def _lead(self, opening: Future[Session | None], strategy: Strategy, left_s: float) -> Flow[Session]:
+    def _lead(
+        self, opening: Future[Session | NotAccepted | None], strategy: Strategy, left_s: float
+    ) -> Flow[Session]:
         """Open the session for all who wait for it, and give each of them the result or the refusal."""
         session: Session | None = None
         try:
@@ -244,7 +252,9 @@ class Sessions:
             self._open[strategy] = opened
             return opened
         except NotAccepted as refused:
-            opening.set_exception(refused)
+            opening.set_result(
+                refused.again()
+            )  # a value: an error in a future that its own frame has never goes
             raise
         finally:
             del self._opening[strategy]

@@ -383,6 +383,27 @@ def test_a_forgotten_cursor_does_not_keep_the_switch_pending(
     assert (manager().state, manager().active, manager().open_tickets) == ("Stable", "green", ())
 
 
+@pytest.mark.parametrize("phase", ["not_ready", "abrupt"])
+def test_a_cursor_that_was_repaired_is_noticed_when_it_is_let_go_and_not_at_the_next_collection(
+    connect: Connect, engine: EngineProcess, manager: Callable[[], StrategyManager], phase: str
+) -> None:
+    connection = connect()
+    rows(connection)
+    gc.collect()
+    gc.disable()
+    try:
+        engine.phase(phase, target="green")
+        for _ in range(3):
+            cursor = connection.cursor()
+            cursor.execute(READ)
+            cursor.fetchone()
+            del cursor
+            assert manager().open_tickets == ()
+    finally:
+        gc.enable()
+    assert engine.statistics().total_refused > 0
+
+
 def test_a_connection_that_is_let_go_ends_its_tickets(
     engine: EngineProcess, manager: Callable[[], StrategyManager]
 ) -> None:
