@@ -238,9 +238,19 @@ def both_down(*, origin: Strategy, target: Strategy, unavailable: bool = False) 
     return _phase("both_down", origin, origin, target, down, down)
 
 
-def silent(*, origin: Strategy, target: Strategy) -> Phase:
-    """The target accepts everything and never answers. The origin serves."""
-    return _phase("silent", origin, origin, target, Conduct(), Conduct.every("silent"))
+def silent(*, origin: Strategy, target: Strategy, announces: bool = False) -> Phase:
+    """The target accepts everything and never answers. The origin serves.
+
+    Args:
+        announces: whether the origin's answers announce the target.
+    """
+    old = Conduct(announces=target if announces else None)
+    return _phase("silent", origin, origin, target, old, Conduct.every("silent"))
+
+
+def hung(*, origin: Strategy, target: Strategy) -> Phase:
+    """The origin accepts everything and never answers. The target has taken over, and nobody was told."""
+    return _phase("hung", target, origin, target, Conduct.every("silent"), Conduct())
 
 
 def suspended(*, origin: Strategy, target: Strategy) -> Phase:
@@ -262,6 +272,7 @@ PHASES: Mapping[str, Callable[..., Phase]] = {
         withdraw,
         both_down,
         silent,
+        hung,
         suspended,
     )
 }

@@ -19,6 +19,9 @@ Kind = Literal[
     "double",
     "not_ready",
     "outage",
+    "down",
+    "unanswered",
+    "hung",
 ]
 """The switches that can be played.
 
@@ -27,7 +30,8 @@ vanishes with all that runs on it. `silent_drain`: never announced; the old stac
 drains. `abrupt`: neither announced nor drained. `rollback`: announced and cut over, then taken back.
 `withdrawn`: announced, then taken back before the cutover. `double`: the switch back begins before the old
 stack is drained. `not_ready`: announced long before the new stack serves. `outage`: both stacks refuse for a
-while; no switch.
+while; no switch. `down`: the same, but both are UNAVAILABLE. `unanswered`: the announced stack accepts and never
+answers, and the announcement is dropped. `hung`: the old stack stops answering, and is taken down after a while.
 """
 
 
@@ -90,6 +94,9 @@ SCRIPTS: Mapping[Kind, tuple[Step, ...]] = {
         Step("retire"),
     ),
     "outage": (Step("both_down", 1.0), Step("steady")),
+    "down": (Step("both_down", 1.0, variant={"unavailable": True}), Step("steady")),
+    "unanswered": (Step("silent", 1.0, variant={"announces": True}), Step("steady")),
+    "hung": (Step("hung", 1.0), Step("retire")),
 }
 """The steps of each switch."""
 
