@@ -286,6 +286,17 @@ class _DriverConnection(Connection):
         self._run(self.raw.close)
 
 
+class _PooledCursor(_DriverCursor):
+    """The one cursor of a pooled connection: when it has been closed, the connection makes another one."""
+
+    def __init__(self, pooled: Any) -> None:
+        super().__init__(pooled.cursor(), directly)
+        self._pooled = pooled
+
+    def close(self) -> None:
+        self._pooled.close_cursor()
+
+
 class _PooledConnection(_DriverConnection):
     """The one connection of a pool of its own."""
 
@@ -293,6 +304,9 @@ class _PooledConnection(_DriverConnection):
         self.pool = pool
         self.pooled = pool.get_connection()
         super().__init__(self.pooled.connection, directly, self.pooled)
+
+    def cursor(self) -> Cursor:
+        return _PooledCursor(self.pooled)
 
     def close(self) -> None:
         self.pool.return_connection(self.pooled)
