@@ -24,7 +24,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test coverage lint ruff mypy pyright typing imports format wheel test-all clean
+.PHONY: help demo soak test matrix coverage lint ruff mypy pyright typing imports format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -40,6 +40,9 @@ soak: $(VENV)/.demo ## the covered connector through 315 switches in 10 minutes;
 
 test: $(VENV)/.test ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+matrix: $(VENV)/.test ## every shape of load on every way in through every kind of switch
+	$(BIN)/python -m pytest tests/integration/test_shapes.py --matrix $(ARGS)
 
 coverage: $(VENV)/.test ## branch coverage by the unit and property tests
 	$(BIN)/python -m pytest --cov $(wildcard tests/unit tests/properties) $(ARGS)
