@@ -28,6 +28,7 @@ from e6data_python_connector.server import e6x_engine_pb2_grpc as pb_grpc
 from bluegreen_adapters.engine import EngineError, EngineProcess, Fault, encoding
 from bluegreen_adapters.engine.methods import METHODS
 from support.forgetting import nothing_known
+from support.tls import Authority
 
 pytestmark = pytest.mark.integration
 
@@ -488,6 +489,49 @@ def test_an_engine_that_cannot_listen_says_why() -> None:
         taken.listen()
         with pytest.raises(EngineError, match="cannot listen on"):
             EngineProcess(port=taken.getsockname()[1])
+
+
+def test_with_a_certificate_it_serves_tls_and_nothing_else(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    root = Path(authority.root).read_bytes()
+    with EngineProcess(certificate=authority.certificate, key=authority.key) as engine:
+        with grpc.secure_channel(engine.address, grpc.ssl_channel_credentials(root)) as channel:
+            stub = pb_grpc.QueryEngineServiceStub(channel)
+            login = pb.AuthenticateRequest(user="user@example.com", password="secret")
+            assert stub.authenticate(login, metadata=[("strategy", "blue")], timeout=10).sessionId
+        with grpc.insecure_channel(engine.address) as channel:
+            stub = pb_grpc.QueryEngineServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.authenticate(login, metadata=[("strategy", "blue")], timeout=10)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert engine.statistics().requests == {"authenticate": {"blue": 1}}
+
+
+@pytest.mark.parametrize("broken", ["certificate", "key"])
+@pytest.mark.parametrize("content", [None, "no PEM"], ids=["missing", "no-pem"])
+def test_an_engine_that_cannot_serve_tls_says_why(tmp_path: Path, broken: str, content: str | None) -> None:
+    authority = Authority(tmp_path)
+    files = {"certificate": authority.certificate, "key": authority.key}
+    files[broken] = str(tmp_path / "broken.pem")
+    if content is not None:
+        Path(files[broken]).write_text(content)
+    with pytest.raises(EngineError, match=r"cannot serve TLS with .*broken\.pem"):
+        EngineProcess(**files)
+
+
+def test_a_token_that_is_revoked_is_refused() -> None:
+    def schemas(token: str) -> list[str]:
+        metadata = [("strategy", "blue"), ("authorization", f"Bearer {token}")]
+        return list(stub.getSchemaNames(pb.GetSchemaNamesRequest(), metadata=metadata, timeout=10).schemas)
+
+    with EngineProcess(tokens=("a", "b")) as engine, grpc.insecure_channel(engine.address) as channel:
+        stub = pb_grpc.QueryEngineServiceStub(channel)
+        assert schemas("a")
+        assert [engine.revoke_token("a"), engine.revoke_token("a")] == [True, False]
+        with pytest.raises(grpc.RpcError, match="token is not valid"):
+            schemas("a")
+        assert schemas("b")
+        assert engine.statistics().with_token == {"getSchemaNames": {"blue": 3}}
 
 
 def test_without_the_connector_the_error_names_the_extra(

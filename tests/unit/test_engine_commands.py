@@ -85,6 +85,10 @@ def test_options_from_the_command_line_are_those_of_the_class() -> None:
         "invalid_argument",
         "--port",
         "80",
+        "--certificate",
+        "c.pem",
+        "--key",
+        "k.pem",
     ]
     options = options_from([*given, "--rotate-sessions", "--max-seconds", "5"])
     assert options == EngineOptions(
@@ -92,6 +96,8 @@ def test_options_from_the_command_line_are_those_of_the_class() -> None:
         tokens=("a", "b"),
         refusal="invalid_argument",
         port=80,
+        certificate="c.pem",
+        key="k.pem",
         rotate_sessions=True,
         max_seconds=5,
     )
@@ -103,3 +109,17 @@ def test_options_from_the_command_line_are_those_of_the_class() -> None:
 def test_an_option_outside_of_its_range_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         EngineOptions(**fields)
+
+
+@pytest.mark.parametrize(("given", "missing"), [("certificate", "key"), ("key", "certificate")])
+def test_a_certificate_and_its_key_come_together(given: str, missing: str) -> None:
+    with pytest.raises(ValueError, match=f"{given}='a.pem' without a {missing}; accepted: both or neither"):
+        EngineOptions(**{given: "a.pem"})
+
+
+def test_a_token_that_is_revoked_is_accepted_no_more() -> None:
+    gateway = Gateway(EngineOptions(tokens=("a", "b")))
+    commands = Commands(gateway)
+    revoke = '{"do": "revoke_token", "token": "a"}'
+    assert [json.loads(commands.answer(revoke))["value"] for _ in range(2)] == [True, False]
+    assert gateway.options.tokens == ("a", "b")

@@ -20,12 +20,13 @@ def query(stack: Stack, text: str, *, executed: bool = False, handed: int = 0) -
 def test_requests_and_refusals_are_counted_by_method_and_strategy() -> None:
     recorder = Recorder()
     recorder.request("status", "blue")
-    recorder.request("status", "green")
+    recorder.request("status", "green", token=True)
     recorder.request("status", "green")
     recorder.refused("status", "green")
     recorder.error("status", "UNAVAILABLE")
     seen = recorder.snapshot()
     assert seen.requests == {"status": {"blue": 1, "green": 2}}
+    assert seen.with_token == {"status": {"green": 1}}
     assert seen.refused == {"status": {"green": 1}}
     assert seen.errors == {"status": {"UNAVAILABLE": 1}}
     assert (seen.total_requests, seen.total_refused) == (3, 1)

@@ -41,6 +41,8 @@ def options_from(arguments: Sequence[str]) -> EngineOptions:
     parser.add_argument("--user", default=defaults.user)
     parser.add_argument("--password", default=defaults.password)
     parser.add_argument("--token", action="append", default=[], dest="tokens")
+    parser.add_argument("--certificate")
+    parser.add_argument("--key")
     parser.add_argument("--colliding-ids", action="store_true")
     parser.add_argument("--rotate-sessions", action="store_true")
     parser.add_argument("--refusal", choices=tuple(REFUSALS), default=defaults.refusal)
@@ -53,7 +55,7 @@ async def serve(options: EngineOptions) -> None:
     """Serve until told to stop.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or what TLS needs cannot be read.
     """
     # Imported here, so that a missing connector can be told in one line.
     from bluegreen_adapters.engine.server import EngineServer

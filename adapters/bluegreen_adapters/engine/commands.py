@@ -38,6 +38,7 @@ class Commands:
             "state": self._state,
             "fault": self._fault,
             "clear_faults": self._clear_faults,
+            "revoke_token": gateway.revoke_token,
             "expire_sessions": self._expire_sessions,
             "running": self._running,
             "statistics": self._statistics,

@@ -109,6 +109,7 @@ class Gateway:
         self.faults = FaultPlan()
         self.recorder = Recorder()
         self.phase = named("steady", active=options.active)
+        self._tokens = set(options.tokens)
         self._refusal = REFUSALS[options.refusal]
         self._clock = clock
         self._began_s = clock()
@@ -124,6 +125,12 @@ class Gateway:
         for name, stack in self.stacks.items():
             if phase.conduct(name).forgets:
                 self.recorder.vanished(name, stack.forget(), at_s)
+
+    def revoke_token(self, token: str) -> bool:
+        """Accept a bearer token no more, and return whether it was accepted until now."""
+        known = token in self._tokens
+        self._tokens.discard(token)
+        return known
 
     def statistics(self) -> Statistics:
         """Return a picture of all counts."""
@@ -148,7 +155,7 @@ class Gateway:
         """Count a request, find its stack and its query, and tell what it carries that belongs elsewhere."""
         name = call.named.lower()
         call.strategy = "blue" if name == "blue" else "green" if name == "green" else None
-        self.recorder.request(call.method.name, call.strategy or "none")
+        self.recorder.request(call.method.name, call.strategy or "none", token=call.token is not None)
         request = call.request
         call.session_id = getattr(request, "sessionId", "")
         if call.strategy is None:
@@ -248,7 +255,7 @@ class Gateway:
 
     def _authenticate(self, call: Call, stack: Stack) -> Served | Problem:
         if call.token is not None:
-            return Served({}, 0.0, stack.generation) if call.token in self.options.tokens else BAD_TOKEN
+            return Served({}, 0.0, stack.generation) if call.token in self._tokens else BAD_TOKEN
         request = call.request
         if request.user != self.options.user or request.password != self.options.password:
             return Served({}, 0.0, stack.generation)
@@ -258,7 +265,7 @@ class Gateway:
 
     def _denied(self, call: Call, stack: Stack) -> Problem | None:
         if call.token is not None:
-            return None if call.token in self.options.tokens else BAD_TOKEN
+            return None if call.token in self._tokens else BAD_TOKEN
         return None if stack.knows_session(call.session_id) else ACCESS_DENIED
 
     def _perform(self, call: Call, stack: Stack) -> Served | Problem:

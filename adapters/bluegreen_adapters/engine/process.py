@@ -167,6 +167,10 @@ class EngineProcess:
         """Disarm all faults."""
         self._command("clear_faults")
 
+    def revoke_token(self, token: str) -> bool:
+        """Accept a bearer token no more, and return whether it was accepted until now."""
+        return cast(bool, self._command("revoke_token", token=token))
+
     def expire_sessions(self, strategy: str) -> int:
         """Let every session of a stack expire, and return how many that were. Queries stay."""
         return cast(int, self._command("expire_sessions", strategy=strategy))
@@ -284,7 +288,7 @@ def _arguments(options: EngineOptions) -> list[str]:
             arguments += [part for token in value for part in ("--token", token)]
         elif value is True:
             arguments.append(flag)
-        elif value is not False:
+        elif value is not False and value is not None:
             arguments += [flag, str(value)]
     return arguments
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +20,7 @@ import grpc.aio
 from bluegreen_adapters.engine.faults import Fault
 from bluegreen_adapters.engine.gateway import Call, Gateway, Served, Silence
 from bluegreen_adapters.engine.methods import METHODS, Fields, Method
+from bluegreen_adapters.engine.options import EngineOptions
 from bluegreen_adapters.engine.phases import Phase
 from bluegreen_adapters.engine.stacks import ACCESS_DENIED, Problem
 
@@ -66,7 +69,7 @@ class EngineServer:
         """Listen and serve; return the port.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is taken, or what TLS needs cannot be read.
         """
         wanted = f"{HOST}:{self.gateway.options.port}"
         self._server = grpc.aio.server(options=_OPTIONS)
@@ -76,8 +79,13 @@ class EngineServer:
                 grpc.method_handlers_generic_handler(CLUSTER_SERVICE, self._cluster_handlers()),
             )
         )
+        credentials = _credentials(self.gateway.options)
         try:
-            port: int = self._server.add_insecure_port(wanted)
+            port: int = (
+                self._server.add_insecure_port(wanted)
+                if credentials is None
+                else self._server.add_secure_port(wanted, credentials)
+            )
         except RuntimeError as error:
             raise OSError(f"cannot listen on {wanted}: {error}") from error
         await self._server.start()
@@ -210,6 +218,24 @@ class EngineServer:
             return response_class(status="active")
 
         return handle
+
+
+def _credentials(options: EngineOptions) -> Any:
+    """Return what TLS needs, or none if it is not wanted.
+
+    Raises:
+        OSError: a file cannot be read, is no PEM, or the key is another certificate's.
+    """
+    if options.certificate is None or options.key is None:
+        return None
+    pair = options.certificate, options.key
+    try:
+        # gRPC would listen with whatever it is given, and then refuse every handshake.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair)
+        certificate, key = (Path(path).read_bytes() for path in pair)
+    except OSError as error:
+        raise OSError(f"cannot serve TLS with {' and '.join(pair)}: {error}") from error
+    return grpc.ssl_server_credentials([(key, certificate)])
 
 
 def _cluster_handler(handle: _Handler, request_class: Any, response_class: Any) -> Any:

@@ -86,6 +86,7 @@ class Statistics:
 
     Attributes:
         requests: requests by method and strategy; strategy `none` is a request without a valid one.
+        with_token: those of them that carried a bearer token, valid or not.
         refused: answers with status 456, by method and strategy.
         errors: other errors, by method and gRPC status.
         misrouted: requests that carried what belongs to the other stack, or no valid strategy.
@@ -103,6 +104,7 @@ class Statistics:
     """
 
     requests: Table
+    with_token: Table
     refused: Table
     errors: Table
     misrouted: int
@@ -163,6 +165,7 @@ class Recorder:
     def reset(self) -> None:
         """Count from zero again."""
         self._requests: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._with_token: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._refused: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._errors: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._authentications: Counter[str] = Counter()
@@ -174,9 +177,11 @@ class Recorder:
         self._vanished: list[Vanished] = []
         self._timeline: list[Moment] = []
 
-    def request(self, method: str, strategy: str) -> None:
-        """A request arrived."""
+    def request(self, method: str, strategy: str, *, token: bool = False) -> None:
+        """A request arrived, with a bearer token or without."""
         self._requests[method][strategy] += 1
+        if token:
+            self._with_token[method][strategy] += 1
 
     def refused(self, method: str, strategy: str) -> None:
         """A request was answered with status 456."""
@@ -238,6 +243,7 @@ class Recorder:
         """Return a picture of the counts, with what the stacks hold and the faults have met."""
         return Statistics(
             requests=_plain(self._requests),
+            with_token=_plain(self._with_token),
             refused=_plain(self._refused),
             errors=_plain(self._errors),
             misrouted=self._misrouted,
