@@ -205,7 +205,9 @@ _AIO_LACKS = _LACKS | {
     "catalogs": "the connector's asyncio connection has no call for it",
     "let_go": "the connector's asyncio connection keeps its cursors",
 }
-_NO_AIO = None if sys.version_info >= (3, 11) else "the connector's asyncio API needs Python 3.11"
+_OLD_PYTHON = (
+    None if sys.version_info >= (3, 11) else "the connector's asyncio API and its V2 batches need Python 3.11"
+)
 
 
 def _ways(authority: Authority, endpoint: TokenEndpoint) -> Mapping[str, Way]:
@@ -221,10 +223,9 @@ def _ways(authority: Authority, endpoint: TokenEndpoint) -> Mapping[str, Way]:
             "enable_result_batch_v2": name.endswith("-v2"),
             **(by_client if "client" in name else by_token),
         }
-        if name.startswith("aio"):
-            ways.append(Way(name, functools.partial(_aio, own), _AIO_LACKS, _NO_AIO))
-        else:
-            ways.append(Way(name, functools.partial(_sync, own), _LACKS))
+        absent = None if name in ("oauth", "oauth-client") else _OLD_PYTHON
+        opens, lacks = (_aio, _AIO_LACKS) if name.startswith("aio") else (_sync, _LACKS)
+        ways.append(Way(name, functools.partial(opens, own), lacks, absent))
     return {way.name: way for way in ways}
 
 
