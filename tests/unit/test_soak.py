@@ -19,6 +19,7 @@ from bluegreen_adapters.soak.verdict import FEW, caveats, found
 
 NOTHING = Statistics(
     requests={},
+    with_token={},
     refused={},
     errors={},
     misrouted=0,
