@@ -6,6 +6,7 @@ Orders and answers are one JSON object a line. The process ends when its standar
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -19,7 +20,8 @@ from typing import Any, cast
 import attrs
 
 from bluegreen.settings import Settings
-from support.engine import quick
+from bluegreen_adapters.link import Link
+from support.engine import quick, until
 from support.forgetting import nothing_known
 from support.shapes import SHAPES, Asked, Load, going_to
 from support.ways import WAYS, manager_of
@@ -70,6 +72,7 @@ class Peer:
 
     def __init__(self) -> None:
         self._broken = self._loaded = False
+        self._asking = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.peer"],
             stdin=subprocess.PIPE,
@@ -134,21 +137,23 @@ class Peer:
         self.close()
 
     def _ask(self, **order: Any) -> Any:
-        self._broken = True  # until it has answered
+        """Give an order, and return its answer: one at a time, whichever thread asks."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order).encode() + b"\n")
-        self._process.stdin.flush()
-        bound = threading.Timer(ANSWER_BOUND_S, self._process.kill)
-        bound.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            bound.cancel()
-        if not line:
-            raise RuntimeError(f"the peer has ended with exit status {self._process.wait()}")
-        self._broken = False
-        return json.loads(line)["answer"]
+        with self._asking:
+            self._broken = True  # until it has answered
+            bound = threading.Timer(ANSWER_BOUND_S, self._process.kill)
+            bound.start()
+            try:
+                self._process.stdin.write(json.dumps(order).encode() + b"\n")
+                self._process.stdin.flush()
+                line = self._process.stdout.readline()
+            finally:
+                bound.cancel()
+            if not line:
+                raise RuntimeError(f"the peer has ended with exit status {self._process.wait()}")
+            self._broken = False
+            return json.loads(line)["answer"]
 
 
 # -- in the process
@@ -196,11 +201,16 @@ class _Member:
 
 
 class _Child:
-    """A child forked from a process with a load, while no thread of that is in the middle of a call."""
+    """A child forked from a process with a load, while nothing of that is in the middle of a call.
+
+    gRPC for Python allows no other: what it does after a fork during a call is undefined. Besides the threads,
+    a session that is opened ahead of time is a call.
+    """
 
     def __init__(self, load: Load, engine: Remote) -> None:
         ours, theirs = os.pipe(), os.pipe()
         with load.paused():
+            until(_nothing_is_launched)
             self._pid = os.fork()
             if self._pid == 0:
                 os.close(ours[1])
@@ -220,6 +230,11 @@ class _Child:
         _, status = os.waitpid(self._pid, 0)
         assert status == 0, f"the child has ended with {status}"
         return Heard(tuple(Asked(**fields) for fields in told["asked"]), told["opened"], told["open_tickets"])
+
+
+def _nothing_is_launched() -> bool:
+    links = [found for found in gc.get_objects() if isinstance(found, Link)]
+    return all(warm.done() for link in links for _, warm in list(link._sessions._warming.values()))
 
 
 def _child(load: Load, engine: Remote, orders: int, tells: int) -> None:
