@@ -134,6 +134,7 @@ class Query:
         execution: the RPC that executed it, once it was accepted.
         generation: how often it was begun.
         cleared: whether the server has freed it.
+        retried: how often in a row the transport has failed an RPC of it, on whichever stack.
     """
 
     begin: Rpc
@@ -146,6 +147,7 @@ class Query:
     execution: Rpc | None = None
     generation: int = 0
     cleared: bool = False
+    retried: int = 0
     _claimed: Future[None] | None = None
     _executing: list[Future[None]] = attrs.field(factory=list[Future[None]])
     # Reentrant: a flow that nobody drives to its end is closed by the garbage collector, wherever that runs.

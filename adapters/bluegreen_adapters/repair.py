@@ -141,6 +141,8 @@ class Repairs:
         Or the server's own answer, as the driver got it.
         """
         fault = self._wire.fault(failure)
+        if fault is Fault.GONE and query.over:  # the application has ended it: the server is right
+            raise failure.cause
         vanished = fault in (Fault.WRONG_STRATEGY, Fault.GONE)
         event = Refused456() if vanished else Errored(_doubt(fault, failure, rpc, query))
         settled = self.stepped(query, event)

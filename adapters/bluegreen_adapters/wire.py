@@ -49,13 +49,19 @@ class Wire:
         self.sessions = Sessions(manager, protocol, credentials, self._learn)
 
     def sent(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome]:
-        """Send one RPC of a query to `place`; the result is what is left after retries."""
+        """Send one RPC of a query to `place`; the result is what is left after retries.
+
+        The retries that a transport gets are the query's: what one stack has used up, the other one does not get
+        again. Otherwise a query would ask two dead stacks in turns.
+        """
         strategy = place.ticket.strategy
-        state, attempts = RECOVERY.initial, Attempts(limit=self.manager.settings.retry_attempts)
+        limit = self.manager.settings.retry_attempts
+        state, attempts = RECOVERY.initial, Attempts(transient=min(query.retried, limit), limit=limit)
         while True:
             version = self.manager.version
             outcome: Outcome = yield self._send(rpc, place)
             if isinstance(outcome, Reply):
+                query.retried = 0
                 self.learned(outcome.message, place.session, version)
                 return outcome
             fault = self.fault(outcome)
@@ -69,6 +75,7 @@ class Wire:
             state, attempts = taken.state, taken.context
             (effect,) = taken.effects
             if isinstance(effect, RetryAfter):
+                query.retried = attempts.transient
                 yield pause(effect.delay_s)
             elif isinstance(effect, AuthenticateAgain):
                 renewed = yield from self._renewed(place.session)

@@ -481,6 +481,21 @@ def test_after_both_stacks_refused_the_same_connection_works_again(
     until(works)
 
 
+@pytest.mark.parametrize("unavailable", [False, True])
+def test_without_sessions_two_stacks_that_refuse_are_not_asked_in_turns_for_long(
+    connect: Connect, engine: EngineProcess, unavailable: bool
+) -> None:
+    connection = connect(username=None, password=None, access_token="token")
+    rows(connection)
+    engine.phase("both_down", unavailable=unavailable)
+    before = engine.statistics().total_requests
+    with pytest.raises((OperationalError, grpc.RpcError)):
+        connection.cursor().execute(READ)
+    assert 2 <= engine.statistics().total_requests - before < 10
+    engine.phase("steady", active="blue")
+    assert rows(connection) == ["blue"] * 4
+
+
 def test_a_suspended_cluster_is_resumed_by_the_connector(connect: Connect, engine: EngineProcess) -> None:
     engine.phase("suspended", active="blue")
     with pytest.raises(grpc.RpcError, match="status: 503"):
