@@ -137,6 +137,7 @@ class Repairs:
 
         Raises:
             QueryLost: nothing may be done about it.
+            StrategyUnavailable: nobody takes it, and it has not begun.
 
         Or the server's own answer, as the driver got it.
         """
@@ -144,10 +145,13 @@ class Repairs:
         if fault is Fault.GONE and query.over:  # the application has ended it: the server is right
             raise failure.cause
         vanished = fault in (Fault.WRONG_STRATEGY, Fault.GONE)
-        event = Refused456() if vanished else Errored(_doubt(fault, failure, rpc, query))
-        settled = self.stepped(query, event)
+        doubt = _doubt(fault, failure, rpc, query)
+        settled = self.stepped(query, Refused456() if vanished else Errored(doubt))
         if settled.replay is not None:
             return settled.replay
+        if query.public_id is None and (fault is Fault.WRONG_STRATEGY or doubt == "harmless"):
+            # Nothing has begun, so nothing is lost.
+            raise self.unavailable("neither strategy takes the request") from failure.cause
         if settled.lost is not None:
             raise self.lost(query, settled.lost) from failure.cause
         if vanished or fault is Fault.NOT_AUTHENTICATED:

@@ -339,13 +339,13 @@ def test_a_query_that_is_refused_when_it_is_executed_begins_elsewhere(
     assert all_is_over(client)
 
 
-def test_a_query_that_is_refused_everywhere_is_lost_after_two_replays(
+def test_a_query_that_is_refused_everywhere_ends_after_two_replays_and_was_never_begun(
     client: Client, engine: EngineProcess
 ) -> None:
     engine.fault(method="prepareStatement", **WRONG_STRATEGY)
     engine.phase("announce", target="green")  # both stacks open sessions
     before = engine.statistics().total_requests
-    with pytest.raises(QueryLost, match="attempts are used up") as caught:
+    with pytest.raises(StrategyUnavailable, match="neither strategy takes the request") as caught:
         client.prepare(READ)
     assert "456" not in str(caught.value)
     assert engine.statistics().requests["prepareStatement"].keys() == {"blue", "green"}
@@ -1049,7 +1049,7 @@ def test_a_connection_with_a_token_needs_no_session(engine: EngineProcess, kind:
     assert manager.active == "green"
 
 
-def test_a_connection_with_a_token_is_lost_after_a_few_requests_if_nobody_serves(
+def test_a_connection_with_a_token_gives_up_after_a_few_requests_if_nobody_serves(
     engine: EngineProcess,
 ) -> None:
     with by_channel(engine, managing(engine, quick())) as client:
@@ -1057,7 +1057,7 @@ def test_a_connection_with_a_token_is_lost_after_a_few_requests_if_nobody_serves
         client.run(READ)
         engine.phase("both_down")
         before = engine.statistics().total_requests
-        with pytest.raises(QueryLost):
+        with pytest.raises(StrategyUnavailable):
             client.prepare(READ)
         assert engine.statistics().total_requests - before < 10
         engine.phase("steady", active="blue")

@@ -489,8 +489,9 @@ def test_without_sessions_two_stacks_that_refuse_are_not_asked_in_turns_for_long
     rows(connection)
     engine.phase("both_down", unavailable=unavailable)
     before = engine.statistics().total_requests
-    with pytest.raises((OperationalError, grpc.RpcError)):
+    with pytest.raises(OperationalError) as caught:
         connection.cursor().execute(READ)
+    assert isinstance(caught.value, StrategyUnavailable)
     assert 2 <= engine.statistics().total_requests - before < 10
     engine.phase("steady", active="blue")
     assert rows(connection) == ["blue"] * 4
