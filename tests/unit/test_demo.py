@@ -496,8 +496,9 @@ def test_without_the_connector_the_demo_says_in_one_line_which_extra_is_missing(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever was imported before is imported anew, so that what is missing is missed in any order of tests.
-    for name in ("e6data", "e6data_errors", "grpc_sync", "grpc_calls", "grpc_types"):
-        monkeypatch.delitem(sys.modules, f"bluegreen_adapters.{name}", raising=False)
+    for name in list(sys.modules):
+        if name.startswith(("bluegreen_adapters.e6data", "bluegreen_adapters.grpc_")):
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("bluegreen_adapters.e6data", raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     assert refused() == f"Error: {command.MISSING}\n"
