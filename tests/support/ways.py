@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib.util
 import inspect
 import io
 import os
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +33,7 @@ from e6data_python_connector import e6data_grpc
 from e6data_python_connector.cluster_manager import ClusterManager
 from e6data_python_connector.connection_pool import ConnectionPool
 from e6data_python_connector.datainputstream import get_query_columns_info, read_rows_from_chunk
+from e6data_python_connector.result_decode import DecoderLease
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 
@@ -72,6 +77,8 @@ CAPABILITIES: Mapping[str, str] = {
     "let_go": "a cursor that is let go is noticed",
     "warm": "a session is opened ahead of time on the stack that was announced",
     "resume": "a suspended cluster is resumed without the application's doing",
+    "resume_later": "the same for a cluster that falls asleep when the session is open",
+    "reuse": "a cursor that executes again before its query is cleared",
     "retry": "the connector's decorator that repeats a whole execute",
 }
 """What a way may have or lack."""
@@ -183,6 +190,18 @@ class Connection:
 # -- how calls are carried out
 
 
+@contextmanager
+def decoders_kept() -> Iterator[None]:
+    """Keep the processes in which the connector decodes batches, instead of having them for each connection
+    anew."""
+    lease = DecoderLease()
+    lease.start(time.monotonic() + CALL_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        lease.close(time.monotonic() + CALL_TIMEOUT_S)
+
+
 def directly(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Carry out a call here and now."""
     return call(*args, **kwargs)
@@ -260,12 +279,11 @@ class _DriverCursor(Cursor):
 
 
 class _DriverConnection(Connection):
-    def __init__(self, raw: Any, run: Run = directly, opener: Any = None) -> None:
+    def __init__(self, raw: Any, run: Run = directly) -> None:
         self.raw, self._run = raw, run
-        self._opener = opener or raw
 
     def cursor(self) -> Cursor:
-        return _DriverCursor(self._run(self._opener.cursor), self._run)
+        return _DriverCursor(self._run(self.raw.cursor), self._run)
 
     def schemas(self) -> list[str]:
         return list(self._run(self.raw.get_schema_names, CATALOG))
@@ -303,7 +321,7 @@ class _PooledConnection(_DriverConnection):
     def __init__(self, pool: ConnectionPool) -> None:
         self.pool = pool
         self.pooled = pool.get_connection()
-        super().__init__(self.pooled.connection, directly, self.pooled)
+        super().__init__(self.pooled.connection)
 
     def cursor(self) -> Cursor:
         return _PooledCursor(self.pooled)
@@ -317,7 +335,7 @@ class _PooledConnection(_DriverConnection):
 
 
 class _AlchemyCursor(Cursor):
-    """A result of SQLAlchemy's; the next `execute` closes the one before."""
+    """A result of SQLAlchemy's."""
 
     raw: Any = None
 
@@ -332,7 +350,6 @@ class _AlchemyCursor(Cursor):
     def execute(self, text: str) -> None:
         from sqlalchemy import text as clause
 
-        self.close()
         self.raw = self._connection.execute(clause(text))
 
     def fetchmany(self, size: int) -> list[Row]:
@@ -534,12 +551,16 @@ class Way:
         opens: opens a connection.
         lacks: what it does not have, of `CAPABILITIES`, and why.
         absent: why it cannot be used here at all, or none.
+        of_connector: whether it is the connector's, so that errors are the connector's too.
+        fetches_ahead: whether rows are fetched before the application asks for them.
     """
 
     name: str
     opens: Opens
     lacks: Mapping[str, str] = attrs.field(factory=dict[str, str])
     absent: str | None = None
+    of_connector: bool = True
+    fetches_ahead: bool = False
 
     def __attrs_post_init__(self) -> None:
         unknown = set(self.lacks) - set(CAPABILITIES)
@@ -576,7 +597,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while seen is not None:
         yield seen
         original = getattr(seen, "orig", None)
-        seen = original if isinstance(original, BaseException) else seen.__cause__
+        if isinstance(original, BaseException):
+            seen = original
+        else:
+            seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
 
 
 def _given(engine: EngineProcess, changes: Mapping[str, Any], **own: Any) -> dict[str, Any]:
@@ -599,6 +623,13 @@ def _sync(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, cha
 def _pool(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
     e6data.install(settings)
     return _PooledConnection(ConnectionPool(min_size=1, max_size=1, **_given(engine, changes)))
+
+
+def _aio(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+    from e6data_python_connector import aio
+
+    e6data.install(settings)
+    return _DriverConnection(on_loop(aio.connect, **_given(engine, changes, **own)), on_loop)
 
 
 def _alchemy(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
@@ -666,29 +697,57 @@ def _cluster(engine: EngineProcess, settings: Settings, changes: Any) -> Connect
     return _ClusterConnection(ClusterManager(engine.host, engine.port, **given))
 
 
-_NO_RETRY = "only the connector's synchronous cursor has it"
-_ALCHEMY_LACKS = dict.fromkeys(
+_NO_AIO: str | None = None
+if sys.version_info < (3, 11):
+    _NO_AIO = "the connector's asyncio interface needs Python 3.11"
+elif importlib.util.find_spec("httpx") is None:
+    _NO_AIO = "it needs httpx: pip install 'e6data-python-connector[async]'"
+
+_NO_RETRY = "only the connector's plain synchronous cursor has it"
+_SYNC_LACKS = {"resume_later": "the connector's synchronous cursor resumes only when it authenticates"}
+_ALCHEMY_LACKS = _SYNC_LACKS | dict.fromkeys(
     ("cancel", "explain", "status", "catalogs", "dry_run"), "SQLAlchemy has no call for it"
-) | {"let_go": "SQLAlchemy keeps the cursor of a result until its connection is closed"}
-_STUB_LACKS = {"resume": "it is the connector's work, not the channel's", "retry": _NO_RETRY}
+)
+_POOL_LACKS = _SYNC_LACKS | {
+    "cursors": "a pooled connection has one cursor",
+    "let_go": "a pooled connection keeps its cursor",
+}
+_V2_LACKS = _SYNC_LACKS | {
+    "let_go": "the connector keeps the cursors of such a connection",
+    "retry": _NO_RETRY,
+}
+_AIO_LACKS = {
+    "resume": "the connector's asyncio cursor resumes only when it prepares",
+    "catalogs": "the connector's asyncio connection has no call for it",
+    "let_go": "the connector's asyncio connection keeps its cursors",
+    "reuse": "the connector's asyncio cursor has to be cleared first",
+    "retry": _NO_RETRY,
+}
+_OAUTH_LACKS = {"session": "a token travels with each request", "retry": _NO_RETRY}
+_STUB_LACKS = dict.fromkeys(("resume", "resume_later"), "it is the connector's work, not the channel's") | {
+    "retry": _NO_RETRY
+}
 _INTERCEPTOR_LACKS = _STUB_LACKS | {"warm": "an interceptor cannot begin a call of its own"}
 _CLUSTER_LACKS = {name: "it only wakes the cluster up" for name in CAPABILITIES if name != "resume"}
 
+_V2 = {"enable_result_batch_v2": True}
 _OAUTH = {"username": None, "password": None, "access_token": TOKEN}
 
 WAYS: Mapping[str, Way] = {
     way.name: way
     for way in (
-        Way("sync", functools.partial(_sync, {})),
-        Way("sync-v2", functools.partial(_sync, {"enable_result_batch_v2": True})),
-        Way("oauth", functools.partial(_sync, _OAUTH), {"session": "a token travels with each request"}),
-        Way("pool", _pool, {"cursors": "a pooled connection has one cursor"}),
+        Way("sync", functools.partial(_sync, {}), _SYNC_LACKS),
+        Way("sync-v2", functools.partial(_sync, _V2), _V2_LACKS, fetches_ahead=True),
+        Way("oauth", functools.partial(_sync, _OAUTH), _OAUTH_LACKS),
+        Way("pool", _pool, _POOL_LACKS),
         Way("sqlalchemy", _alchemy, _ALCHEMY_LACKS),
+        Way("aio", functools.partial(_aio, {}), _AIO_LACKS, _NO_AIO),
+        Way("aio-v2", functools.partial(_aio, _V2), _AIO_LACKS, _NO_AIO, fetches_ahead=True),
         Way("cluster", _cluster, _CLUSTER_LACKS),
-        Way("channel", _channel, _STUB_LACKS),
-        Way("channel-aio", _channel_aio, _STUB_LACKS),
-        Way("interceptor", _interceptor, _INTERCEPTOR_LACKS),
-        Way("interceptor-aio", _interceptor_aio, _INTERCEPTOR_LACKS),
+        Way("channel", _channel, _STUB_LACKS, of_connector=False),
+        Way("channel-aio", _channel_aio, _STUB_LACKS, of_connector=False),
+        Way("interceptor", _interceptor, _INTERCEPTOR_LACKS, of_connector=False),
+        Way("interceptor-aio", _interceptor_aio, _INTERCEPTOR_LACKS, of_connector=False),
     )
 }
 """All ways by name."""

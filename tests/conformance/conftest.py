@@ -1,0 +1,77 @@
+"""The engines that the cases share, and the list of combinations that do not apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
+
+from bluegreen_adapters.engine import EngineProcess
+from support.cases import Case, all_cases
+from support.ways import ENGINE, WAYS, decoders_kept
+
+FOLDER = Path(__file__).parent / "cases"
+CASES = all_cases(FOLDER)
+Engines = Callable[[Mapping[str, Any]], EngineProcess]
+
+
+def applicable() -> Iterator[tuple[str, Case]]:
+    """Yield every way with every case that applies to it."""
+    for way in WAYS:
+        for case in CASES:
+            if case.inapplicable(way) is None:
+                yield way, case
+
+
+def inapplicable() -> dict[tuple[str, str], list[str]]:
+    """Return the names of the cases that do not apply, by way and reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for way in WAYS:
+        for case in CASES:
+            reason = case.inapplicable(way)
+            if reason is not None:
+                found.setdefault((way, reason), []).append(case.name)
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if {"way", "case"} <= set(metafunc.fixturenames):
+        given = [pytest.param(way, case, id=f"{way}: {case.name}") for way, case in applicable()]
+        metafunc.parametrize(("way", "case"), given)
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Engines]:
+    """Starts the engine with the options that a case asks for; one engine for each set of options."""
+    started: dict[str, EngineProcess] = {}
+    with ExitStack() as stack:
+        stack.enter_context(decoders_kept())
+
+        def engine_with(options: Mapping[str, Any]) -> EngineProcess:
+            key = repr(sorted(options.items()))
+            if key not in started:
+                started[key] = stack.enter_context(EngineProcess(**{**ENGINE, **options}))
+            return started[key]
+
+        yield engine_with
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List what does not apply, and why."""
+    ran = {report.nodeid for key in ("passed", "failed") for report in terminalreporter.stats.get(key, ())}
+    if not any("conformance/test_cases.py" in nodeid for nodeid in ran):
+        return
+    found = inapplicable()
+    runs = sum(1 for _ in applicable())
+    terminalreporter.section("conformance: what does not apply, and why")
+    terminalreporter.write_line(
+        f"{len(CASES)} cases, {len(WAYS)} ways, {runs} runs, {sum(map(len, found.values()))} do not apply"
+    )
+    for (way, reason), names in found.items():
+        told = f"all {len(names)}" if len(names) == len(CASES) else f"{len(names)}: {'; '.join(names)}"
+        terminalreporter.write_line(f"  {way}: {reason} ({told})")
