@@ -273,8 +273,8 @@ def nobody_insists(seen: Played) -> None:
 def may_be_lost(seen: Played, asked: Asked) -> bool:
     """Whether the engine says that nobody could bring this query to its end, and that it was so by then.
 
-    Without a session to open, only the query itself finds out that both stacks refuse: it has tried both, and says
-    that it is lost.
+    Without a session to open, only a query itself finds out that both stacks refuse: one that was prepared has tried
+    both, and says that it is lost.
     """
     statistics = seen.statistics[0]
     if seen.kind == "outage" and "session" in seen.way.lacks and asked.began_s < seen.ended_s:

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol
 
 import attrs
-from e6data_python_connector.exceptions import IncompleteResultError
+from e6data_python_connector.exceptions import AmbiguousSubmissionError, IncompleteResultError
 
 from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.manager import StrategyManager
@@ -104,7 +104,8 @@ def statement(owner: int, turn: int) -> Statement:
 
 def _failures() -> tuple[type[Exception], ...]:
     """What an application may get. Anything else ends its thread, and fails the test that reads its result."""
-    wrapped = (QueryLost, StrategyUnavailable, IncompleteResultError)  # the last one wraps, with a token
+    # The last two are the connector's own: it wraps ours in them with a token, with V2 batches and in asyncio.
+    wrapped = (QueryLost, StrategyUnavailable, IncompleteResultError, AmbiguousSubmissionError)
     try:
         from sqlalchemy.exc import DBAPIError
     except ImportError:
