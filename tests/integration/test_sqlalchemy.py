@@ -20,6 +20,7 @@ from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
 from support.engine import fresh, quick, until
 from support.forgetting import forget_everything
+from support.ways import NO_V2
 
 pytestmark = [
     pytest.mark.integration,
@@ -52,7 +53,12 @@ def engine(shared_engine: EngineProcess) -> EngineProcess:
     return fresh(shared_engine)
 
 
-@pytest.fixture(params=["", "&enable_result_batch_v2=true"], ids=["plain", "v2"])
+V2 = pytest.param(
+    "&enable_result_batch_v2=true", id="v2", marks=pytest.mark.skipif(NO_V2 is not None, reason=str(NO_V2))
+)
+
+
+@pytest.fixture(params=[pytest.param("", id="plain"), V2])
 def database(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Engine]:
     url = f"e6data://user%40example.com:secret@{engine.address}/?catalog=main&schema=sales{request.param}"
     made = create_engine(url, pool_size=4, pool_pre_ping=True)

@@ -194,6 +194,9 @@ class Connection:
 def decoders_kept() -> Iterator[None]:
     """Keep the processes in which the connector decodes batches, instead of having them for each connection
     anew."""
+    if NO_V2 is not None:
+        yield
+        return
     lease = DecoderLease()
     lease.start(time.monotonic() + CALL_TIMEOUT_S)
     try:
@@ -697,6 +700,11 @@ def _cluster(engine: EngineProcess, settings: Settings, changes: Any) -> Connect
     return _ClusterConnection(ClusterManager(engine.host, engine.port, **given))
 
 
+NO_V2: str | None = None
+"""Why there are no V2 result batches here, or none."""
+if not (3, 11) <= sys.version_info < (3, 14):
+    NO_V2 = "the connector decodes V2 batches on Python 3.11 to 3.13 only"
+
 _NO_AIO: str | None = None
 if sys.version_info < (3, 11):
     _NO_AIO = "the connector's asyncio interface needs Python 3.11"
@@ -737,12 +745,12 @@ WAYS: Mapping[str, Way] = {
     way.name: way
     for way in (
         Way("sync", functools.partial(_sync, {}), _SYNC_LACKS),
-        Way("sync-v2", functools.partial(_sync, _V2), _V2_LACKS, fetches_ahead=True),
+        Way("sync-v2", functools.partial(_sync, _V2), _V2_LACKS, NO_V2, fetches_ahead=True),
         Way("oauth", functools.partial(_sync, _OAUTH), _OAUTH_LACKS),
         Way("pool", _pool, _POOL_LACKS),
         Way("sqlalchemy", _alchemy, _ALCHEMY_LACKS),
         Way("aio", functools.partial(_aio, {}), _AIO_LACKS, _NO_AIO),
-        Way("aio-v2", functools.partial(_aio, _V2), _AIO_LACKS, _NO_AIO, fetches_ahead=True),
+        Way("aio-v2", functools.partial(_aio, _V2), _AIO_LACKS, _NO_AIO or NO_V2, fetches_ahead=True),
         Way("cluster", _cluster, _CLUSTER_LACKS),
         Way("channel", _channel, _STUB_LACKS, of_connector=False),
         Way("channel-aio", _channel_aio, _STUB_LACKS, of_connector=False),
