@@ -44,6 +44,7 @@ class Stall:
     Args:
         name: `announced` or `unannounced`.
         samples: probes that belong to it.
+        steady: probes that they are compared with.
         left_out: probes that were in flight when their stack vanished, and do not count.
         p999_ms: 99.9th percentile of their latencies, in milliseconds.
         worst_ms: the longest, in milliseconds.
@@ -52,6 +53,7 @@ class Stall:
 
     name: str
     samples: int
+    steady: int
     left_out: int
     p999_ms: float
     worst_ms: float
@@ -59,8 +61,8 @@ class Stall:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough samples for a verdict."""
-        return self.samples >= SAMPLES
+        """Whether there are enough samples for a verdict, of both kinds."""
+        return min(self.samples, self.steady) >= SAMPLES
 
     @property
     def kept(self) -> bool:
@@ -98,27 +100,32 @@ def stalls(run: Run) -> Stalls:
     steady_s = percentile(steady, PERMILLE, of=1000)
     repeated = set(run.statistics.reads_repeated)
     told = [probe for probe in probes if _meets(probe, announced)]
-    known = [probe for probe in told if probe.text not in repeated]
+    vanishing = [window for window in announced if window.kind == "announced_abrupt"]
+    known = [probe for probe in told if probe.text not in repeated or not _meets(probe, vanishing)]
     return Stalls(
         steady_samples=len(steady),
         steady_p50_ms=_ms(percentile(steady, 50)),
         steady_p999_ms=_ms(steady_s),
         round_trip_ms=_ms(run.round_trip_s),
-        announced=_stall("announced", known, len(told) - len(known), steady_s + ANNOUNCED_EXTRA_S),
+        announced=_stall(
+            "announced", known, len(steady), len(told) - len(known), steady_s + ANNOUNCED_EXTRA_S
+        ),
         unannounced=_stall(
             "unannounced",
             [probe for probe in probes if _meets(probe, unannounced)],
+            len(steady),
             0,
             steady_s + UNANNOUNCED_ROUND_TRIPS * run.round_trip_s + UNANNOUNCED_EXTRA_S,
         ),
     )
 
 
-def _stall(name: str, probes: Sequence[Outcome], left_out: int, limit_s: float) -> Stall:
+def _stall(name: str, probes: Sequence[Outcome], steady: int, left_out: int, limit_s: float) -> Stall:
     latencies = _latencies(probes)
     return Stall(
         name,
         len(latencies),
+        steady,
         left_out,
         p999_ms=_ms(percentile(latencies, PERMILLE, of=1000)),
         worst_ms=_ms(latencies[-1] if latencies else 0.0),

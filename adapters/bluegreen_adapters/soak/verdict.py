@@ -72,6 +72,8 @@ class Found:
 
     def _losses(self) -> list[str]:
         counted = self.figures
+        if not counted.switches or not counted.queries:
+            return ["nothing was measured: no switch, or no query"]
         return [
             f"{what}: {count:,}"
             for count, what in (
@@ -145,7 +147,8 @@ def _median_mb(vitals: Sequence[Vitals]) -> float:
 def caveats(of: Found) -> list[str]:
     """Return in a line each what the run was too short to judge."""
     said = [
-        f"{stall.name} switches: {stall.samples:,} probes, {SAMPLES:,} are needed for a verdict on their latency"
+        f"{stall.name} switches: {stall.samples:,} probes against {stall.steady:,} steady ones, {SAMPLES:,} each are "
+        "needed for a verdict on their latency"
         for stall in (of.stalls.announced, of.stalls.unannounced)
         if not stall.enough
     ]
