@@ -67,7 +67,7 @@ class Seam:
 
 def scope_of(connection: Any) -> Scope:
     """Return the scope of a connection, or of a cluster manager, of the connector, in any way in."""
-    known = vars(connection)
+    known: dict[str, Any] = connection.__dict__
     if "cluster_uuid" in known:
         return _scope(connection._host, connection._port, connection.cluster_uuid)
     if "_host" in known:
@@ -250,7 +250,7 @@ def patch(settings: Settings | None, seams: tuple[Seam, ...] = SEAMS) -> None:
 
 def _found(seam: Seam) -> Any:
     """Return the attribute itself, not what a property would make of it."""
-    return vars(seam.holder)[seam.name]
+    return seam.holder.__dict__[seam.name]
 
 
 def unpatch() -> None:

@@ -87,7 +87,8 @@ class Found:
         ]
 
     def _leaks(self) -> list[str]:
-        leaks, said = self.leaks, []
+        leaks = self.leaks
+        said: list[str] = []
         if leaks.tickets_after:
             said.append(f"tickets still open: {leaks.tickets_after:,}")
         if leaks.queries_after:
