@@ -73,7 +73,7 @@ def test_the_page_of_the_e6data_adapter_lists_every_seam_with_its_reason() -> No
     from bluegreen_adapters.e6data import CHECKED_VERSIONS
     from bluegreen_adapters.e6data_seams import SEAMS
 
-    page = (README.parent / "adapters" / "e6data.md").read_text(encoding="utf-8")
+    page = (README.parent / "adapters" / "bluegreen_adapters" / "e6data.md").read_text(encoding="utf-8")
     assert [line for line in page.splitlines() if line.startswith("| `")] == [
         f"| `{seam}` | {seam.why} |" for seam in SEAMS
     ]
