@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
 from e6data_python_connector.exceptions import IncompleteResultError, OperationalError
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from bluegreen.errors import QueryLost
+from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.registry import managed
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters import e6data
@@ -156,6 +158,79 @@ def test_a_query_that_is_lost_invalidates_no_connection(engine: EngineProcess) -
         assert [row[2] for row in connection.execute(text(READ)).all()] == ["green"] * 3
     assert stacks(database) == ["green"] * 3
     assert sum(engine.statistics().authentications.values()) == 2
+    database.dispose()
+    sound(engine)
+
+
+def lose(connection: Connection, engine: EngineProcess) -> None:
+    result = connection.execute(text(READ))
+    result.fetchmany(1)
+    engine.phase("abrupt", target="green")
+    result.all()
+
+
+def find_nobody(connection: Connection, engine: EngineProcess) -> None:
+    engine.phase("both_down", unavailable=True)
+    connection.execute(text(READ))
+
+
+def be_refused_by_the_server(connection: Connection, engine: EngineProcess) -> None:
+    connection.execute(text("SELECT 1 /*+ fail(out of memory) */"))
+
+
+@pytest.mark.parametrize(
+    ("fails", "expected"),
+    [
+        pytest.param(lose, QueryLost, id="lost"),
+        pytest.param(find_nobody, StrategyUnavailable, id="unavailable"),
+        pytest.param(be_refused_by_the_server, grpc.RpcError, id="the server's own"),
+    ],
+)
+def test_errors_arrive_as_they_are_and_none_is_taken_for_a_disconnect(
+    fails: Callable[[Connection, EngineProcess], None], expected: type[Exception], engine: EngineProcess
+) -> None:
+    """The connector's errors are not derived from the class that its module calls `Error`, so SQLAlchemy takes them for
+    an application's own: they are neither wrapped nor asked about, as without the adapter."""
+    url = f"e6data://user%40example.com:secret@{engine.address}/?catalog=main&schema=sales"
+    database = create_engine(url, pool_size=1, max_overflow=0)
+    with database.connect() as connection:
+        kept = connection.connection.dbapi_connection
+        with pytest.raises(expected) as caught:
+            fails(connection, engine)
+        error = caught.value
+        assert not isinstance(error, SQLAlchemyError)
+        assert isinstance(error, (OperationalError, grpc.RpcError))
+        assert not database.dialect.is_disconnect(error, kept, None)
+        assert not connection.invalidated
+    engine.phase("steady", active="green")
+    until(lambda: answers(database))
+    with database.connect() as connection:
+        assert connection.connection.dbapi_connection is kept
+    database.dispose()
+    sound(engine)
+
+
+def answers(database: Engine) -> bool:
+    try:
+        return stacks(database) == ["green"] * 3
+    except StrategyUnavailable:  # for as long as both have just been found down
+        return False
+
+
+def test_a_ping_before_use_asks_nobody_so_that_no_switch_can_fail_it(engine: EngineProcess) -> None:
+    url = f"e6data://user%40example.com:secret@{engine.address}/?catalog=main&schema=sales"
+    database = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+    stacks(database)
+    with database.connect() as connection:
+        kept = connection.connection.dbapi_connection
+    for phase in ("announce", "cutover", "retire"):
+        engine.phase(phase, target="green")
+        asked = engine.statistics().total_requests
+        with database.connect() as connection:
+            assert engine.statistics().total_requests == asked
+            assert connection.connection.dbapi_connection is kept
+            assert len(connection.execute(text(READ)).all()) == 3
+    assert engine.statistics().authentications == {"blue": 1, "green": 1}
     database.dispose()
     sound(engine)
 
