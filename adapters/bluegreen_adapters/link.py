@@ -8,6 +8,7 @@ Source: spec, section 3, and the protocol description.
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ class Link:
 
     def _authenticate(self, rpc: Rpc) -> Flow[Any]:
         """The application authenticates: open a session where new queries go, and hide which one it is."""
-        self._sessions.authenticate_with(rpc.kept().request, rpc.metadata)
+        self._sessions.authenticate_with(copy.deepcopy(rpc.request), rpc.metadata)
         self.manager.send(ConnectionOpened())
         with self._momentary(rpc) as query:
             try:
@@ -132,7 +133,7 @@ class Link:
 
     def _begin(self, rpc: Rpc) -> Flow[Any]:
         """A query begins. Until it has its id, a refusal means that it begins again elsewhere."""
-        query = self._query(rpc.kept())
+        query = self._query(rpc.kept(self.protocol.proof_keys))
         with self.repairs.guarded(query):
             message = yield from self.repairs.prepared(query, rpc)
         real = read(message, self.protocol.query)

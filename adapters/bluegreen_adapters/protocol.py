@@ -125,6 +125,8 @@ class Protocol:
         statement: request field of `BEGIN` methods with the statement's text.
         strategy_key: metadata key with the strategy.
         engine_key: metadata key with the engine's address.
+        proof_keys: metadata keys, in lower case, that prove who the application is. Their values are never kept: a
+            request that is sent again takes them from the one on whose behalf that happens.
         unknown: what a method is taken for that `methods` does not list.
     """
 
@@ -138,6 +140,7 @@ class Protocol:
     statement: str = "queryString"
     strategy_key: str = "strategy"
     engine_key: str = "plannerip"
+    proof_keys: tuple[str, ...] = ("authorization",)
     unknown: Method = Method(Role.FREE)
 
     def method(self, path: str) -> tuple[str, Method]:

@@ -33,6 +33,7 @@ class Rpc:
         version: version of the machine when the application called: what the answers of a stream say is as
             old as that. If it was begun anew since, they are taken for stale, which loses nothing: answers to
             the next RPC say it again.
+        withheld: metadata keys that another RPC has to bring if this one is sent again.
     """
 
     name: str
@@ -42,23 +43,32 @@ class Rpc:
     deadline_s: float | None = None
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
     version: int = 0
+    withheld: tuple[str, ...] = ()
 
     @property
     def left_s(self) -> float | None:
         """Seconds until the application gives up; none: never."""
         return None if self.deadline_s is None else max(self.deadline_s - time.monotonic(), 0.001)
 
-    def kept(self) -> Rpc:
-        """Return this RPC with a request of its own: the application may use its message again."""
-        return attrs.evolve(self, request=copy.deepcopy(self.request))
+    def kept(self, withheld: tuple[str, ...]) -> Rpc:
+        """Return this RPC as it may be kept: without what proves who the application is, and with a request of its own,
+        since the application may use its message again.
+
+        Args:
+            withheld: metadata keys, in lower case, whose values are not kept.
+        """
+        metadata = tuple(pair for pair in self.metadata if pair[0].lower() not in withheld)
+        return attrs.evolve(self, request=copy.deepcopy(self.request), metadata=metadata, withheld=withheld)
 
     def on_behalf_of(self, rpc: Rpc) -> Rpc:
         """Return this RPC as it is sent again for another one: with that one's deadline and fresh metadata.
 
-        Of keys that both have, such as a token that expires, the value is the other one's.
+        Of keys that both have the value is the other one's, and what was withheld is the other one's alone.
         """
         fresh = dict(rpc.metadata)
-        metadata = tuple((key, fresh.get(key, value)) for key, value in self.metadata)
+        own = ((key, fresh.get(key, value)) for key, value in self.metadata)
+        proofs = (pair for pair in rpc.metadata if pair[0].lower() in self.withheld)
+        metadata = (*proofs, *own)
         return attrs.evolve(self, metadata=metadata, deadline_s=rpc.deadline_s)
 
 

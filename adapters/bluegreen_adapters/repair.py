@@ -172,7 +172,7 @@ class Repairs:
         method = rpc.method
         with contextlib.suppress(EventForbidden):  # an order that only the server can judge: it has answered
             if method.effect == "executed":
-                query.execution = rpc.kept()
+                query.execution = rpc.kept(self._protocol.proof_keys)
                 self.stepped(query, Executed())
             elif method.effect == "fetched":
                 rows = any(read(message, field) for field in method.rows)
