@@ -76,6 +76,14 @@ def told(outcome: Outcome, fault: Fault) -> str:
     return outcome.code if isinstance(outcome, Failure) else fault.value
 
 
+def _answer(done: Future[Outcome]) -> Outcome | None:
+    """Return what a stack has answered, if it has. The call that brought it is let go: it may hold its request."""
+    if done.cancelled() or done.exception():
+        return None
+    outcome = done.result()
+    return Reply(outcome.message) if isinstance(outcome, Reply) else outcome
+
+
 class Sessions:
     """The sessions of one connection.
 
@@ -231,11 +239,7 @@ class Sessions:
             if begun is None:
                 warming.set_result(None)
         if begun is not None:
-            begun.add_done_callback(
-                lambda done: warming.set_result(
-                    None if done.cancelled() or done.exception() else done.result()
-                )
-            )
+            begun.add_done_callback(lambda done: warming.set_result(_answer(done)))
 
     def forget(self) -> None:
         """Forget every session and whatever was kept to open one."""
