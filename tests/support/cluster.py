@@ -150,8 +150,12 @@ class Schedule:
     def __init__(
         self, cluster: MemoryCluster, steps: tuple[Step, ...], chance: random.Random, queries: int
     ) -> None:
-        # Far enough apart for an announcement to be heard before the next step.
-        points = (chance.randrange(queries * 3 // 4, queries), chance.randrange(1, queries // 2))
+        # Far enough apart for an announcement to be heard before the next step, and from the end for that one to be
+        # heard: what queries hear that were under way during a commit is stale, so it takes one that begins after.
+        points = (
+            chance.randrange(queries * 3 // 4, queries),
+            chance.randrange(queries // 10, queries // 2),
+        )
         self._cluster = cluster
         self._due = dict(zip(points, steps, strict=False))
         self._left = queries
