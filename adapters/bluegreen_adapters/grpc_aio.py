@@ -9,6 +9,7 @@ A thin twin of `grpc_sync`: it drives the flows of a `Link`, and takes no decisi
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future
 from typing import Any
@@ -26,7 +27,7 @@ from bluegreen_adapters.grpc_types import (
     AioUnaryUnaryCallBase,
 )
 from bluegreen_adapters.link import Link
-from bluegreen_adapters.queries import Rpc
+from bluegreen_adapters.queries import Begun, Rpc
 
 
 class AsyncPort:
@@ -296,6 +297,62 @@ class AsyncSwitchingChannel(grpc.aio.Channel):
         await self.close()
 
 
+class _Passed(AioUnaryUnaryCallBase):
+    """An intercepted call that has been answered.
+
+    A continuation of gRPC holds the call that it was made for, and the port holds continuations. So an answer with
+    a query's id is let go as soon as the application has it: otherwise the query would never be let go. Awaiting
+    it once more gives the same answer, or if nobody has that any more, the server's message.
+    """
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+        self._given: Callable[[], Any] = _nothing
+        task = asyncio.current_task()
+        self._interceptors: Callable[[], Any] = weakref.ref(task) if task is not None else _nothing
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield from ()
+        message = self._given() or self._message
+        if isinstance(message, Begun) and asyncio.current_task() is not self._interceptors():
+            self._given, self._message = weakref.ref(message), message.plain
+        return message
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    async def wait_for_connection(self) -> None:
+        pass
+
+    async def initial_metadata(self) -> Any:
+        return grpc.aio.Metadata()
+
+    async def trailing_metadata(self) -> Any:
+        return grpc.aio.Metadata()
+
+    async def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.OK
+
+    async def details(self) -> str:
+        return ""
+
+
+def _nothing() -> None:
+    return None
+
+
 class _PassingPort(AsyncPort):
     """Sends by the continuations of the calls that have passed."""
 
@@ -340,4 +397,4 @@ class AsyncSwitchingInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
         options = (details.credentials, details.wait_for_ready)
         rpc = rpc_of(self.link, path, request, details.timeout, details.metadata, *options)
         self._port.stubs[rpc.name] = (details.method, continuation)
-        return await run_async(self.link.call(rpc), self._port.perform)
+        return _Passed(await run_async(self.link.call(rpc), self._port.perform))

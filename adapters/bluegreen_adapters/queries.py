@@ -85,6 +85,11 @@ class Begun:
     def __init__(self, message: Any, field: str, query_id: QueryId) -> None:
         self._message, self._field, self._query_id = message, field, query_id
 
+    @property
+    def plain(self) -> Any:
+        """The server's message: its id is a string, and nobody watches it."""
+        return self._message
+
     def __getattr__(self, name: str) -> Any:
         if name == "_field" or name.startswith("__"):  # asked for by `copy` before there is a message
             raise AttributeError(name)

@@ -121,19 +121,10 @@ def test_what_is_closed_in_the_middle_of_a_result_keeps_no_switch_pending(
             connection.close()
 
 
-KNOWN_GAP = "an intercepted asyncio call keeps the answer to prepare"
 LET_GO = [way for way in WAYS.values() if not way.absent and not {"queries", "let_go"} & set(way.lacks)]
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        pytest.param(
-            way, id=way.name, marks=[pytest.mark.xfail(reason=KNOWN_GAP)] * (way.name == "interceptor-aio")
-        )
-        for way in LET_GO
-    ],
-)
+@pytest.mark.parametrize("way", LET_GO, ids=[way.name for way in LET_GO])
 def test_a_cursor_that_is_let_go_keeps_no_switch_pending(way: Way, engine: EngineProcess) -> None:
     with way.open(engine) as other, way.open(engine) as connection:
         cursors = [begun(connection)]
