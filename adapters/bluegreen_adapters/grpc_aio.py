@@ -19,7 +19,7 @@ import grpc.aio
 
 from bluegreen.flow import Flow, run_async
 from bluegreen_adapters.commands import Blank, Launch, Outcome, Reply, Send
-from bluegreen_adapters.grpc_calls import failure_of, rpc_of
+from bluegreen_adapters.grpc_calls import failure_of, parser_of, rpc_of
 from bluegreen_adapters.grpc_types import (
     AioUnaryStreamBase,
     AioUnaryStreamCallBase,
@@ -369,7 +369,6 @@ class _PassingPort(AsyncPort):
             message = await call
         except grpc.aio.AioRpcError as error:
             return failure_of(error)
-        self.parsers[send.method] = getattr(message, "FromString", None)
         return Reply(message, call)
 
     async def perform(self, command: Any) -> Any:
@@ -397,4 +396,6 @@ class AsyncSwitchingInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
         options = (details.credentials, details.wait_for_ready)
         rpc = rpc_of(self.link, path, request, details.timeout, details.metadata, *options)
         self._port.stubs[rpc.name] = (details.method, continuation)
+        if rpc.name not in self._port.parsers:
+            self._port.parsers[rpc.name] = parser_of(path, request)
         return _Passed(await run_async(self.link.call(rpc), self._port.perform))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message_factory import GetMessageClass
 
 from bluegreen.flow import Flow, run
 from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
@@ -49,6 +50,25 @@ def rpc_of(
     options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
     given = {option: value for option, value in options.items() if value is not None}
     return Rpc(name, method, request, tuple(metadata or ()), deadline_s, given, link.manager.version)
+
+
+def parser_of(path: str, request: Any) -> Callable[[bytes], Any] | None:
+    """Return what parses the answers of a method, as the request's protocol file describes it; none: it does not.
+
+    >>> from google.protobuf.empty_pb2 import Empty
+    >>> parser_of("/no.such.Service/ask", Empty()) is None
+    True
+    """
+    service, _, method = path.lstrip("/").rpartition("/")
+    description = getattr(request, "DESCRIPTOR", None)
+    if description is None:
+        return None
+    try:
+        described = description.file.pool.FindServiceByName(service).methods_by_name[method]
+    except KeyError:
+        return None
+    parse: Callable[[bytes], Any] = GetMessageClass(described.output_type).FromString
+    return parse
 
 
 class Port:

@@ -16,7 +16,7 @@ import attrs
 import grpc
 
 from bluegreen_adapters.commands import Outcome, Reply, Send
-from bluegreen_adapters.grpc_calls import Port, Stream, failure_of, rpc_of
+from bluegreen_adapters.grpc_calls import Port, Stream, failure_of, parser_of, rpc_of
 from bluegreen_adapters.grpc_types import Ended
 from bluegreen_adapters.link import Link
 from bluegreen_adapters.queries import Rpc
@@ -38,9 +38,11 @@ class _PassingPort(Port):
     def __init__(self) -> None:
         super().__init__(None)
 
-    def passes(self, name: str, path: str, continuation: Callable[[Any, Any], Any]) -> None:
-        """Learn how to send a method."""
-        self.stubs[name] = (path, continuation)
+    def passes(self, rpc: Rpc, path: str, continuation: Callable[[Any, Any], Any]) -> None:
+        """Learn how to send a method, and what it answers."""
+        self.stubs[rpc.name] = (path, continuation)
+        if rpc.name not in self.parsers:
+            self.parsers[rpc.name] = parser_of(path, rpc.request)
 
     def launch(self, send: Send) -> None:
         """Send nothing: whether a continuation waits for the answer depends on the call that it is of."""
@@ -53,7 +55,6 @@ class _PassingPort(Port):
             message: Any = next(call, None) if send.method in self.streams else call.result()
         except grpc.RpcError as error:
             return failure_of(error)
-        self.parsers[send.method] = getattr(message, "FromString", None)
         return Reply(message, call)
 
 
@@ -86,5 +87,5 @@ class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamCli
         kept = ("credentials", "wait_for_ready", "compression")
         options = [getattr(details, name, None) for name in kept]
         rpc = rpc_of(self.link, path, request, details.timeout, details.metadata, *options)
-        self._port.passes(rpc.name, path, continuation)
+        self._port.passes(rpc, path, continuation)
         return rpc

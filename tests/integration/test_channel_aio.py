@@ -179,12 +179,58 @@ async def test_clearing_a_query_whose_stack_is_gone_is_no_error(
     engine: EngineProcess, manager: StrategyManager, way: Way
 ) -> None:
     async with way(engine, manager) as client:
-        await client.run("SELECT 1")
         query = (await client.prepare("SELECT 1")).queryId
         await client.execute(query)
         engine.phase("abrupt", target="green")
         assert isinstance(await client.clear(query), pb.ClearResponse)
         assert manager.open_tickets == ()
+
+
+class Looking(grpc.aio.UnaryUnaryClientInterceptor):
+    """An interceptor in front of ours: it looks at each answer, and hands the call on."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = await continuation(client_call_details, request)
+        self.seen.append(type(await call).__name__)
+        return call
+
+
+async def test_an_interceptor_in_front_may_await_the_answer_first(
+    engine: EngineProcess, manager: StrategyManager
+) -> None:
+    link, looking = Link(manager, PROTOCOL), Looking()
+    interceptors = [looking, AsyncSwitchingInterceptor(link)]
+    async with grpc.aio.insecure_channel(engine.address, interceptors=interceptors) as channel:
+        client = await Client(QueryEngineServiceStub(channel), link).login()
+        query = (await client.prepare("SELECT 1")).queryId
+        gc.collect()
+        assert len(manager.open_tickets) == 1
+        await client.execute(query)
+        assert await client.batches(query)
+        assert looking.seen[:2] == ["AuthenticateResponse", "Begun"]
+        del query
+        gc.collect()
+        await until(lambda: manager.open_tickets == ())
+    link.close()
+
+
+async def test_an_intercepted_call_can_be_awaited_again(
+    engine: EngineProcess, manager: StrategyManager
+) -> None:
+    async with by_interceptor(engine, manager) as client:
+        request = pb.PrepareStatementRequest(sessionId=client.session, queryString="SELECT 1")
+        call = client.stub.prepareStatement(request)
+        first = await call
+        assert await call is first
+        query = str(first.queryId)
+        assert (await call.code(), await call.details()) == (grpc.StatusCode.OK, "")
+        assert len(manager.open_tickets) == 1
+        del first
+        gc.collect()
+        assert (await call).queryId == query
 
 
 @ways

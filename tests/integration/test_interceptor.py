@@ -67,20 +67,10 @@ def test_what_must_not_run_again_is_lost(client: Client, engine: EngineProcess) 
     assert engine.executions() == {WRITE: 1}
 
 
-def test_clearing_a_query_whose_stack_has_vanished_is_no_error_once_a_clear_has_passed(
-    client: Client, engine: EngineProcess
-) -> None:
-    client.run(READ)
+def test_clearing_a_query_whose_stack_has_vanished_is_no_error(client: Client, engine: EngineProcess) -> None:
     query = client.started(READ)
     engine.phase("abrupt", target="green")
     assert client.clear(query) == pb.ClearOrCancelQueryResponse()
-
-
-def test_a_clear_that_cannot_be_answered_is_lost_and_no_456(client: Client, engine: EngineProcess) -> None:
-    query = client.started(READ)
-    engine.phase("abrupt", target="green")
-    with pytest.raises(QueryLost, match="not on any stack"):
-        client.clear(query)
     assert client.link.manager.open_tickets == ()
 
 
