@@ -11,10 +11,10 @@ import pytest
 
 from bluegreen_adapters.demo.load import living, resident
 from bluegreen_adapters.demo.outcomes import Outcome, Run, Vitals, Window
-from bluegreen_adapters.demo.schedule import LONG_MIX, PROBE, probes, schedule, statements
+from bluegreen_adapters.demo.schedule import KINDS, LONG_MIX, PROBE, probes, schedule, statements
 from bluegreen_adapters.engine.statements import parse
 from bluegreen_adapters.engine.statistics import Moment, Statistics
-from bluegreen_adapters.soak.stalls import SAMPLES, TAIL_S, stalls
+from bluegreen_adapters.soak.stalls import ANNOUNCED, SAMPLES, TAIL_S, UNANNOUNCED, stalls
 from bluegreen_adapters.soak.verdict import FEW, caveats, found
 
 NOTHING = Statistics(
@@ -44,10 +44,12 @@ def probe(number: int, began_s: float, latency_s: float, **changes: Any) -> Outc
 
 QUIET = Outcome("SELECT 1", False, 0.0, 0.1)
 SWITCH = Window("graceful", 50.0, 50.0)
+BOTH_ENDS = (Vitals(0.0, None, 0, 0), Vitals(9.0, None, 0, 0))
 
 
 def a_run(*outcomes: Outcome, windows: tuple[Window, ...] = (SWITCH,), **changes: Any) -> Run:
-    return Run((QUIET, *outcomes), windows, changes.pop("statistics", NOTHING), {}, **changes)
+    known = {"vitals": BOTH_ENDS, **changes}
+    return Run((QUIET, *outcomes), windows, known.pop("statistics", NOTHING), {}, **known)
 
 
 def vitals(count: int, resident_mb: float, *, first_s: float = 0.0) -> list[Vitals]:
@@ -141,6 +143,19 @@ def test_a_stall_beyond_the_limit_is_a_finding_if_there_are_enough_samples() -> 
     assert finding == "announced switches: 99.9 % of the queries within 21.0 ms, allowed are 20.0 ms"
 
 
+def test_each_kind_that_is_played_has_a_limit_and_what_has_none_is_named() -> None:
+    assert sorted((*ANNOUNCED, *UNANNOUNCED)) == sorted(KINDS)
+    with pytest.raises(ValueError, match="switches of outage have no limit; those that have: graceful, "):
+        stalls(a_run(windows=(Window("outage", 1.0, 2.0),)))
+
+
+def test_the_worst_of_each_kind_is_told() -> None:
+    windows = (Window("graceful", 1.0, 1.0), Window("double", 5.0, 5.0), Window("rollback", 9.0, 9.0))
+    measured = stalls(a_run(probe(1, 1.0, 0.01), probe(2, 1.1, 0.02), probe(3, 5.0, 0.03), windows=windows))
+    assert measured.announced.worst_of_ms == {"graceful": 20.0, "double": 30.0}
+    assert measured.unannounced.worst_of_ms == {}
+
+
 def test_without_enough_samples_there_is_no_verdict_and_that_is_said() -> None:
     few = found(_stalled(SAMPLES - 1, 0.5))
     assert few.findings() == []
@@ -152,9 +167,10 @@ def test_without_enough_samples_there_is_no_verdict_and_that_is_said() -> None:
 
 def test_memory_is_compared_after_the_warm_up_and_at_the_end() -> None:
     grown = [*vitals(20, 10.0), *vitals(20, 50.0), *vitals(60, 56.0)]
+    grown = [BOTH_ENDS[0], *grown, BOTH_ENDS[1]]
     leaks = found(a_run(vitals=tuple(grown))).leaks
     assert (leaks.memory_before_mb, leaks.memory_after_mb, leaks.memory_kept) == (50.0, 56.0, False)
-    assert found(a_run(vitals=(*vitals(40, 50.0), *vitals(60, 54.0)))).findings() == []
+    assert found(a_run(vitals=(*BOTH_ENDS, *vitals(40, 50.0), *vitals(60, 54.0)))).findings() == []
     assert found(a_run(vitals=tuple(grown))).findings() == ["memory grew from 50.0 to 56.0 MB"]
 
 
@@ -162,6 +178,13 @@ def test_too_few_samples_of_memory_give_no_verdict() -> None:
     short = found(a_run(vitals=tuple(vitals(FEW - 1, 50.0))))
     assert short.leaks.memory_before_mb is None
     assert "memory: not enough samples for a verdict" in caveats(short)
+
+
+@pytest.mark.parametrize("seen", [(), BOTH_ENDS[:1], tuple(vitals(50, 50.0))])
+def test_a_process_that_did_not_tell_what_is_left_is_a_finding(seen: tuple[Vitals, ...]) -> None:
+    assert found(a_run(vitals=seen)).findings() == [
+        "what is left was not counted: the process did not report at its end"
+    ]
 
 
 def test_what_is_left_open_or_alive_is_a_finding() -> None:
@@ -177,7 +200,7 @@ def test_what_is_left_open_or_alive_is_a_finding() -> None:
 def test_a_run_in_which_nothing_happened_is_no_success() -> None:
     nothing = ["nothing was measured: no switch, or no query"]
     assert found(a_run(windows=())).findings() == nothing
-    assert found(Run((), (SWITCH,), NOTHING, {})).findings() == nothing
+    assert found(Run((), (SWITCH,), NOTHING, {}, vitals=BOTH_ENDS)).findings() == nothing
 
 
 def test_too_few_steady_probes_give_no_verdict_either() -> None:

@@ -78,6 +78,7 @@ def _rows(stall: Stall) -> list[tuple[str, str, str]]:
             f"{stall.limit_ms:,.1f} ms",
         ),
         (f"{stall.name} switches, worst", f"{stall.worst_ms:,.1f} ms", ""),
+        *((f"  {kind}, worst", f"{worst_ms:,.1f} ms", "") for kind, worst_ms in stall.worst_of_ms.items()),
     ]
 
 

@@ -13,7 +13,8 @@ what was in flight when its stack vanished (`announced_abrupt`), and says how ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -23,7 +24,10 @@ from bluegreen_adapters.demo.outcomes import Outcome, Run, Window
 from bluegreen_adapters.demo.schedule import PROBE
 
 UNANNOUNCED: Final = ("silent_drain", "abrupt")
-"""Kinds of switches that the server does not announce; it announces all others."""
+"""Kinds of switches that the server does not announce."""
+
+ANNOUNCED: Final = ("graceful", "announced_abrupt", "rollback", "withdrawn", "double", "not_ready")
+"""Kinds of switches that the server announces."""
 
 TAIL_S: Final = 0.3
 """Seconds after its end that still belong to a switch: the first queries after it are those that find out."""
@@ -49,6 +53,7 @@ class Stall:
         p999_ms: 99.9th percentile of their latencies, in milliseconds.
         worst_ms: the longest, in milliseconds.
         limit_ms: what the percentile must not exceed, in milliseconds.
+        worst_of_ms: the longest for each kind of switch, in milliseconds.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Stall:
     p999_ms: float
     worst_ms: float
     limit_ms: float
+    worst_of_ms: Mapping[str, float]
 
     @property
     def enough(self) -> bool:
@@ -90,47 +96,67 @@ class Stalls:
 
 
 def stalls(run: Run) -> Stalls:
-    """Measure one run."""
+    """Measure one run.
+
+    Raises:
+        ValueError: a switch was of a kind that belongs to neither class.
+    """
+    unknown = {window.kind for window in run.windows}.difference(ANNOUNCED, UNANNOUNCED)
+    if unknown:
+        limited = ", ".join((*ANNOUNCED, *UNANNOUNCED))
+        raise ValueError(
+            f"switches of {', '.join(sorted(unknown))} have no limit; those that have: {limited}"
+        )
     probes = [done for done in run.outcomes if done.text.startswith(PROBE) and done.error is None]
     near = [_extended(window) for window in run.windows]
-    unannounced = [window for window in near if window.kind in UNANNOUNCED]
-    announced = [window for window in near if window.kind not in UNANNOUNCED]
     first_s = min((window.began_s for window in near), default=0.0)
     steady = _latencies(probe for probe in probes if probe.began_s > first_s and not _meets(probe, near))
     steady_s = percentile(steady, PERMILLE, of=1000)
-    repeated = set(run.statistics.reads_repeated)
-    told = [probe for probe in probes if _meets(probe, announced)]
-    vanishing = [window for window in announced if window.kind == "announced_abrupt"]
-    known = [probe for probe in told if probe.text not in repeated or not _meets(probe, vanishing)]
+    vanishing = _of(near, "announced_abrupt")
+    repeated = run.statistics.reads_repeated.keys()
+    again = {probe.text for probe in probes if probe.text in repeated and _meets(probe, vanishing)}
+    slower_s = UNANNOUNCED_ROUND_TRIPS * run.round_trip_s + UNANNOUNCED_EXTRA_S
+    stall = partial(_stall, probes=probes, near=near, steady=len(steady))
     return Stalls(
         steady_samples=len(steady),
         steady_p50_ms=_ms(percentile(steady, 50)),
         steady_p999_ms=_ms(steady_s),
         round_trip_ms=_ms(run.round_trip_s),
-        announced=_stall(
-            "announced", known, len(steady), len(told) - len(known), steady_s + ANNOUNCED_EXTRA_S
-        ),
-        unannounced=_stall(
-            "unannounced",
-            [probe for probe in probes if _meets(probe, unannounced)],
-            len(steady),
-            0,
-            steady_s + UNANNOUNCED_ROUND_TRIPS * run.round_trip_s + UNANNOUNCED_EXTRA_S,
-        ),
+        announced=stall("announced", ANNOUNCED, again, limit_s=steady_s + ANNOUNCED_EXTRA_S),
+        unannounced=stall("unannounced", UNANNOUNCED, frozenset(), limit_s=steady_s + slower_s),
     )
 
 
-def _stall(name: str, probes: Sequence[Outcome], steady: int, left_out: int, limit_s: float) -> Stall:
-    latencies = _latencies(probes)
+def _stall(
+    name: str,
+    kinds: Sequence[str],
+    left_out: Collection[str],
+    *,
+    probes: Sequence[Outcome],
+    near: Sequence[Window],
+    steady: int,
+    limit_s: float,
+) -> Stall:
+    met = [probe for probe in probes if _meets(probe, _of(near, *kinds))]
+    counted = [probe for probe in met if probe.text not in left_out]
+    latencies = _latencies(counted)
+    of_kind = {
+        kind: _latencies(probe for probe in counted if _meets(probe, _of(near, kind))) for kind in kinds
+    }
     return Stall(
         name,
-        len(latencies),
+        len(counted),
         steady,
-        left_out,
+        len(met) - len(counted),
         p999_ms=_ms(percentile(latencies, PERMILLE, of=1000)),
         worst_ms=_ms(latencies[-1] if latencies else 0.0),
         limit_ms=_ms(limit_s),
+        worst_of_ms={kind: _ms(some[-1]) for kind, some in of_kind.items() if some},
     )
+
+
+def _of(windows: Iterable[Window], *kinds: str) -> list[Window]:
+    return [window for window in windows if window.kind in kinds]
 
 
 def _extended(window: Window) -> Window:

@@ -30,6 +30,7 @@ class Leaks:
             last one was closed.
         tickets_after: open tickets after that.
         queries_after: queries of the engine that were open then.
+        counted: whether the process told at both ends what it held.
         memory_before_mb, memory_after_mb: median of the resident memory in the fifth of the run after the
             warm-up and in the last fifth, in megabytes; none: not enough samples.
     """
@@ -38,6 +39,7 @@ class Leaks:
     objects_after: int
     tickets_after: int
     queries_after: int
+    counted: bool
     memory_before_mb: float | None
     memory_after_mb: float | None
 
@@ -89,6 +91,8 @@ class Found:
     def _leaks(self) -> list[str]:
         leaks = self.leaks
         said: list[str] = []
+        if not leaks.counted:
+            said.append("what is left was not counted: the process did not report at its end")
         if leaks.tickets_after:
             said.append(f"tickets still open: {leaks.tickets_after:,}")
         if leaks.queries_after:
@@ -121,6 +125,7 @@ def _leaks(run: Run) -> Leaks:
         objects_after=_objects(last),
         tickets_after=last.tickets if last is not None else 0,
         queries_after=sum(run.statistics.open_queries.values()),
+        counted=last is not None,
         memory_before_mb=before,
         memory_after_mb=after,
     )
