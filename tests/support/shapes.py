@@ -18,7 +18,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol
 
 import attrs
-from e6data_python_connector.exceptions import AmbiguousSubmissionError, IncompleteResultError
+from e6data_python_connector.exceptions import (
+    AmbiguousSubmissionError,
+    IncompleteResultError,
+    OperationalError,
+)
 
 from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.manager import StrategyManager
@@ -104,8 +108,14 @@ def statement(owner: int, turn: int) -> Statement:
 
 def _failures() -> tuple[type[Exception], ...]:
     """What an application may get. Anything else ends its thread, and fails the test that reads its result."""
-    # The last two are the connector's own: it wraps ours in them with a token, with V2 batches and in asyncio.
-    wrapped = (QueryLost, StrategyUnavailable, IncompleteResultError, AmbiguousSubmissionError)
+    # The last three are the connector's own: it wraps ours in them with a token, with V2 batches and in asyncio.
+    wrapped = (
+        QueryLost,
+        StrategyUnavailable,
+        IncompleteResultError,
+        AmbiguousSubmissionError,
+        OperationalError,  # around whatever meets an asyncio connection that opens its session
+    )
     try:
         from sqlalchemy.exc import DBAPIError
     except ImportError:
@@ -529,6 +539,9 @@ _NO_FORK = {
     ),
     "sync-v2": "it prefetches, and gRPC does not survive a fork in the middle of a call",
 }
+_CLEARED_FIRST = dict.fromkeys(
+    ("aio", "aio-v2"), "the connector's asyncio cursor refuses to execute before its query is cleared"
+)
 _ONE_THREAD = {"sqlalchemy": "a connection of SQLAlchemy belongs to one thread"}
 
 SHAPES: Mapping[str, Shape] = {
@@ -539,7 +552,7 @@ SHAPES: Mapping[str, Shape] = {
         Shape("churn", 3, churning),
         Shape("shared", 6, sharing, shares=True, needs=("queries", "cursors"), cannot=_ONE_THREAD),
         Shape("overlapping", 2, overlapping),
-        Shape("reused", 3, reusing, ends=False),
+        Shape("reused", 3, reusing, ends=False, cannot=_CLEARED_FIRST),
         Shape("dropped cursors", 3, dropping_cursors, ends=False, needs=("queries", "cursors", "let_go")),
         Shape("dropped connections", 3, dropping_connections, ends=False),
         Shape("two clusters", 4, two_clusters, clusters=2),
