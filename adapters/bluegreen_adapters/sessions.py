@@ -221,11 +221,14 @@ class Sessions:
     def warmed(self) -> Flow[None]:
         """Begin to open a session on the pending strategy, without waiting for it."""
         pending = self._manager.pending
-        if pending is None or self._supplied() is None or self.on(pending) or pending in self._opening:
+        if pending is None or self._supplied() is None or self.on(pending):
             return
         warming: Future[Outcome | None] = Future()
         entry = (self._manager.session_epoch(pending), warming)
         with self._lock:
+            # In this order: a session is there before its opening is over.
+            if pending in self._opening or self.on(pending):
+                return
             known = self._warming.get(pending)
             if known is not None and known[0] == entry[0]:
                 return

@@ -478,6 +478,27 @@ def test_an_rpc_whose_announcement_cannot_be_prepared_for_succeeds(
     assert stacks.sent[-2:] == [("login", "green", ""), ("names", "green", "")]
 
 
+def test_a_session_that_is_opened_meanwhile_is_not_opened_ahead_of_time_as_well(
+    link: Link, stacks: Stacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login(stacks, link)
+    stacks.announces = "green"
+    flow = link.call(rpc("names"))
+    announcing = stacks.answer(paused(flow, stacks, "names"))
+    sessions, seen = link._sessions, link._sessions.on
+
+    def seen_before_another_thread_opens_it(strategy: Any) -> Any:
+        monkeypatch.setattr(sessions, "on", seen)
+        before = seen(strategy)
+        stacks.run(sessions.opened(strategy, 1.0))
+        return before
+
+    monkeypatch.setattr(sessions, "on", seen_before_another_thread_opens_it)
+    with pytest.raises(StopIteration):
+        flow.send(announcing)
+    assert stacks.sent[-1] == ("login", "green", "")
+
+
 @pytest.mark.parametrize("ends", ["cancelled", "refused", "with an empty answer", "well"])
 def test_a_session_ahead_of_time_is_used_only_if_there_is_one(link: Link, stacks: Stacks, ends: str) -> None:
     login(stacks, link)
