@@ -23,7 +23,7 @@ from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
 from support.engine import WRITE, fresh, until
 from support.forgetting import nothing_known
-from support.ways import ENGINE, WAYS, Connection, Way, causes, manager_of
+from support.ways import ENGINE, Connection, Way, causes, manager_of, over
 
 pytestmark = pytest.mark.integration
 
@@ -37,20 +37,6 @@ REFUSED: dict[str, Any] = {"action": "status", "code": "UNKNOWN", "details": "st
 THREADS = 8
 BOUND_S = 60.0
 """Ends what hangs; decides nothing."""
-
-
-def ways(*names: str) -> Any:
-    return pytest.mark.parametrize(
-        "way",
-        [
-            pytest.param(
-                WAYS[name],
-                id=name,
-                marks=pytest.mark.skipif(WAYS[name].absent is not None, reason=str(WAYS[name].absent)),
-            )
-            for name in names
-        ],
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +73,7 @@ def wrote(connection: Connection, text: str = WRITE) -> None:
 
 
 @pytest.mark.usefixtures("stock")
-@ways("sync", "pool")
+@over("sync", "pool")
 @pytest.mark.parametrize("fault", [DENIED, REFUSED], ids=["denied", "456"])
 def test_the_connector_by_itself_runs_an_accepted_write_twice(
     way: Way, fault: dict[str, Any], engine: EngineProcess
@@ -99,7 +85,7 @@ def test_the_connector_by_itself_runs_an_accepted_write_twice(
 
 
 @pytest.mark.usefixtures("stock")
-@ways("sync-v2", "oauth")
+@over("sync-v2", "oauth")
 @pytest.mark.parametrize("fault", [DENIED, REFUSED], ids=["denied", "456"])
 def test_where_the_connector_by_itself_repeats_nothing_the_application_gets_the_status(
     way: Way, fault: dict[str, Any], engine: EngineProcess
@@ -110,7 +96,7 @@ def test_where_the_connector_by_itself_repeats_nothing_the_application_gets_the_
     assert engine.executions() == {WRITE: 1}
 
 
-@ways("sync", "sync-v2", "pool", "sqlalchemy")
+@over("sync", "sync-v2", "pool", "sqlalchemy")
 @pytest.mark.parametrize("method", ["prepareStatementV2", "executeStatementV2", "getResultMetadata"])
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 def test_covered_a_write_whose_session_expires_runs_once_and_the_application_notices_nothing(
@@ -125,7 +111,7 @@ def test_covered_a_write_whose_session_expires_runs_once_and_the_application_not
     assert manager_of(engine).open_tickets == ()
 
 
-@ways("sync", "sync-v2", "oauth", "pool")
+@over("sync", "sync-v2", "oauth", "pool")
 @pytest.mark.parametrize("method", EXECUTES[1:] + AFTER_EXECUTE)
 @pytest.mark.parametrize("fault", [DENIED, REFUSED], ids=["denied", "456"])
 @pytest.mark.parametrize("announced", [False, True])
@@ -152,7 +138,7 @@ def test_covered_a_write_that_cannot_be_repaired_runs_once_at_most_and_says_so_a
     assert manager_of(engine).open_tickets == ()
 
 
-@ways("sync", "sync-v2", "oauth", "pool")
+@over("sync", "sync-v2", "oauth", "pool")
 def test_covered_a_write_whose_stack_is_gone_when_its_columns_are_asked_for_is_lost(
     way: Way, engine: EngineProcess
 ) -> None:
@@ -227,7 +213,7 @@ def sound(engine: EngineProcess, load: Load) -> None:
     assert manager_of(engine).open_tickets == ()
 
 
-@ways("sync", "sync-v2", "aio", "channel", "channel-aio", "interceptor", "interceptor-aio")
+@over("sync", "sync-v2", "aio", "channel", "channel-aio", "interceptor", "interceptor-aio")
 def test_an_expired_session_is_renewed_once_however_many_threads_find_it_expired(
     way: Way, engine: EngineProcess
 ) -> None:
@@ -247,7 +233,7 @@ def expire(engine: EngineProcess) -> None:
 
 
 @pytest.mark.parametrize("kind", ["graceful", "announced_abrupt", "silent_drain"])
-@ways("sync", "sync-v2", "aio")
+@over("sync", "sync-v2", "aio")
 def test_a_switch_costs_one_authentication_per_connection_and_stack(
     way: Way, kind: str, engine: EngineProcess
 ) -> None:
@@ -260,7 +246,7 @@ def test_a_switch_costs_one_authentication_per_connection_and_stack(
         sound(engine, load)
 
 
-@ways("sync", "sync-v2", "aio")
+@over("sync", "sync-v2", "aio")
 def test_sessions_that_expire_in_the_middle_of_a_switch_are_renewed_once_on_each_stack(
     way: Way, engine: EngineProcess
 ) -> None:

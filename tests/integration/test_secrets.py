@@ -20,7 +20,7 @@ from bluegreen_adapters.grpc_sync import SwitchingChannel
 from support.engine import READ, fresh, quick
 from support.forgetting import nothing_known
 from support.reach import holding, ours
-from support.ways import USER, WAYS, Connection, Cursor, Way, manager_of, on_loop
+from support.ways import USER, Connection, Cursor, Way, manager_of, on_loop, over
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,20 +36,6 @@ COMMON = "-hush"
 
 COVERED = ("sync", "sync-v2", "oauth", "pool", "sqlalchemy", "aio", "aio-v2")
 WITH_SESSIONS = tuple(name for name in COVERED if name != "oauth")
-
-
-def ways(*names: str) -> Any:
-    return pytest.mark.parametrize(
-        "way",
-        [
-            pytest.param(
-                WAYS[name],
-                id=name,
-                marks=pytest.mark.skipif(WAYS[name].absent is not None, reason=str(WAYS[name].absent)),
-            )
-            for name in names
-        ],
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +107,7 @@ def through_switches(connection: Connection, engine: EngineProcess, look: Callab
     look("after its session had expired")
 
 
-@ways(*COVERED)
+@over(*COVERED)
 def test_nothing_of_ours_holds_a_credential(way: Way, engine: EngineProcess) -> None:
     found: dict[str, list[str]] = {}
 
@@ -135,7 +121,7 @@ def test_nothing_of_ours_holds_a_credential(way: Way, engine: EngineProcess) -> 
     assert found == {}
 
 
-@ways(*COVERED)
+@over(*COVERED)
 def test_no_representation_and_no_pickle_of_ours_tells_a_credential(way: Way, engine: EngineProcess) -> None:
     shown: set[str] = set()
 
@@ -159,7 +145,7 @@ def pickled(value: Any) -> bytes:
         return b""
 
 
-@ways(*COVERED)
+@over(*COVERED)
 def test_no_logger_of_ours_tells_a_credential(
     way: Way, engine: EngineProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -206,7 +192,7 @@ def unreachable(engine: EngineProcess) -> None:
     engine.phase("both_down", unavailable=True)
 
 
-@ways(*COVERED)
+@over(*COVERED)
 @pytest.mark.parametrize("trouble", [turned_away, refused, unreachable])
 def test_no_error_tells_a_credential(
     way: Way, trouble: Callable[[EngineProcess], None], engine: EngineProcess
@@ -226,7 +212,7 @@ def closed(connection: Connection) -> bool:
     return getattr(connection.raw, "_channel", None) is None and not hasattr(connection.raw, "dialect")
 
 
-@ways(*WITH_SESSIONS)
+@over(*WITH_SESSIONS)
 def test_no_request_to_authenticate_is_kept_where_the_connector_is_asked_for_one(
     way: Way, engine: EngineProcess
 ) -> None:

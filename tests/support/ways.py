@@ -29,6 +29,7 @@ from urllib.parse import quote
 import attrs
 import grpc
 import grpc.aio
+import pytest
 from e6data_python_connector import e6data_grpc
 from e6data_python_connector.cluster_manager import ClusterManager
 from e6data_python_connector.connection_pool import ConnectionPool
@@ -759,3 +760,18 @@ WAYS: Mapping[str, Way] = {
     )
 }
 """All ways by name."""
+
+
+def over(*names: str) -> Any:
+    """Run a test once for each of these ways; one that is absent here is skipped with its reason."""
+    return pytest.mark.parametrize(
+        "way",
+        [
+            pytest.param(
+                WAYS[name],
+                id=name,
+                marks=pytest.mark.skipif(WAYS[name].absent is not None, reason=str(WAYS[name].absent)),
+            )
+            for name in names
+        ],
+    )
