@@ -1,0 +1,1 @@
+"""Verification: properties, and what holds them against tables, runs and logs."""

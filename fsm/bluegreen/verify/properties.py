@@ -1,0 +1,183 @@
+"""Properties as named values: what always holds, what sometimes happens, what eventually follows.
+
+One declaration serves whoever checks: an assertion, the explorer, a Hypothesis run, a log. What a property
+looks at is a `Taken`, one step of one machine, or a world, a composition of machines; `of` says which.
+
+    >>> from bluegreen.alphabet import AuthSuccess
+    >>> from bluegreen.machine import step
+    >>> from bluegreen.strategy import STRATEGY, Context
+    >>> first = Context.initial()
+    >>> event = AuthSuccess(first.untried[0], 0)
+    >>> taken = Taken("Detecting", first, event, step(STRATEGY, "Detecting", first, event))
+    >>> broken(STRATEGY_ALWAYS, taken)
+    ()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal
+
+import attrs
+
+from bluegreen.alphabet import (
+    CacheInvalidated,
+    ConnectionOpened,
+    DrainTimedOut,
+    IssueTicket,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    QueryStarted,
+    RollbackRequested,
+)
+from bluegreen.machine import Step
+from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
+
+Of = Literal["step", "world"]
+
+
+@attrs.frozen
+class Taken:
+    """One step of one machine: where it was, the event, and what `step` returned."""
+
+    state: str
+    context: Any
+    event: Any
+    step: Step
+
+
+@attrs.frozen(eq=False)
+class Always:
+    """It holds in everything that can be seen.
+
+    Args:
+        name: the id of the specification and a word, for example `I1 coherent`.
+        text: the sentence that `holds` decides.
+        holds: what is looked at -> whether it holds; pure.
+        of: whether it looks at a step or at a world.
+    """
+
+    name: str
+    text: str
+    holds: Callable[[Any], bool]
+    of: Of = "step"
+
+
+@attrs.frozen(eq=False)
+class Sometimes:
+    """It happens at least once, so that what always holds is not said of nothing. The arguments are `Always`'s."""
+
+    name: str
+    text: str
+    happens: Callable[[Any], bool]
+    of: Of = "step"
+
+
+@attrs.frozen(eq=False)
+class Eventually:
+    """Whenever `when` holds, `then` follows, now or later, if what can be done is done (weak fairness)."""
+
+    name: str
+    text: str
+    when: Callable[[Any], bool]
+    then: Callable[[Any], bool]
+    of: Of = "world"
+
+
+Property = Always | Sometimes | Eventually
+
+
+def broken(properties: Iterable[Always], seen: Any) -> tuple[Always, ...]:
+    """Return those of `properties` that do not hold of `seen`, in their order."""
+    return tuple(one for one in properties if not one.holds(seen))
+
+
+_ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
+_SAFE_POINTS: Final = (ConnectionOpened, CacheInvalidated, *_ENDS)
+
+
+def _coherent(taken: Taken) -> bool:
+    context = taken.step.context
+    active, pending, untried = context.active, context.pending, context.untried
+    match taken.step.state:
+        case "Stable":
+            return active is not None and pending is None
+        case "PendingTransition":
+            return active is not None and pending is not None and active is not pending
+        case "Failed":
+            return pending is None
+        case _:
+            return len(untried) > 0 and len(set(untried)) == len(untried) and pending is None
+
+
+def _routed(taken: Taken) -> bool:
+    issued = [effect for effect in taken.step.effects if isinstance(effect, IssueTicket)]
+    if not issued:
+        return not isinstance(taken.event, QueryStarted) or taken.state not in (STABLE, PENDING)
+    if len(issued) > 1 or not isinstance(taken.event, QueryStarted):
+        return False
+    right = {STABLE: taken.context.active, PENDING: taken.context.pending}.get(taken.state)
+    return right is not None and issued[0].strategy is right and issued[0].version == taken.context.version
+
+
+def _at_safe_points(taken: Taken) -> bool:
+    if taken.step.context.active is taken.context.active or taken.state == DETECTING:
+        return True
+    return isinstance(taken.event, (*_SAFE_POINTS, DrainTimedOut))
+
+
+def _accounted(taken: Taken) -> bool:
+    before, after, event = taken.context, taken.step.context, taken.event
+    blue, green = before.open_blue, before.open_green
+    if isinstance(event, _ENDS):
+        blue -= event.ticket.strategy.value == "blue"
+        green -= event.ticket.strategy.value == "green"
+    for effect in taken.step.effects:
+        if isinstance(effect, IssueTicket):
+            blue += effect.strategy.value == "blue"
+            green += effect.strategy.value == "green"
+    return (after.open_blue, after.open_green) == (blue, green) and min(blue, green) >= 0
+
+
+def _fenced(taken: Taken) -> bool:
+    before, after = taken.context, taken.step.context
+    told = getattr(taken.event, "version", before.version)
+    if told != before.version and (after is not before or taken.step.state != taken.state):
+        return False
+    return bool(after.version >= before.version)
+
+
+def _versioned(taken: Taken) -> bool:
+    before, after = taken.context, taken.step.context
+    moved = (taken.state, before.active, before.pending) != (taken.step.state, after.active, after.pending)
+    return not moved or after.version == before.version + 1
+
+
+def _rolled_back(taken: Taken) -> bool:
+    if taken.state != PENDING or not isinstance(taken.event, RollbackRequested):
+        return True
+    context = taken.step.context
+    return taken.step.state == STABLE and context.active is taken.context.active and context.pending is None
+
+
+def _bounded(taken: Taken) -> bool:
+    """While one detection goes on, what it has not heard from only gets less."""
+    if taken.state != DETECTING:
+        return True
+    if taken.step.state != DETECTING:
+        return taken.step.state in (STABLE, FAILED)
+    return set(taken.step.context.untried) <= set(taken.context.untried)
+
+
+STRATEGY_ALWAYS: Final = (
+    Always("I1 coherent", "active, pending and untried fit the state", _coherent),
+    Always("I3 routed", "a query gets pending while a transition is pending, else active", _routed),
+    Always("I4 safe points", "active is replaced at a safe point, by drain_timed_out or a detection", _at_safe_points),
+    Always("I5 accounted", "open tickets are those started minus those ended, on each strategy", _accounted),
+    Always("I6 fenced", "stale news changes nothing, and the version never decreases", _fenced),
+    Always("I6 versioned", "a change of (state, active, pending) is one version", _versioned),
+    Always("I7 rollback", "a rollback drops what is pending and leaves what is active", _rolled_back),
+    Always("I8 detection bounded", "within a detection a strategy is tried once", _bounded),
+)  # fmt: skip
+"""What the specification, section 7, says of each step of the strategy machine alone."""
