@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import logging
+import math
 import os
 import statistics
 import sys
@@ -56,7 +57,7 @@ class Orders:
         log: file for what bluegreen logs, or none.
         mix: name of what the threads ask, one of `schedule.MIXES`.
         probes: how many further threads probe, each on a connection that it keeps.
-        probe_every_s: seconds from the beginning of a probe to the beginning of the next.
+        probe_every_s: seconds from when a probe of a thread is due to when its next one is; the threads take turns.
         vitals_every_s: seconds from one telling of `Vitals` to the next; 0: none is told.
     """
 
@@ -100,7 +101,9 @@ class Worker(threading.Thread):
         number: its number.
         slot: its connection.
         asked: its statements.
-        every_s: seconds from the beginning of one to the beginning of the next, if there is time.
+        first_s: second at which it begins the first one.
+        every_s: seconds from when one is due to when the next is; 0: when the one before has ended. What it
+            comes too late for is left out, so that it keeps its distance from other threads.
         stop: set when nothing new is to be begun.
         journal: whom it tells.
         started_s: monotonic second from which the seconds that it tells count.
@@ -115,6 +118,7 @@ class Worker(threading.Thread):
         slot: Slot,
         *,
         asked: Iterator[Statement],
+        first_s: float = 0.0,
         every_s: float = 0.0,
         stop: threading.Event,
         journal: Journal,
@@ -125,6 +129,7 @@ class Worker(threading.Thread):
         self._number = number
         self._slot = slot
         self._asked = asked
+        self._first_s = first_s
         self._every_s = every_s
         self._stop_set = stop
         self._journal = journal
@@ -134,7 +139,8 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Ask until told to stop."""
-        while not self._stop_set.is_set():
+        due_s = self._first_s
+        while not self._stop_set.wait(max(0.0, due_s - self._now_s())):
             statement, began_s = next(self._asked), self._now_s()
             self._journal.tell(began=[self._number, statement.text, statement.rows is None, began_s])
             self._began_s = began_s
@@ -145,7 +151,7 @@ class Worker(threading.Thread):
             if error is not None:
                 self._stop_set.wait(AFTER_ERROR_S)
             if self._every_s:
-                self._stop_set.wait(max(0.0, began_s + self._every_s - self._now_s()))
+                due_s += self._every_s * max(1, math.ceil((self._now_s() - due_s) / self._every_s))
 
     def bounded(self, bound_s: float) -> None:
         """End the query that is under way if it has taken longer, by closing its connection under it."""
@@ -252,11 +258,14 @@ class Load:
 
     def _worker(self, number: int, slot: Slot, started_s: float) -> Worker:
         orders, thread = self._orders, self._orders.first_thread + number
-        is_probe = number >= orders.threads
+        probe = number - orders.threads
+        is_probe = probe >= 0
         return Worker(
             thread,
             slot,
             asked=probes(thread) if is_probe else statements(orders.seed, thread, MIXES[orders.mix]),
+            # One after the other: a probe is to show what a switch costs, not what the other probes do.
+            first_s=orders.probe_every_s * probe / orders.probes if is_probe else 0.0,
             every_s=orders.probe_every_s if is_probe else 0.0,
             stop=self._stop,
             journal=self._journal,
