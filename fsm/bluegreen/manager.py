@@ -71,10 +71,11 @@ class Snapshot(NamedTuple):
 
 @attrs.frozen
 class Record:
-    """What observers get: one step that the table audits.
+    """What observers get: one step that the table audits, or, if they asked for that, each that changed something.
 
     `sequence` is the order of the steps within a scope. Records come in it, except that two threads that take
     steps at the same time may hand theirs over in either order: no caller waits for another one's observers.
+    `ticket` is the one that the step issued.
     """
 
     scope: Scope
@@ -83,6 +84,7 @@ class Record:
     before: Snapshot
     event: StrategyEvent
     step: Step
+    ticket: Ticket | None = None
 
 
 Observer = Callable[[Record], None]
@@ -153,6 +155,7 @@ class StrategyManager:
         self._epochs = itertools.count(1)
         self._session_epochs = dict.fromkeys(Strategy, 0)
         self._observers: tuple[tuple[Observer], ...] = ()
+        self._followers: tuple[tuple[Observer], ...] = ()
         self._least_level = getattr(logging, self.settings.logging_level)
         _managers.add(self)
 
@@ -212,19 +215,27 @@ class StrategyManager:
         if strategy is self._snapshot.context.active:
             self._proved_s = self._clock()
 
-    def subscribe(self, observer: Observer) -> Callable[[], None]:
-        """Call `observer` with a `Record` for each step that changed something; returns what undoes it.
+    def subscribe(self, observer: Observer, *, every_step: bool = False) -> Callable[[], None]:
+        """Call `observer` with a `Record` for each step that the table audits; returns what undoes it.
 
         It is called in the thread that sent the event, after the lock was released. If it raises, that is
         logged and harms nothing.
+
+        Args:
+            every_step: call it for each step that changed something, starts and ends of queries too: records
+                whose sequence has no gap. It is then called before the effects of the step are carried out.
         """
         entry = (observer,)  # a new object, so that an observer that subscribed twice is undone once
         with self._lock:
-            self._observers = (*self._observers, entry)
+            if every_step:
+                self._followers = (*self._followers, entry)
+            else:
+                self._observers = (*self._observers, entry)
 
         def unsubscribe() -> None:
             with self._lock:
                 self._observers = tuple(other for other in self._observers if other is not entry)
+                self._followers = tuple(other for other in self._followers if other is not entry)
 
         return unsubscribe
 
@@ -389,6 +400,9 @@ class StrategyManager:
                     elif isinstance(effect, CloseSessions):
                         self._session_epochs[effect.strategy] = next(self._epochs)
                 after = self._commit(before, event, taken, ticket)
+            if self._followers and after is not before:
+                record = Record(self.scope, after.sequence, self._clock(), before, event, taken, ticket)
+                self._hand_over(record, self._followers)
             if taken.effects:
                 self._carry_out(before, after, taken)
             return _Taken(taken, ticket)
@@ -464,7 +478,10 @@ class StrategyManager:
             self.scope, record.before.state, record.step.state, record.step.row.event.name,
             before.active, after.active, after.pending, after.version,
         )  # fmt: skip
-        for (observer,) in self._observers:
+        self._hand_over(record, self._observers)
+
+    def _hand_over(self, record: Record, observers: tuple[tuple[Observer], ...]) -> None:
+        for (observer,) in observers:
             try:
                 observer(record)
             except Exception:  # noqa: BLE001  an observer's fault must not become the query's
