@@ -1,0 +1,130 @@
+"""The lines of a journal: what is written of each step, so that whoever reads it can take the step again.
+
+A journal is a text of JSON objects, one a line, of four kinds:
+
+- `begun`: a process begins to write.
+- `opened`: from here on the steps of one manager are in it; where the machine stands, and its settings.
+- a record: one step that changed something. Its numbers come first: `sequence`, the versions, the ticket that
+  it issued or ended. What follows in `step` is the same for the same step of another query.
+- `closed`: the process writes no more; how many lines it wrote.
+
+Every line ends with `crc`, a check sum of the line up to there and of all lines since `begun`. It finds what
+went wrong by accident or by a careless edit. It is no signature: who can write the file can compute it anew.
+
+    >>> text = begun(41, 1700000000.0)
+    >>> line, crc = sealed(text, 0)
+    >>> line
+    b'{"journal":"begun","format":1,"process":41,"at":1700000000.0,"crc":"e9bbf32a"}\\n'
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from functools import lru_cache
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.machine import Step
+from bluegreen.manager import Record, Snapshot
+from bluegreen.rows import Row
+from bluegreen.settings import Settings
+from bluegreen.strategy import Context
+from bluegreen.vocabulary import Scope, Strategy, Ticket
+
+FORMAT: Final = 1
+"""The version of this format, which stands in `begun`."""
+
+_WORD: Final[dict[Any, str]] = {None: "null", True: "true", False: "false"} | {
+    strategy: f'"{strategy.value}"' for strategy in Strategy
+}
+_quoted: Final = lru_cache(maxsize=1024)(json.dumps)
+
+
+def sealed(text: str, crc: int) -> tuple[bytes, int]:
+    """Return a line with its check sum, as it is written, and the check sum with which the next line goes on.
+
+    Args:
+        text: an object without its closing brace.
+        crc: the check sum of the line before; 0 for `begun`.
+    """
+    data = text.encode()
+    crc = zlib.crc32(data, crc)
+    return b'%b,"crc":"%08x"}\n' % (data, crc), crc
+
+
+def begun(process: int, at: float) -> str:
+    """Return the line that a process begins with: its id, and seconds since 1970."""
+    return f'{{"journal":"begun","format":{FORMAT},"process":{process},"at":{at!r}'
+
+
+def closed(lines: int) -> str:
+    """Return the line that a process ends with: how many lines came before it."""
+    return f'{{"journal":"closed","lines":{lines}'
+
+
+def opened(manager: int, scope: Scope, snapshot: Snapshot, settings: Settings) -> str:
+    """Return the line after which the steps of a manager follow.
+
+    Args:
+        manager: its number within the journal, since a scope may get another manager.
+        snapshot: where it stands; its first record is one later.
+    """
+    chosen = json.dumps(attrs.asdict(settings), separators=(",", ":"))
+    return (
+        f'{{"journal":"opened","manager":{manager},"scope":{_quoted(str(scope))},"sequence":{snapshot.sequence},'
+        f'"version":{snapshot.context.version},"at":{situation(snapshot.state, snapshot.context)},'
+        f'"settings":{chosen}'
+    )
+
+
+def recorded(manager: int, record: Record) -> str:
+    """Return the line of one step. Pure.
+
+    Args:
+        manager: the number of the record's manager within the journal.
+    """
+    before, event, step = record.before.context, record.event, record.step
+    ticket = record.ticket or getattr(event, "ticket", None)
+    version = getattr(event, "version", "null")
+    return (
+        f'{{"scope":{_quoted(str(record.scope))},"manager":{manager},"sequence":{record.sequence},'
+        f'"at_s":{record.at_s!r},"version":{{"before":{before.version},"after":{step.context.version},'
+        f'"event":{version}}},"ticket":{_ticket(ticket)},"step":{stepped(record.before.state, before, event, step)}'
+    )
+
+
+def stepped(state: str, context: Context, event: Any, step: Step) -> str:
+    """Return the part of a record's line that the table decides, the versions aside."""
+    strategy = getattr(event, "strategy", None)
+    told = "" if strategy is None else f',"strategy":{_WORD[strategy]}'
+    effects = ",".join([_quoted(type(effect).__name__) for effect in step.effects])
+    return (
+        f'{{"before":{situation(state, context)},"event":{{"name":{_quoted(event.name)}{told}}},'
+        f'"row":{_row(step.row)},"after":{situation(step.state, step.context)},"effects":[{effects}]}}'
+    )
+
+
+@lru_cache(maxsize=4096)
+def situation(state: str, context: Context) -> str:
+    """Return a state and a context, without its version and its settings."""
+    untried = ",".join([_WORD[strategy] for strategy in context.untried])
+    return (
+        f'{{"state":{_quoted(state)},"active":{_WORD[context.active]},"pending":{_WORD[context.pending]},'
+        f'"previous":{_WORD[context.previous]},"untried":[{untried}],'
+        f'"held_down":{_WORD[context.held_down]},"open_blue":{context.open_blue},'
+        f'"open_green":{context.open_green},"verified":{_WORD[context.verified]},'
+        f'"proved":{_WORD[context.proved]}}}'
+    )
+
+
+def _ticket(ticket: Ticket | None) -> str:
+    if ticket is None:
+        return "null"
+    return f'{{"query":{ticket.query},"strategy":{_WORD[ticket.strategy]},"version":{ticket.version}}}'
+
+
+@lru_cache(maxsize=1024)
+def _row(row: Row) -> str:
+    return json.dumps(row.name)
