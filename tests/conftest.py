@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
+
+from support.journaling import journaled
 
 # No deadline: a busy machine is not a bug. A failing example is printed as a line that reproduces it.
 settings.register_profile("bluegreen", deadline=None, print_blob=True)
@@ -15,3 +19,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--matrix", action="store_true", help="run every shape of load on every way in (minutes)"
     )
+
+
+@pytest.fixture(autouse=True)
+def _every_log_is_checked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Hold what every manager of a test does against the table, with the checker that users have."""
+    if request.node.get_closest_marker("unjournaled"):
+        yield
+        return
+    with journaled(tmp_path_factory.getbasetemp()):
+        yield

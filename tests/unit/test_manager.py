@@ -802,6 +802,7 @@ def test_an_effect_that_nobody_handles_is_an_error(
 # A forked child.
 
 
+@pytest.mark.unjournaled  # it is no child
 def test_a_child_keeps_what_was_read_and_nothing_that_was_held(
     stable: StrategyManager, clock: FakeClock
 ) -> None:

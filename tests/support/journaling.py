@@ -1,0 +1,42 @@
+"""Every manager that a test makes keeps a journal, and the test fails if the log checker finds fault with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bluegreen.manager import StrategyManager
+from bluegreen.verify.journal import Journal
+from bluegreen.verify.log import check_log
+
+
+@contextmanager
+def journaled(folder: Path) -> Iterator[None]:
+    """Write a journal of every manager that is made in this context, also in forked children; then check it."""
+    path = folder / "journal.jsonl"
+    kept: list[Journal] = []
+    make = StrategyManager.__init__
+
+    def made(self: StrategyManager, *args: Any, **named: Any) -> None:
+        make(self, *args, **named)
+        if not kept:
+            kept.append(Journal(path))
+        kept[0].follow(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(StrategyManager, "__init__", made)
+        yield
+    for journal in kept:
+        journal.close()
+    wrong = []
+    for one in folder.glob("journal.jsonl*"):
+        with one.open("rb") as lines:
+            report = check_log(lines)
+        one.unlink()
+        if report.exit_code == 1:
+            wrong.append(str(report))
+    assert not wrong, "\n".join(wrong)
