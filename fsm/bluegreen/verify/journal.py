@@ -7,7 +7,7 @@
 >>> text = io.BytesIO()
 >>> with Journal(text) as journal:
 ...     manager = StrategyManager(Scope("db.example:443"))
-...     journal.follow(manager)
+...     stop = journal.follow(manager)
 ...     ticket = manager.start(lambda strategy, seconds_left: None)
 >>> check_log(text.getvalue().splitlines(keepends=True)).records
 2

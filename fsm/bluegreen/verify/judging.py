@@ -35,6 +35,8 @@ class Judged:
     """What is known of a step of this form, whatever its versions and its query.
 
     Args:
+        state: where the machine is after it.
+        context: the same, in the version in which it was judged.
         prefix: what the step after it begins with.
         issues: where its ticket is, if it issues one.
         ends: whether it ends a ticket.
@@ -43,6 +45,8 @@ class Judged:
         then: which of what must follow it brings, as bits.
     """
 
+    state: str
+    context: Context
     prefix: bytes
     issues: bytes | None
     ends: bool
@@ -85,11 +89,12 @@ class Judge:
         self.by_version = table is not STRATEGY
         self.memo: dict[Key, Judged] = {}
 
-    def judge(self, key: Key, version: int, query: int, issued: int) -> Judged:
+    def judge(self, key: Key, state: str, context: Context, query: int, issued: int) -> Judged:
         """Return what is known of a step, and remember it.
 
         Args:
-            version: the version before the step.
+            state: where the machine is before the step; its text begins with that.
+            context: the same.
             query: the number of its ticket, if it has one.
             issued: the version of that ticket.
 
@@ -98,22 +103,21 @@ class Judge:
         """
         text, gained, ahead, on, _ = key
         try:
-            written = json.loads(text)
-            before, event = written["before"], self._event(written["event"], version, ahead)
+            said = _decode(text.decode(), len(begins(state, context)) + len('"event":'))[0]
+            event = self._event(said, context.version, ahead)
             if on is not None and "ticket" in _fields(event):
                 event = type(event)(Ticket(query, on.decode(), issued))
-            context = self.context(before, version)
-            taken = Taken(before["state"], context, event, step(self._table, before["state"], context, event))
+            taken = Taken(state, context, event, step(self._table, state, context, event))
         except (BluegreenError, LookupError, TypeError, ValueError) as error:
             raise Differs(f"this step cannot be taken: {error}") from None
         after = taken.step.context
-        right = stepped(taken.state, context, event, taken.step)
+        right = stepped(state, context, event, taken.step)
         if right.encode() != text:
-            raise Differs(difference(written, json.loads(right)))
+            raise Differs(_differs(text, right))
         if after is context and taken.step.state == taken.state:
             raise Differs(f"{taken.step.row} changes nothing, so it has no record")
-        if after.version - version != gained:
-            raise Differs(f"version.after is {version + gained}, and must be {after.version}")
+        if after.version - context.version != gained:
+            raise Differs(f"version.after is {context.version + gained}, and must be {after.version}")
         if len(self.memo) >= MEMO_LIMIT:
             self.memo.clear()
         known = self.memo[key] = self._known(taken)
@@ -122,6 +126,8 @@ class Judge:
     def _known(self, taken: Taken) -> Judged:
         issued = [one.strategy for one in taken.step.effects if isinstance(one, IssueTicket)]
         return Judged(
+            taken.step.state,
+            taken.step.context,
             begins(taken.step.state, taken.step.context),
             issued[0].value.encode() if issued else None,
             "ticket" in _fields(taken.event),
@@ -134,15 +140,13 @@ class Judge:
         """Return the event, with a ticket that is still to be put in."""
         cls = self._events[said["name"]]
         fields = _fields(cls)
-        if "ticket" in fields:
-            return cls(_NO_TICKET)
         if "version" in fields:
             if ahead is None:
                 raise ValueError(f"{cls.name} without the version that it brings")
             return cls(said["strategy"], version + ahead)
         if ahead is not None:
             raise ValueError(f"{cls.name} brings no version")
-        return cls()
+        return cls(_NO_TICKET) if "ticket" in fields else cls()
 
     def context(self, said: Mapping[str, Any], version: int) -> Context:
         """Return the context that `situation` has written.
@@ -158,6 +162,7 @@ class Judge:
         return Context(**values, version=version, settings=self._settings)
 
 
+_decode: Final = json.JSONDecoder().raw_decode
 _NO_TICKET: Final = Ticket(0, Strategy.BLUE, 0)
 
 
@@ -168,6 +173,15 @@ def _fields(event: Any) -> frozenset[str]:
 def begins(state: str, context: Context) -> bytes:
     """Return what the text of a step begins with that is taken in this situation."""
     return f'{{"before":{situation(state, context)},'.encode()
+
+
+def _differs(text: bytes, right: str) -> str:
+    """Return in what a step differs from the one that the table takes."""
+    try:
+        written = json.loads(text)
+    except ValueError as error:
+        return f"it is no line of a journal: {error}"
+    return difference(written, json.loads(right))
 
 
 def difference(written: Any, right: Any, where: str = "") -> str:

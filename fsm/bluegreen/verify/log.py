@@ -18,6 +18,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
+import attrs
+
 from bluegreen.errors import BluegreenError
 from bluegreen.strategy import STRATEGY
 from bluegreen.table import Table
@@ -89,7 +91,10 @@ class _Log:
         known = judge.memo.get(key)
         if known is None:
             whole(line)
-            known = judge.judge(key, version, int(query or 0), int(issued or 0))
+            context = manager.context
+            if context.version != version:  # it is remembered from another time
+                context = attrs.evolve(context, version=version)
+            known = judge.judge(key, manager.state, context, int(query or 0), int(issued or 0))
         if query is not None or known.issues or known.ends:
             count(manager, known, query, on, issued)
         if known.broken:
@@ -102,17 +107,18 @@ class _Log:
         self.records += 1
         manager.sequence += 1
         manager.version = int(after)
-        manager.prefix = known.prefix
-        if known.when or manager.owes:
+        manager.state, manager.context, manager.prefix = known.state, known.context, known.prefix
+        if known.when & ~manager.owes or known.then & manager.owes:
             self._owe(manager, known)
 
     def _owe(self, manager: Standing, known: Judged) -> None:
+        """Note what must follow now, and what has."""
         for bit in range(len(self.eventually)):
             if known.then >> bit & 1:
                 manager.since.pop(bit, None)
             elif known.when >> bit & 1:
                 manager.since.setdefault(bit, self.lines)
-        manager.owes = len(manager.since)
+        manager.owes = sum(1 << bit for bit in manager.since)
 
     def _other(self, line: bytes) -> None:
         """Take a line that is no record."""
@@ -166,7 +172,14 @@ class _Log:
             raise Differs(f"manager {number} was opened already")
         unknown = {b"blue": context.open_blue, b"green": context.open_green}
         self.managers[key] = Standing(
-            json.dumps(scope).encode(), judge, sequence, version, begins(at["state"], context), unknown
+            json.dumps(scope).encode(),
+            judge,
+            sequence,
+            version,
+            at["state"],
+            context,
+            begins(at["state"], context),
+            unknown,
         )
         self.followed += 1
 

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 import attrs
 
+from bluegreen.strategy import Context
 from bluegreen.verify.judging import Differs, Judge, Judged, difference
 
 END: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}\n?\Z')
@@ -22,6 +23,8 @@ class Standing:
     judge: Judge
     sequence: int
     version: int
+    state: str
+    context: Context
     prefix: bytes
     unknown: dict[bytes, int]
     """How many tickets were open when it was opened, whose numbers are not in the journal."""
