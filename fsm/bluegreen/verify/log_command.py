@@ -61,3 +61,7 @@ def _checked(name: str) -> Report:
         return check_log(sys.stdin.buffer)
     with open(name, "rb") as lines:
         return check_log(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(verify_logs(sys.argv[1:]))
