@@ -4,11 +4,14 @@ the engine, no query there; everybody else goes on."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import os
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +22,7 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
-from support.ending import HELD, STATUSES, ApplicationError, started
+from support.ending import HELD, STATUSES, STOCK, ApplicationError, started
 from support.engine import READ, fresh, quick, until
 from support.forgetting import nothing_known
 from support.ways import CATALOG, ENGINE, PASSWORD, SCHEMA, USER, WAYS, Connection, Cursor, Way, manager_of
@@ -51,6 +54,16 @@ def shared_engine() -> Iterator[EngineProcess]:
 @pytest.fixture
 def engine(shared_engine: EngineProcess) -> EngineProcess:
     return fresh(shared_engine)
+
+
+@pytest.fixture
+def _no_decoder_is_left() -> Iterator[None]:
+    """End what the connector keeps of a V2 connection that was not closed: see `never_ends_by_itself`."""
+    from e6data_python_connector import result_decode
+
+    yield
+    for lease in tuple(getattr(result_decode._runtime, "leases", ())):
+        lease.close(time.monotonic() + BOUND_S)
 
 
 def begun(connection: Connection) -> Cursor:
@@ -138,6 +151,7 @@ def test_a_cursor_that_is_let_go_keeps_no_switch_pending(way: Way, engine: Engin
 @pytest.mark.parametrize(
     "way", [WAYS[name] for name in ("sync", "sync-v2", "oauth") if not WAYS[name].absent]
 )
+@pytest.mark.usefixtures("_no_decoder_is_left")
 def test_a_connection_that_is_let_go_keeps_no_switch_pending(way: Way, engine: EngineProcess) -> None:
     with way.open(engine) as other:
         connections = [way.open(engine)]
@@ -176,13 +190,32 @@ def told(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline() == "ready\n", process.communicate(timeout=BOUND_S)
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen[str], bound_s: float = BOUND_S) -> tuple[int, str, str]:
     """Let it go on; return its exit status and what it has said."""
     try:
-        out, errors = process.communicate("\n", timeout=BOUND_S)
+        out, errors = process.communicate("\n", timeout=bound_s)
     finally:
         process.kill()
+        process.communicate()
     return process.returncode, out, errors
+
+
+@functools.cache
+def never_ends_by_itself() -> str | None:
+    """Say why a process with an open connection with V2 batches cannot end here, whoever opened it.
+
+    The connector ends its decoder with a thread that it starts while the interpreter shuts down. Python 3.12.1
+    refuses that, and goes on waiting for the decoder's processes.
+    """
+    with EngineProcess(**ENGINE) as process:
+        child = started("sys.exit", "result", STOCK, process)
+        told(child)
+        try:
+            status, _, errors = ended(child, 10)
+        except subprocess.TimeoutExpired:
+            return f"the connector alone, without us, does not end either on Python {sys.version.split()[0]}"
+    assert status == STATUSES["sys.exit"], errors
+    return None
 
 
 @pytest.mark.parametrize(
@@ -198,6 +231,8 @@ def test_a_process_that_ends_in_the_middle_harms_no_other(
 ) -> None:
     if (absent := WAYS[way].absent) is not None:
         pytest.skip(absent)
+    if (how, way) == ("sys.exit", "sync-v2") and (endless := never_ends_by_itself()) is not None:
+        pytest.skip(endless)
     held = engine.fault(action="silent", method="executeStatementV2", statement=HELD)
     with WAYS["sync"].open(engine) as connection, WAYS["sync"].open(engine) as other:
         cursor = begun(connection)

@@ -21,13 +21,17 @@ from typing import Any, cast
 from bluegreen_adapters.engine import EngineProcess
 from support.engine import READ
 from support.peer import Remote
-from support.ways import WAYS, Connection, Cursor, manager_of
+from support.ways import CATALOG, PASSWORD, SCHEMA, USER, WAYS, Connection, Cursor, manager_of
 
 STATUS = 3
 """Exit status of a process that ends as it was meant to."""
 
 HELD = "SELECT 1 /* held by the engine */"
 """The statement of the moment `rpc`; the engine is to be told to answer nothing to it."""
+
+
+STOCK = "stock-v2"
+"""Instead of a way: the connector alone, as it comes, with V2 batches."""
 
 
 class ApplicationError(Exception):
@@ -74,7 +78,7 @@ def main() -> None:
     """Get to the moment, wait for a line, and end or fork."""
     how, moment, way, host, port = sys.argv[1:]
     engine = cast(EngineProcess, Remote(host, int(port)))
-    connection = WAYS[way].open(engine)
+    connection = _stock_v2(engine) if way == STOCK else WAYS[way].open(engine)
     if moment == "rpc":
         threading.Thread(target=connection.cursor().execute, args=(HELD,), daemon=True).start()
         _told_to_go_on()
@@ -87,6 +91,23 @@ def main() -> None:
         _fork(engine, way, [connection], [cursor])
     else:
         HOWS[how]()
+
+
+def _stock_v2(engine: EngineProcess) -> Connection:
+    from e6data_python_connector import Connection as Stock
+
+    return cast(
+        Connection,
+        Stock(
+            host=engine.host,
+            port=engine.port,
+            username=USER,
+            password=PASSWORD,
+            catalog=CATALOG,
+            database=SCHEMA,
+            enable_result_batch_v2=True,
+        ),
+    )
 
 
 def _told_to_go_on() -> None:
