@@ -1,0 +1,180 @@
+"""What an exploration of a world found: properties that are broken, with a way there, and what never happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.strategy import Context
+from bluegreen.verify.explorer import Bounds, Progress, Searched, path_to, search
+from bluegreen.verify.lasso import lasso
+from bluegreen.verify.moves import Move
+from bluegreen.verify.promises import (
+    LIVELY_ALWAYS,
+    QUERY_ALWAYS,
+    WORLD_ALWAYS,
+    WORLD_EVENTUALLY,
+    WORLD_SOMETIMES,
+)
+from bluegreen.verify.properties import STRATEGY_ALWAYS, Always, Taken
+from bluegreen.verify.world import Moment, World
+
+STEPS: Final = (*STRATEGY_ALWAYS, *LIVELY_ALWAYS)
+
+
+@attrs.frozen
+class Violation:
+    """A property that is broken, and the shortest way there.
+
+    Args:
+        name: the property.
+        detail: what was seen.
+        path: what happens, in words, the cluster's phases too.
+        events: what is sent to the strategy machine of the process in which it shows.
+        cycle: for what never follows: how many worlds lie on the cycle.
+    """
+
+    name: str
+    detail: str
+    path: tuple[str, ...] = ()
+    events: tuple[Any, ...] = ()
+    cycle: int = 0
+
+
+@attrs.frozen
+class Found:
+    """What was found, and how much was looked at.
+
+    Args:
+        states: worlds, up to symmetry; `unreduced`: worlds if processes and queries had names.
+        unreached: what ought to happen sometimes and did not.
+    """
+
+    searched: Searched
+    unreduced: int
+    violations: tuple[Violation, ...]
+    unreached: tuple[str, ...]
+    rows: int
+    broken: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether everything was seen, and nothing is wrong with it."""
+        return self.searched.complete and not self.violations and not self.unreached
+
+
+class _Watch:
+    """Looks at each process in each phase, once."""
+
+    def __init__(self) -> None:
+        self.broken: dict[str, tuple[Moment, Move | None, str]] = {}
+        self.missing = list(WORLD_SOMETIMES)
+        self._known: set[int] = set()
+
+    def seen(self, moment: Moment, moves: list[Move]) -> None:
+        for one in WORLD_ALWAYS:
+            if one.name not in self.broken and not one.holds(moment):
+                self.broken[one.name] = moment, None, one.text
+        self.missing = [one for one in self.missing if not one.happens(moment)]
+        for move in moves:
+            for fault in move.trail.faults:
+                self.broken.setdefault(fault.name, (moment, move, fault.detail))
+            for taken in move.trail.taken:
+                if id(taken.step) not in self._known:  # the steps are kept, so that no number is used again
+                    self._known.add(id(taken.step))
+                    self._step(moment, move, taken)
+
+    def _step(self, moment: Moment, move: Move, taken: Taken) -> None:
+        of: tuple[Always, ...] = STEPS if isinstance(taken.context, Context) else QUERY_ALWAYS
+        for one in of:
+            if one.name not in self.broken and not one.holds(taken):
+                self.broken[one.name] = moment, move, one.text
+
+
+def examine(
+    make: Callable[..., World],
+    *,
+    bounds: Bounds | None = None,
+    told: Callable[[Progress], None] | None = None,
+    first_only: bool = False,
+    lassos: bool = True,
+) -> Found:
+    """Explore a world, and look at it.
+
+    Args:
+        make: returns the world; called with `seen=`.
+        first_only: stop at the first property that is broken.
+        lassos: whether to look for what never follows; for worlds of one process.
+    """
+    watch = _Watch()
+    world = make(seen=watch.seen)
+    stop = (lambda: bool(watch.broken)) if first_only else None
+    searched = search(world, bounds=bounds, told=told, stop=stop)
+    violations = [_violation(world, searched, name, *seen) for name, seen in watch.broken.items()]
+    if lassos and world.size.processes == 1 and searched.complete:
+        violations += _lassos(world, searched)
+    unreduced = sum(world.orbit(state) for level in searched.levels for state in level)
+    unreached = tuple(one.name for one in watch.missing) if not first_only else ()
+    return Found(searched, unreduced, tuple(violations), unreached, len(world.machines.rows))
+
+
+def _violation(
+    world: World, searched: Searched, name: str, moment: Moment, move: Move | None, detail: str
+) -> Violation:
+    target = next(
+        state for level in searched.levels for state in level
+        if any(world.moment(world.unpack(state)[0], one) == moment for one in world.unpack(state)[1])
+    )  # fmt: skip
+    words, events = way(world, path_to(world, searched.levels, target), moment)
+    if move is not None:
+        words, events = (*words, move.text), (*events, *move.trail.sent)
+    return Violation(name, detail, words, events)
+
+
+def way(world: World, path: tuple[int, ...], moment: Moment) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return what happens along a path, in words, and what is sent to the process that ends in `moment`."""
+    words: list[str] = []
+    events: list[Any] = []
+    for before, after in zip(path, path[1:], strict=False):
+        place, processes = world.unpack(before)
+        place_after, left = world.unpack(after)
+        if world.places[place][0] != world.places[place_after][0]:
+            phase = world.places[place_after][0]
+            words.append(f"cluster: {phase.name}, from {phase.origin}")
+            continue
+        for process in processes:
+            rest = list(processes)
+            rest.remove(process)
+            hit = next(
+                (move for move, number in world.moves(place, process) if world.pack(number >> 21, (number & 0x1FFFFF, *rest)) == after),
+                None,
+            )
+            if hit is not None:
+                words.append(hit.text)
+                events = [] if hit.text.startswith("crash") else [*events, *hit.trail.sent]
+                break
+    return tuple(words), tuple(events)
+
+
+def _lassos(world: World, searched: Searched) -> list[Violation]:
+    graph: dict[int, list[tuple[str, int]]] = {}
+    moments: dict[int, Moment] = {}
+    for level in searched.levels:
+        for state in level:
+            place, (process,) = world.unpack(state)
+            moments[state] = world.moment(place, process)
+            arrows = [(move.fair, world.pack(to >> 21, (to & 0x1FFFFF,))) for move, to in world.moves(place, process)
+                      if not move.text.startswith("crash")]  # fmt: skip
+            known = set(world.follow(state))
+            graph[state] = [*(one for one in arrows if one[1] in known), *(("", one) for one in known - {to for _, to in arrows})]
+    found = []
+    for one in WORLD_EVENTUALLY:
+        starts = [state for state in graph if one.when(moments[state])]
+        cycle = lasso(graph, starts, lambda state, one=one: one.then(moments[state]))
+        if cycle:
+            state = next(state for level in searched.levels for state in level if state in cycle)
+            words, events = way(world, path_to(world, searched.levels, state), moments[state])
+            found.append(Violation(one.name, one.text, words, events, len(cycle)))
+    return found

@@ -1,0 +1,257 @@
+"""What can happen to one process in one phase of its cluster: every move, with what it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.alphabet import (
+    AuthFailure,
+    AuthSuccess,
+    CacheExpired,
+    CacheInvalidated,
+    ConnectionOpened,
+    CooldownEnded,
+    DetectionTimedOut,
+    DrainTimedOut,
+    Error456,
+    PersistentFailure,
+    Reset,
+    RollbackRequested,
+    StrategyAnnounced,
+)
+from bluegreen.query import (
+    BatchFetched,
+    Cancelled,
+    Cleared,
+    Errored,
+    Executed,
+    Exhausted,
+    Prepared,
+    Refused456,
+)
+from bluegreen.verify.cluster import Phase
+from bluegreen.verify.process import NOW, Machines, Process, Query, Trail
+from bluegreen.vocabulary import Strategy
+
+NEWS: Final = (StrategyAnnounced, Error456, AuthSuccess, AuthFailure, PersistentFailure)
+EVENTS: Final = {
+    cls.name: cls()
+    for cls in (
+        ConnectionOpened, CacheExpired, CacheInvalidated, DetectionTimedOut, CooldownEnded, DrainTimedOut,
+        RollbackRequested, Reset,
+    )
+}  # fmt: skip
+"""What time and people bring, by name."""
+
+
+@attrs.frozen
+class Move:
+    """Something that happens to one process.
+
+    Args:
+        text: what happens, in words.
+        fair: the name under which it has to happen, if it can happen for ever; empty: it need not.
+        after: the process after it.
+        trail: what was sent and taken.
+    """
+
+    text: str
+    fair: str
+    after: Process
+    trail: Trail
+
+
+@attrs.frozen
+class Liberties:
+    """What may happen in a world, apart from what the cluster does.
+
+    Args:
+        events: names of events that time and people bring.
+        stale: whether news of earlier versions may arrive.
+        lossy: whether the answer to an execution may be lost, so that nobody knows what it did.
+        kinds: whether the statements read: both by default.
+        steps: what queries do besides going on and being cleared: `cancel`, `error`, `exhaust`.
+        replay: the setting of that name.
+    """
+
+    events: tuple[str, ...] = tuple(EVENTS)
+    stale: bool = True
+    lossy: bool = True
+    kinds: tuple[bool, ...] = (True, False)
+    steps: tuple[str, ...] = ("cancel", "error", "exhaust")
+    replay: str = "reads"
+
+
+class Moves:
+    """Every move of a process, by the rules of `liberties`."""
+
+    def __init__(self, machines: Machines, liberties: Liberties) -> None:
+        self.machines, self.liberties = machines, liberties
+
+    def of(self, phase: Phase, process: Process, *, room: bool) -> Iterator[Move]:
+        """Yield every move; `room` says whether another query may begin."""
+        yield from self._news(phase, process)
+        yield from self._authenticated(phase, process)
+        for name in self.liberties.events:
+            yield from self._sent(process, f"{name}", "reset" if name == "reset" and process.state == "Failed" else "", EVENTS[name])
+        if room:
+            for reads in self.liberties.kinds:
+                yield from self._begun(phase, process, None, reads, "begin")
+        for query in dict.fromkeys(process.queries):
+            yield from self._query(phase, process, query)
+
+    def _news(self, phase: Phase, process: Process) -> Iterator[Move]:
+        for event in process.news:
+            yield from self._sent(process, f"{event.name}({event.strategy}) arrives", "", event)
+        if self.liberties.stale:
+            for cls in NEWS:
+                for strategy in Strategy:
+                    event = cls(strategy, NOW - 1)
+                    yield from self._sent(process, f"{event.name}({strategy}) arrives late", "", event)
+
+    def _sent(self, process: Process, text: str, fair: str, event: Any) -> Iterator[Move]:
+        trail = _trail(process)
+        if self.machines.send(trail, event) is not None or trail.faults:
+            yield _move(text, fair, trail, process.queries)
+
+    def _authenticated(self, phase: Phase, process: Process) -> Iterator[Move]:
+        """A connection authenticates: where the detection is, or where new queries go."""
+        context = process.context
+        detecting = bool(context.untried) and "waits" in self._tags(process.state)
+        strategy = context.untried[0] if detecting else context.route
+        if strategy is None or not (detecting or "routes" in self._tags(process.state)):
+            return
+        answers = {"serve": AuthSuccess, "refuse": Error456, "unavailable": AuthFailure}
+        event = answers[phase.conduct(strategy).new](strategy, NOW)
+        text = f"authenticate on {strategy}: {event.name}"
+        yield from self._sent(process, text, "prove" if detecting else "", event)
+
+    def _tags(self, state: str) -> tuple[str, ...]:
+        return self.machines.strategy.state(state).tags
+
+    def _begun(
+        self, phase: Phase, process: Process, query: Query | None, reads: bool, fair: str
+    ) -> Iterator[Move]:
+        """A query gets a ticket, and is prepared there."""
+        trail = _trail(process)
+        placed = self.machines.started(trail, query, reads, self.liberties.replay)
+        if placed is None:
+            if trail.faults:
+                yield _move("begin", fair, trail, process.queries)
+            return
+        others = _without(process.queries, query)
+        conduct = phase.conduct(placed.strategy)
+        word = "again" if query is not None else "read" if reads else "write"
+        text = f"prepare ({word}) on {placed.strategy}: {conduct.new}"
+        outcome = {
+            "serve": Prepared("q"), "refuse": Refused456(), "unavailable": Errored("harmless")
+        }[conduct.new]  # fmt: skip
+        yield from self._answered(phase, trail, placed, others, outcome, conduct.new, (text, fair))
+
+    def _query(self, phase: Phase, process: Process, query: Query) -> Iterator[Move]:
+        others = _without(process.queries, query)
+        if not query.holds:
+            yield from self._begun(phase, process, query, query.context.reads, "begin again")
+            yield from self._ended(process, query, others, Cancelled(), "cancel")
+            return
+        conduct = phase.conduct(query.strategy)
+        executed = query.state != "Prepared"
+        answer = "gone" if query.gone else conduct.running if executed else conduct.prepared
+        words = f"{'fetch' if executed else 'execute'} on {query.strategy}: {answer}", ""
+        rpc = self._rpc(phase, process, query, others, words)
+        if answer in ("refuse", "gone"):
+            yield from rpc(query, Refused456(), answer)
+        elif answer == "unavailable":
+            yield from rpc(query, Errored("harmless" if executed else "execute"), answer)
+        elif not executed:
+            yield from rpc(_ran(query), Executed(), answer)
+        else:
+            yield from rpc(query, BatchFetched(True), answer)
+            if "exhaust" in self.liberties.steps:
+                yield from rpc(query, Exhausted(), answer)
+        if self.liberties.lossy and not executed and answer in ("serve", "unavailable"):
+            lost = (f"execute on {query.strategy}: done, and the answer is lost", "")
+            yield from self._rpc(phase, process, query, others, lost)(_ran(query), Errored("execute"), "lost")
+        for name, event in (("cancel", Cancelled()), ("error", Errored("none"))):
+            if name in self.liberties.steps:
+                yield from self._ended(process, query, others, event, name)
+        yield from self._ended(process, query, others, Cleared(), "clear")
+
+    def _rpc(
+        self, phase: Phase, process: Process, query: Query, others: tuple[Query, ...], words: tuple[str, str]
+    ) -> Callable[[Query, Any, str], Iterator[Move]]:
+        def rpc(after: Query, event: Any, answer: str) -> Iterator[Move]:
+            return self._answered(phase, _trail(process), after, others, event, answer, words)
+
+        return rpc
+
+    def _ended(
+        self, process: Process, query: Query, others: tuple[Query, ...], event: Any, word: str
+    ) -> Iterator[Move]:
+        trail = _trail(process)
+        left = self.machines.advance(trail, query, event)
+        where = f" on {query.strategy}" if query.holds else ""
+        yield _move(f"{word}{where}", f"end{where}" if word == "clear" else "", trail, _with(others, left))
+
+    def _answered(
+        self,
+        phase: Phase,
+        trail: Trail,
+        query: Query,
+        others: tuple[Query, ...],
+        event: Any,
+        answer: str,
+        words: tuple[str, str],
+    ) -> Iterator[Move]:
+        """An answer is there: what it says about strategies is on its way, or has arrived already."""
+        news = _news_of(phase, query.strategy, answer)
+        prompt = trail.copy() if news is not None else None
+        if news is not None:
+            trail.said(news)
+        left = self.machines.advance(trail, query, event)
+        yield _move(*words, trail, _with(others, left))
+        if prompt is not None:  # the one that noticed says so before it goes on
+            self.machines.send(prompt, news)
+            left = self.machines.advance(prompt, query, event)
+            yield _move(f"{words[0]}; {news.name}", words[1], prompt, _with(others, left))
+
+
+def _news_of(phase: Phase, strategy: Strategy, answer: str) -> Any:
+    if answer == "refuse":
+        return Error456(strategy, NOW)
+    if answer == "unavailable":
+        return PersistentFailure(strategy, NOW)
+    announced = phase.announced(strategy)
+    return StrategyAnnounced(announced, NOW) if answer == "serve" and announced is not None else None
+
+
+def _trail(process: Process) -> Trail:
+    return Trail(process.state, process.context, frozenset(process.news))
+
+
+def _move(text: str, fair: str, trail: Trail, queries: tuple[Query, ...]) -> Move:
+    news = tuple(sorted(trail.news, key=_by_name))
+    return Move(text, fair, Process(trail.state, trail.context, news, queries), trail)
+
+
+def _by_name(news: Any) -> tuple[str, str]:
+    return news.name, news.strategy.value
+
+
+def _ran(query: Query) -> Query:
+    """The stack has executed it; more than twice is not told apart from twice."""
+    return attrs.evolve(query, executions=min(query.executions + 1, 2))
+
+
+def _without(queries: tuple[Query, ...], query: Query | None) -> tuple[Query, ...]:
+    if query is None:
+        return queries
+    index = queries.index(query)
+    return queries[:index] + queries[index + 1 :]
+
+
+def _with(queries: tuple[Query, ...], query: Query | None) -> tuple[Query, ...]:
+    return queries if query is None else tuple(sorted((*queries, query), key=repr))

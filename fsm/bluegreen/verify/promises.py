@@ -1,0 +1,173 @@
+"""Properties of the query machine's steps, and of a world: a process in a phase of its cluster.
+
+    >>> [one.name for one in WORLD_ALWAYS]
+    ['I5 accounted in the world', 'I11 at most once', 'W founded']
+
+Source: spec, sections 2, 3 and 7.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bluegreen.alphabet import (
+    ConnectionOpened,
+    Error456,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    StrategyAnnounced,
+)
+from bluegreen.query import EndTicket, Errored, Refused456, Replay
+from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken
+from bluegreen.verify.world import Moment
+from bluegreen.vocabulary import Strategy
+
+_ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
+_LIVE: Final = ("Started", "Prepared", "Executing", "Fetching")
+
+
+def _committed(taken: Taken) -> bool:
+    """Once the old queries have ended, the next safe point commits."""
+    before, after, event = taken.context, taken.step.context, taken.event
+    if taken.state != PENDING or not isinstance(event, (*_ENDS, ConnectionOpened)):
+        return True
+    ended = isinstance(event, _ENDS) and event.ticket.strategy is before.active
+    safe = before.settings.commit_when == "first_safe_point" or before.open_on(before.active) - ended == 0
+    if not safe:
+        return taken.step.state == PENDING and after.active is before.active
+    return taken.step.state == STABLE and (after.active, after.previous) == (before.pending, before.active)
+
+
+def _not_flapping(taken: Taken) -> bool:
+    """What is held down is not announced again; what was announced and refuses is held down."""
+    before, after, event = taken.context, taken.step.context, taken.event
+    if isinstance(event, StrategyAnnounced) and event.strategy is before.held_down:
+        return after.pending is before.pending or after.pending is None
+    refused = isinstance(event, Error456) and event.version == before.version
+    if refused and taken.state == PENDING and event.strategy is before.pending:
+        return after.held_down is before.pending and taken.step.state == DETECTING
+    return True
+
+
+def _heard(taken: Taken) -> bool:
+    """A fresh announcement of the other strategy, not held down, is pending at once."""
+    before, event = taken.context, taken.event
+    if not isinstance(event, StrategyAnnounced) or taken.state != STABLE:
+        return True
+    told = event.version == before.version and event.strategy not in (before.active, before.held_down)
+    return (taken.step.state == PENDING and taken.step.context.pending is event.strategy) == told
+
+
+def _detected(taken: Taken) -> bool:
+    """A fresh refusal of what new queries get leads to a new detection, or to the next try of this one."""
+    before, event = taken.context, taken.event
+    if not isinstance(event, Error456) or event.version != before.version:
+        return True
+    if taken.state in (STABLE, PENDING) and event.strategy is before.route:
+        return taken.step.state == DETECTING
+    if taken.state == DETECTING and event.strategy in before.untried:
+        return event.strategy not in taken.step.context.untried
+    return taken.step.state == taken.state
+
+
+LIVELY_ALWAYS: Final = (
+    Always("L1 progress, stepwise", "a safe point with the old queries ended is in Stable on the new one", _committed),
+    Always("L1 announced", "a fresh announcement of the other strategy is pending at once", _heard),
+    Always("L2 detected", "a refusal of what new queries get is answered by a detection", _detected),
+    Always("L4 no flapping", "an announced strategy that refuses is held down", _not_flapping),
+)  # fmt: skip
+"""What progress needs of each step of the strategy machine."""
+
+
+def _effects(taken: Taken, kind: type[Any]) -> list[Any]:
+    return [effect for effect in taken.step.effects if isinstance(effect, kind)]
+
+
+def _isolated(taken: Taken) -> bool:
+    return bool(taken.step.context.ticket == taken.context.ticket)
+
+
+def _ends_once(taken: Taken) -> bool:
+    ends = _effects(taken, EndTicket)
+    over = taken.step.state not in _LIVE or bool(_effects(taken, Replay))
+    live = taken.state in _LIVE
+    return len(ends) == (live and over) and all(end.event.ticket == taken.context.ticket for end in ends)
+
+
+def _replayed(taken: Taken) -> bool:
+    before, event = taken.context, taken.event
+    replay = bool(_effects(taken, Replay))
+    ran = taken.state in ("Executing", "Fetching")
+    ran = ran or (taken.state == "Prepared" and isinstance(event, Errored) and event.doubt == "execute")
+    if ran:
+        return not replay or (before.reads and not before.rows and before.replay == "reads" and before.reruns < 1)
+    if taken.state in _LIVE and isinstance(event, Refused456):
+        return replay == (before.restarts < 2)
+    return not replay or before.restarts < 2
+
+
+QUERY_ALWAYS: Final = (
+    Always("I2 isolated", "a query's ticket stays as it is until the query begins anew", _isolated),
+    Always("I5 ends once", "a query that ends, or begins anew, ends its ticket, once", _ends_once),
+    Always("I11 replayed", "what may have been executed is replayed only if it reads and shows no row", _replayed),
+)  # fmt: skip
+"""What the specification says of each step of the query machine."""
+
+
+def _counted(moment: Moment) -> bool:
+    held = [query.strategy for query in moment.process.queries if query.holds]
+    return all(held.count(one) == moment.process.context.open_on(one) for one in Strategy)
+
+
+def _once(moment: Moment) -> bool:
+    return all(query.context.reads or query.executions <= 1 for query in moment.process.queries)
+
+
+def _founded(moment: Moment) -> bool:
+    context = moment.process.context
+    quiet = moment.phase.begun == 0 and context.previous is None
+    return not quiet or moment.process.state != PENDING
+
+
+WORLD_ALWAYS: Final = (
+    Always("I5 accounted in the world", "open tickets are those that queries hold", _counted, "world"),
+    Always("I11 at most once", "no stack, nor both together, executes a write twice", _once, "world"),
+    Always("W founded", "nothing is pending before anything was announced", _founded, "world"),
+)
+"""What always holds in a world."""
+
+
+def _in(state: str) -> Any:
+    return lambda moment: moment.process.state == state
+
+
+WORLD_SOMETIMES: Final = (
+    *(Sometimes(f"S {state}", f"a process is in {state}", _in(state), "world") for state in (DETECTING, STABLE, PENDING)),
+    *(
+        Sometimes(
+            f"S {phase}", f"new queries are routed during {phase}",
+            lambda moment, phase=phase: moment.phase.name == phase and moment.process.state == STABLE, "world",
+        )
+        for phase in ("announce", "not_ready", "cutover", "drain", "abrupt", "rollback", "withdraw", "both_down")
+    ),
+    Sometimes("S both down", "both strategies failed", _in(FAILED), "world"),
+)  # fmt: skip
+"""What has to happen somewhere in a world, so that what always holds is not said of nothing."""
+
+WORLD_EVENTUALLY: Final = (
+    Eventually(
+        "L1 progress", "once announced, and once the old queries end, the transition ends, however many overlap",
+        _in(PENDING), lambda moment: moment.process.state != PENDING,
+    ),
+    Eventually(
+        "L2 detection ends", "from Detecting, Stable or Failed is reached",
+        _in(DETECTING), lambda moment: moment.process.state != DETECTING,
+    ),
+    Eventually(
+        "L3 recovery", "from Failed, one reset and a healthy stack lead to Stable",
+        lambda moment: moment.settled and moment.process.state == FAILED, _in(STABLE),
+    ),
+)  # fmt: skip
+"""What follows, sooner or later, if queries begin and end, detections go on, and Failed is reset."""

@@ -1,0 +1,62 @@
+"""Which contexts of a machine are alike: whatever happens from now on, nobody can tell them apart.
+
+Two contexts in the same state are alike if each event has the same effects in both, and leads to the same
+state and to contexts that are alike. That is found by refining a partition until nothing splits, so it is
+right for every table, also for one that was changed.
+
+    >>> from bluegreen.query import QUERY, QueryContext
+    >>> write = QueryContext(Ticket(1, "blue", 1), reads=False, query_id="q")
+    >>> found = alike(QUERY, [("Executing", write), ("Executing", attrs.evolve(write, restarts=2))])
+    >>> len(set(found.values()))
+    1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import attrs
+
+from bluegreen.errors import EventForbidden
+from bluegreen.machine import step
+from bluegreen.table import Table
+from bluegreen.vocabulary import Ticket
+
+Node = tuple[str, Any]
+"""A state, and a context."""
+
+
+def alike(table: Table[Any, Any, Any], nodes: Iterable[Node]) -> dict[Node, Node]:
+    """Return for each of `nodes`, and for whatever follows them on the table's samples, the one that stands for it."""
+    arrows: dict[Node, list[tuple[Hashable, Node | None]]] = {}
+    waiting = list(nodes)
+    for node in waiting:  # it grows
+        if node not in arrows:
+            arrows[node] = [_arrow(table, *node, event) for event in table.samples]
+            waiting += [after for _, after in arrows[node] if after is not None]
+    blocks: dict[Node, Hashable] = {node: node[0] for node in arrows}
+    count = 0
+    while len(set(blocks.values())) > count:
+        count = len(set(blocks.values()))
+        numbers: dict[Hashable, int] = {}
+        refined: dict[Node, Hashable] = {}
+        for node, leads in arrows.items():
+            shape = blocks[node], tuple((seen, None if to is None else blocks[to]) for seen, to in leads)
+            refined[node] = numbers.setdefault(shape, len(numbers))
+        blocks = refined
+    chosen: dict[Hashable, Node] = {}
+    for node in arrows:
+        chosen.setdefault(blocks[node], node)
+    return {node: chosen[blocks[node]] for node in arrows}
+
+
+def _arrow(table: Table[Any, Any, Any], state: str, context: Any, event: Any) -> tuple[Hashable, Node | None]:
+    """Return what can be seen of a step, and where it leads."""
+    try:
+        taken = step(table, state, context, event)
+    except EventForbidden:
+        return "forbidden", None
+    except Exception as error:  # noqa: BLE001  a table may raise anything; here it is only told apart
+        return type(error).__name__, None
+    return tuple(map(str, taken.effects)), (taken.state, taken.context)
