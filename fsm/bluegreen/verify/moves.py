@@ -32,6 +32,7 @@ from bluegreen.query import (
     Prepared,
     Refused456,
 )
+from bluegreen.strategy import FAILED
 from bluegreen.verify.cluster import Phase
 from bluegreen.verify.process import NOW, Machines, Process, Query, Trail
 from bluegreen.vocabulary import Strategy
@@ -95,8 +96,10 @@ class Moves:
         """Yield every move; `room` says whether another query may begin."""
         yield from self._news(phase, process)
         yield from self._authenticated(phase, process)
+        if process.state == FAILED:
+            yield from self._sent(process, "the cool-down is over: reset", "reset", Reset())
         for name in self.liberties.events:
-            yield from self._sent(process, f"{name}", "reset" if name == "reset" and process.state == "Failed" else "", EVENTS[name])
+            yield from self._sent(process, name, "", EVENTS[name])
         if room:
             for reads in self.liberties.kinds:
                 yield from self._begun(phase, process, None, reads, "begin")

@@ -1,0 +1,165 @@
+"""Explore one table by itself: any machine, with every event that its user can think of, at any time.
+
+    >>> from bluegreen.recovery import RECOVERY, Attempts
+    >>> found = explore(RECOVERY, Attempts(), lambda state, context: RECOVERY.samples)
+    >>> found.complete, found.violations, found.missed
+    (True, (), ())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.errors import EventForbidden
+from bluegreen.machine import step
+from bluegreen.query import QUERY, QueryContext, QueryEvent
+from bluegreen.settings import Settings
+from bluegreen.strategy import STRATEGY, Context
+from bluegreen.table import Table
+from bluegreen.verify.process import NOW, rebased
+from bluegreen.verify.properties import Always, Sometimes, Taken
+from bluegreen.vocabulary import Strategy, Ticket
+
+EventsOf = Callable[[str, Any], Iterable[Any]]
+"""(state, context) -> what may be sent there."""
+
+
+@attrs.frozen
+class Broken:
+    """A property that does not hold of a step, and the shortest sequence of events that ends with that step."""
+
+    name: str
+    detail: str
+    events: tuple[Any, ...]
+
+
+@attrs.frozen
+class Explored:
+    """What was found out about one table.
+
+    Args:
+        states: pairs of state and context.
+        steps: steps that were taken; what is forbidden is none.
+        complete: whether everything was seen.
+        violations: what does not hold.
+        missed: names of rows that no event has taken.
+        unreached: names of what ought to happen sometimes and did not.
+    """
+
+    states: int
+    steps: int
+    complete: bool
+    violations: tuple[Broken, ...]
+    missed: tuple[str, ...]
+    unreached: tuple[str, ...] = ()
+
+
+def explore(
+    table: Table[Any, Any, Any],
+    context: Any,
+    events_of: EventsOf,
+    properties: Iterable[Always | Sometimes] = (),
+    *,
+    plain: Callable[[Any], Any] = lambda context: context,
+    states: int = 200_000,
+    first_only: bool = False,
+) -> Explored:
+    """Take every step that can be taken from the initial state, nearest first.
+
+    Args:
+        context: the first context.
+        events_of: what may be sent; must be finite.
+        properties: what is checked of each step.
+        plain: returns the context that stands for all those from which the same can follow.
+        states: how many are kept at most.
+        first_only: stop at the first property that is broken.
+    """
+    always = [one for one in properties if isinstance(one, Always)]
+    missing = [one for one in properties if isinstance(one, Sometimes)]
+    first = table.initial, plain(context)
+    cause: dict[Any, tuple[Any, Any] | None] = {first: None}
+    waiting, found, rows, steps = [first], dict[str, Broken](), set[int](), 0
+    for node in waiting:  # it grows
+        for event in events_of(*node):
+            try:
+                row = table.row(*node, event)
+                rows.add(id(row))
+                taken = Taken(*node, event, step(table, *node, event))
+            except EventForbidden:
+                continue
+            except Exception as error:  # noqa: BLE001  a table may raise anything; that it does is the finding
+                name = "I10 all or nothing"
+                found.setdefault(name, Broken(name, repr(error), (*_way(cause, node), event)))
+                continue
+            steps += 1
+            for one in always:
+                if one.name not in found and not one.holds(taken):
+                    found[one.name] = Broken(one.name, one.text, (*_way(cause, node), event))
+            missing = [one for one in missing if not one.happens(taken)]
+            after = taken.step.state, plain(taken.step.context)
+            if after not in cause:
+                cause[after] = node, event
+                waiting.append(after)
+        if len(waiting) > states or (first_only and found):
+            break
+    complete = len(waiting) <= states and not (first_only and found)
+    missed = tuple(row.name for row in table.rows if id(row) not in rows)
+    return Explored(
+        len(cause), steps, complete, tuple(found.values()), missed, tuple(one.name for one in missing)
+    )
+
+
+def _way(cause: dict[Any, tuple[Any, Any] | None], node: Any) -> tuple[Any, ...]:
+    events: list[Any] = []
+    while (before := cause[node]) is not None:
+        node, event = before
+        events.append(event)
+    return tuple(reversed(events))
+
+
+TICKETS: Final = 2
+"""Open tickets at a time, when the strategy machine is explored alone."""
+
+
+def strategy_events(state: str, context: Context) -> Iterator[Any]:
+    """Yield whatever may be sent to the strategy machine: fresh and stale news, and tickets that are open."""
+    for cls in STRATEGY.events:
+        fields = [field.name for field in attrs.fields(cls)]
+        if fields == ["strategy", "version"]:
+            yield from (cls(one, version) for one in Strategy for version in (NOW, NOW - 1))
+        elif fields == ["ticket"]:
+            yield from (cls(Ticket(1, one, NOW)) for one in Strategy)
+        elif cls.name != "query_started" or context.open_blue + context.open_green < TICKETS:
+            yield cls()
+
+
+def explore_strategy(
+    table: Table[Any, Any, Any] = STRATEGY,
+    properties: Iterable[Always | Sometimes] = (),
+    settings: Settings | None = None,
+    **options: Any,
+) -> Explored:
+    """Explore the strategy machine, or a table in its place."""
+    first = rebased(Context.initial(settings or Settings()))
+    return explore(table, first, strategy_events, properties, plain=rebased, **options)
+
+
+def query_events(_: str, __: QueryContext) -> Iterable[QueryEvent]:
+    """Return whatever may be sent to the query machine."""
+    return tuple(QUERY.samples)
+
+
+def explore_query(
+    table: Table[Any, Any, Any] = QUERY,
+    properties: Iterable[Always | Sometimes] = (),
+    *,
+    reads: bool = False,
+    replay: str = "reads",
+    **options: Any,
+) -> Explored:
+    """Explore the query machine, or a table in its place."""
+    first = QueryContext(Ticket(1, Strategy.BLUE, NOW), reads, replay)
+    return explore(table, first, query_events, properties, **options)

@@ -1,0 +1,128 @@
+"""A counterexample, for people: as a list, as a Mermaid sequence diagram, and as a test that can be pasted.
+
+    >>> from bluegreen.alphabet import AuthSuccess
+    >>> print(listed(("I6 fenced", "stale news changes nothing"), (AuthSuccess("blue", 1),)))
+    I6 fenced: stale news changes nothing
+      1. auth_success(blue)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.query import QueryContext
+from bluegreen.verify.process import NOW
+
+Property = tuple[str, str]
+"""The name of what is broken, and what was seen."""
+
+
+def told(event: Any) -> str:
+    """Return an event in a word or two."""
+    values = attrs.asdict(event, recurse=False)
+    ticket = values.pop("ticket", None)
+    stale = values.get("version", NOW) != NOW
+    words = [str(ticket.strategy)] if ticket is not None else []
+    words += [str(value) for name, value in values.items() if name != "version"]
+    return event.name + (f"({', '.join(words)})" if words else "") + (", stale" if stale else "")
+
+
+def listed(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -> str:
+    """Return the counterexample as a numbered list; of what happens in the world, if that is given."""
+    lines = path or [told(event) for event in events]
+    return "\n".join([": ".join(broken), *(f"  {index}. {line}" for index, line in enumerate(lines, 1))])
+
+
+def mermaid(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -> str:
+    """Return the counterexample as a Mermaid sequence diagram."""
+    lines = ["sequenceDiagram", "    participant C as cluster", "    participant P as process"]
+    for word in path or [told(event) for event in events]:
+        text = word.replace(";", ",").replace("cluster: ", "")
+        if word.startswith("cluster: "):
+            lines.append(f"    Note over C: {text}")
+        elif " on " in word or "(" in word:
+            lines.append(f"    C->>P: {text}")
+        else:
+            lines.append(f"    Note over P: {text}")
+    return "\n".join([*lines, f"    Note over C,P: {': '.join(broken).replace(';', ',')}"])
+
+
+_TEST: Final = '''\
+"""{name}: {detail}"""
+
+from bluegreen.alphabet import *  # noqa: F403
+from bluegreen.manager import StrategyManager
+from bluegreen.settings import Settings
+from bluegreen.verify.findings import STEPS
+from bluegreen.verify.properties import Taken, broken
+from bluegreen.vocabulary import Scope, Strategy, Ticket
+
+# Each event, the strategy that it is about, and how many versions old it is.
+EVENTS = (
+{events}
+)
+
+
+def sent(manager, cls, strategy, age):
+    before = manager.snapshot
+    if strategy is None:
+        event = cls()
+    elif cls in (QueryCompleted, QueryCancelled, QueryFailed):  # noqa: F405
+        event = cls(next(one for one in manager.open_tickets if one.strategy is strategy))
+    else:
+        event = cls(strategy, before.context.version - age)
+    return Taken(before.state, before.context, event, manager.send(event))
+
+
+def test_{function}():
+    manager = StrategyManager(Scope("counterexample.example:443"), {settings})
+    for event in EVENTS:
+        assert [one.name for one in broken(STEPS, sent(manager, *event))] == []
+'''
+
+
+def as_test(broken: Property, events: Sequence[Any], settings: str = "Settings()") -> str:
+    """Return a test module that sends the events to a real `StrategyManager`, and checks each of its steps."""
+    lines = []
+    for event in events:
+        strategy = event.ticket.strategy if hasattr(event, "ticket") else getattr(event, "strategy", None)
+        member = "None" if strategy is None else f"Strategy.{strategy.name}"
+        lines.append(f"    ({type(event).__name__}, {member}, {NOW - getattr(event, 'version', NOW)}),")
+    function = re.sub(r"\W+", "_", broken[0]).strip("_")
+    return _TEST.format(
+        name=broken[0], detail=broken[1], events="\n".join(lines), function=function, settings=settings
+    )
+
+
+_QUERY_TEST: Final = '''\
+"""{name}: {detail}"""
+
+from bluegreen.machine import step
+from bluegreen.query import *  # noqa: F403
+from bluegreen.query import QUERY, QueryContext
+from bluegreen.verify.promises import QUERY_ALWAYS
+from bluegreen.verify.properties import Taken, broken
+from bluegreen.vocabulary import Strategy, Ticket
+
+
+def test_{function}():
+    state, context = QUERY.initial, {context}
+    for event in ({events}):
+        taken = Taken(state, context, event, step(QUERY, state, context, event))
+        assert [one.name for one in broken(QUERY_ALWAYS, taken)] == []
+        state, context = taken.step.state, taken.step.context
+'''
+
+
+def as_query_test(broken: Property, events: Sequence[Any], context: QueryContext) -> str:
+    """Return a test module that sends the events to the query machine, and checks each of its steps."""
+    function = re.sub(r"\W+", "_", broken[0]).strip("_")
+    shown = f"QueryContext(Ticket(1, 'blue', 1), {context.reads!r}, {context.replay!r})"
+    sent = "".join(f"{event!r}, " for event in events)
+    return _QUERY_TEST.format(
+        name=broken[0], detail=broken[1], events=sent, function=function, context=shown
+    )
