@@ -1,0 +1,139 @@
+"""Bugs of connectors in the field, each introduced into our tables again.
+
+    >>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
+    (9, True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.alphabet import (
+    AuthSuccess,
+    ConnectionOpened,
+    Error456,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    RollbackRequested,
+    StrategyAnnounced,
+)
+from bluegreen.guards import Fact
+from bluegreen.query import QUERY, Refused456, fails, replays_execution, rerun
+from bluegreen.rows import Row, Rows, flatten
+from bluegreen.strategy import (
+    DETECTING,
+    PENDING,
+    STABLE,
+    STRATEGY,
+    announce,
+    commit,
+    detect_other_first,
+    drop_pending,
+    end_and_commit,
+    end_ticket,
+    has_ticket,
+    is_held,
+    names_active,
+)
+from bluegreen.table import Table, forbid, go, ignore, stay
+
+_ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
+_WHY: Final = "a bug of the field"
+
+
+@attrs.frozen
+class FieldBug:
+    """One bug: its name, and the cells of a table with which it is back."""
+
+    name: str
+    rows: tuple[Row, ...] = attrs.field(converter=flatten)
+    base: Table[Any, Any, Any] = STRATEGY
+
+    def table(self) -> Table[Any, Any, Any]:
+        """Return the table with the bug.
+
+        Raises:
+            TableError: the definition checks refuse it: it could never have been written.
+        """
+        base, cells = self.base, {(row.state, row.event) for row in self.rows}
+        kept = tuple(row for row in base.rows if (row.state, row.event) not in cells)
+        return Table(
+            base.name, base.initial, base.states, base.events, (*kept, *self.rows), base.contexts, base.samples
+        )
+
+
+def _idle(context: Any, event: Any) -> bool:
+    return bool(context.open_blue + context.open_green - isinstance(event, _ENDS) <= 0)
+
+
+_nothing_open: Final = Fact("nothing_open", (True, False), _idle).is_(True).named("nothing in flight")
+
+
+def _end_elsewhere(context: Any, event: Any) -> Any:
+    wrong = type(event)(attrs.evolve(event.ticket, strategy=event.ticket.strategy.other))
+    after = end_ticket(context, wrong)
+    return after if min(after.open_blue, after.open_green) >= 0 else context
+
+
+def _drop_everything(context: Any, event: Any) -> Any:
+    return attrs.evolve(drop_pending(context, event), open_blue=0, open_green=0)
+
+
+def _overlapping() -> Iterable[Row | Rows]:
+    yield go(PENDING, _ENDS, STABLE, when=has_ticket & _nothing_open, do=end_and_commit, why=_WHY)
+    yield stay(PENDING, _ENDS, when=has_ticket & ~_nothing_open, do=end_ticket, why=_WHY)
+    yield forbid(PENDING, _ENDS, when=~has_ticket, why=_WHY)
+
+
+def _timed() -> Iterable[Row | Rows]:
+    yield stay(PENDING, _ENDS, when=has_ticket, do=end_ticket, why=_WHY)
+    yield forbid(PENDING, _ENDS, when=~has_ticket, why=_WHY)
+    yield stay(PENDING, ConnectionOpened, why=_WHY)
+
+
+FIELD_BUGS: Final = (
+    FieldBug("starvation while any query is in flight", _overlapping()),
+    FieldBug(
+        "stale announcement flips back",
+        (
+            go(STABLE, StrategyAnnounced, PENDING, when=~names_active & ~is_held, do=announce, why=_WHY),
+            ignore(STABLE, StrategyAnnounced, when=names_active | is_held, why=_WHY),
+        ),
+    ),
+    FieldBug(
+        "first connection clears a global flag", (go(PENDING, ConnectionOpened, STABLE, do=commit, why=_WHY),)
+    ),
+    FieldBug(
+        "clear on the wrong stack",
+        (
+            stay(STABLE, QueryCompleted, when=has_ticket, do=_end_elsewhere, why=_WHY),
+            forbid(STABLE, QueryCompleted, when=~has_ticket, why=_WHY),
+        ),
+    ),
+    FieldBug(
+        "late 456 clears a fresh cache",
+        (
+            go(STABLE, Error456, DETECTING, when=names_active, do=detect_other_first, why=_WHY),
+            ignore(STABLE, Error456, when=~names_active, why=_WHY),
+        ),
+    ),
+    FieldBug(
+        "replay of a write",
+        (
+            go(
+                ("Executing", "Fetching"), Refused456, "Started", do=rerun, effects=(fails, replays_execution), why=_WHY,
+            ),
+        ),
+        QUERY,
+    ),
+    FieldBug("timer as the only way out", _timed()),
+    FieldBug("lost wake-up: what a detection found is told to nobody", (ignore(DETECTING, AuthSuccess, why=_WHY),)),
+    FieldBug(
+        "rollback forgets tickets", (go(PENDING, RollbackRequested, STABLE, do=_drop_everything, why=_WHY),)
+    ),
+)  # fmt: skip
+"""The bugs that a table can have. State that two clusters share is none of them: see `Machines` and scopes."""

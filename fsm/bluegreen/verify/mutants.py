@@ -1,0 +1,206 @@
+"""Mutants: tables that are wrong in one place, to see whether anything notices.
+
+Each guard negated and forced, each row taken out, each transition led elsewhere, each reducer's effect on a
+field dropped. What the definition of a table refuses never becomes one; the rest is explored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.errors import TableError
+from bluegreen.guards import ALWAYS, Guard
+from bluegreen.query import QUERY
+from bluegreen.rows import Outcome, Reducer, Row
+from bluegreen.settings import Settings
+from bluegreen.strategy import STRATEGY
+from bluegreen.table import Table
+from bluegreen.verify.alone import Explored, explore_query, explore_strategy
+from bluegreen.verify.fieldbugs import FIELD_BUGS
+from bluegreen.verify.findings import STEPS, examine
+from bluegreen.verify.moves import Liberties
+from bluegreen.verify.promises import QUERY_ALWAYS
+from bluegreen.verify.world import Size, World
+
+DROPPED: Final = {
+    "active": ("active",),
+    "pending": ("pending",),
+    "version": ("version",),
+    "tickets": ("open_blue", "open_green"),
+    "ticket's id": ("query_id",),
+    "rows": ("rows",),
+    "restarts": ("restarts",),
+    "reruns": ("reruns",),
+}
+"""What a reducer can forget to change, by name, with the fields."""
+
+NEVER: Final = Guard("never", (), lambda _: False)
+
+
+@attrs.frozen
+class Mutant:
+    """A table with one row changed; `rows` are all of its rows."""
+
+    name: str
+    table: Table[Any, Any, Any]
+    rows: tuple[Row, ...]
+
+
+@attrs.frozen
+class Verdict:
+    """What became of a mutant.
+
+    Args:
+        name: what was changed.
+        killer: what noticed: `definition`, a property, or nothing (empty).
+        reason: for a survivor: why nothing can notice, if that is known; for a killed one: how.
+        events: what is sent to see it.
+    """
+
+    name: str
+    killer: str
+    reason: str = ""
+    events: tuple[Any, ...] = ()
+
+
+def mutants(table: Table[Any, Any, Any]) -> Iterator[Mutant]:
+    """Yield every table that differs from `table` in one place; not every one passes as a table."""
+    states = [state.name for state in table.states]
+    for index, row in enumerate(table.rows):
+        for name, changed in _changed(row, states):
+            rows = (*table.rows[:index], changed, *table.rows[index + 1 :])
+            yield Mutant(f"{row}: {name}", table, rows)
+
+
+def _changed(row: Row, states: list[str]) -> Iterator[tuple[str, Row]]:
+    if row.guard is not ALWAYS:
+        yield "guard negated", attrs.evolve(row, guard=~row.guard)
+        yield "guard forced to true", attrs.evolve(row, guard=ALWAYS)
+        yield "guard forced to false", attrs.evolve(row, guard=NEVER)
+    if row.outcome is not Outcome.IGNORE:
+        yield (
+            "deleted",
+            attrs.evolve(row, outcome=Outcome.IGNORE, target=None, reduce=None, effects=()),
+        )
+    if row.outcome is Outcome.GO:
+        for state in states:
+            if state != row.target:
+                yield f"led to {state}", attrs.evolve(row, target=state)
+    if row.reduce is not None:
+        for name, fields in DROPPED.items():
+            yield f"{name} dropped", attrs.evolve(row, reduce=_without(row.reduce, fields))
+
+
+def _without(reduce: Reducer, fields: tuple[str, ...]) -> Reducer:
+    def reduced(context: Any, event: Any) -> Any:
+        after = reduce(context, event)
+        kept = {name: getattr(context, name) for name in fields if hasattr(context, name)}
+        return attrs.evolve(after, **kept) if kept else after
+
+    return reduced
+
+
+def generated(table: Table[Any, Any, Any]) -> Iterator[Verdict]:
+    """Try every mutant that can be made of a table; those that change nothing at all are left out."""
+    for mutant in mutants(table):
+        if "dropped" in mutant.name and not _changes(mutant):
+            continue
+        yield judged(mutant)
+
+
+def judged(mutant: Mutant) -> Verdict:
+    """Return what becomes of one mutant."""
+    base = mutant.table
+    try:
+        made: Table[Any, Any, Any] = Table(
+            base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
+        )
+    except TableError as refused:
+        return Verdict(mutant.name, "definition", refused.findings[0].kind)
+    return examined(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
+
+
+def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
+    """Explore a table in place of ours; return what noticed, or none."""
+    is_strategy = table.name == STRATEGY.name
+    for found in _alone(table) if is_strategy else _queries(table):
+        if found.violations:
+            broken = found.violations[0]
+            return Verdict(name, broken.name, broken.detail, broken.events)
+    found_here = examine(lambda **more: _world(table, **more), first_only=True)
+    if found_here.violations:
+        first = found_here.violations[0]
+        return Verdict(name, first.name, first.detail, first.events)
+    if found_here.unreached:
+        return Verdict(name, found_here.unreached[0], "it never happens")
+    return None
+
+
+def _alone(table: Table[Any, Any, Any]) -> Iterator[Explored]:
+    for settings in (Settings(), Settings(commit_when="first_safe_point"), Settings(default_strategy="green")):
+        yield explore_strategy(table, STEPS, settings, first_only=True)
+
+
+def _queries(table: Table[Any, Any, Any]) -> Iterator[Explored]:
+    for reads in (False, True):
+        for replay in ("reads", "never"):
+            yield explore_query(table, QUERY_ALWAYS, reads=reads, replay=replay, first_only=True)
+
+
+SMALL: Final = Liberties(events=("connection_opened",), kinds=(False,), steps=())
+"""What may happen in the world in which a mutant is tried: enough for what a step alone does not show."""
+
+
+def _world(table: Table[Any, Any, Any], **more: Any) -> World:
+    own = {"strategy": table} if table.name == STRATEGY.name else {"query": table}
+    return World(Size(1, 1, 1), SMALL, crashes=False, **own, **more)
+
+
+def _changes(mutant: Mutant) -> bool:
+    """Whether the reducer of the changed row does anything else than before, on the table's samples."""
+    row, changed = next((a, b) for a, b in zip(mutant.table.rows, mutant.rows, strict=True) if a is not b)
+    assert row.reduce is not None
+    assert changed.reduce is not None
+    for context in mutant.table.contexts:
+        for event in mutant.table.samples:
+            if type(event) is row.event and mutant.table.holds(row.state, context):
+                facts = mutant.table.facts(row.state, context, event)
+                if row.guard.holds(facts) and row.reduce(context, event) != changed.reduce(context, event):
+                    return True
+    return False
+
+
+def _equivalent(mutant: Mutant) -> str:
+    """Return why nothing can notice, if that can be read from the row."""
+    row, changed = next((a, b) for a, b in zip(mutant.table.rows, mutant.rows, strict=True) if a is not b)
+    plain = row.reduce is None and not row.effects
+    if row.outcome is Outcome.STAY and changed.outcome is Outcome.IGNORE and plain:
+        return "equivalent: the row changes nothing, and neither does ignoring its event"
+    return ""
+
+
+def field_bugs() -> Iterator[Verdict]:
+    """Try every bug that was met in the field."""
+    for bug in FIELD_BUGS:
+        table = bug.table()
+        verdict = examined(bug.name, table)
+        yield verdict or Verdict(bug.name, "")
+
+
+def score(verdicts: list[Verdict]) -> float:
+    """Return the share of the mutants that something noticed, of those that are not equivalent to the original."""
+    counted = [one for one in verdicts if one.killer or not one.reason]
+    return sum(1 for one in counted if one.killer) / len(counted) if counted else 1.0
+
+
+def vacuous(verdicts: list[Verdict], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the properties `names` that no mutant was killed by."""
+    killers = {one.killer for one in verdicts}
+    return tuple(name for name in names if name not in killers)
+
+
+TABLES: Final = (STRATEGY, QUERY)
+"""The tables of which mutants are made."""
