@@ -1,9 +1,9 @@
 """Explore one table by itself: any machine, with every event that its user can think of, at any time.
 
-    >>> from bluegreen.recovery import RECOVERY, Attempts
-    >>> found = explore(RECOVERY, Attempts(), lambda state, context: RECOVERY.samples)
-    >>> found.complete, found.violations, found.missed
-    (True, (), ())
+>>> from bluegreen.recovery import RECOVERY, Attempts
+>>> found = explore(RECOVERY, Attempts(), lambda state, context: RECOVERY.samples)
+>>> found.complete, found.violations, found.missed
+(True, (), ())
 """
 
 from __future__ import annotations

@@ -21,13 +21,37 @@ from bluegreen.verify.world import Size, World
 
 @click.command()
 @click.option("--processes", type=click.IntRange(1, 3), default=1, show_default=True, help="Processes.")
-@click.option("--queries", type=click.IntRange(0, 4), default=1, show_default=True, help="Queries in flight at a time.")
-@click.option("--switches", type=click.IntRange(0, 5), default=1, show_default=True, help="Switches of the cluster.")
-@click.option("--event", "events", multiple=True, type=click.Choice(sorted(EVENTS)), help="What time and people may bring; may be repeated.")
-@click.option("--reads/--writes-only", default=False, show_default=True, help="Whether there are statements that read.")
+@click.option(
+    "--queries", type=click.IntRange(0, 4), default=1, show_default=True, help="Queries in flight at a time."
+)
+@click.option(
+    "--switches", type=click.IntRange(0, 5), default=1, show_default=True, help="Switches of the cluster."
+)
+@click.option(
+    "--event",
+    "events",
+    multiple=True,
+    type=click.Choice(sorted(EVENTS)),
+    help="What time and people may bring; may be repeated.",
+)
+@click.option(
+    "--reads/--writes-only", default=False, show_default=True, help="Whether there are statements that read."
+)
 @click.option("--crashes/--no-crashes", default=False, show_default=True, help="Whether a process may crash.")
-@click.option("--states", type=click.IntRange(1), default=5_000_000, show_default=True, help="States that are kept at most.")
-@click.option("--memory-mb", type=click.IntRange(1), default=4096, show_default=True, help="Memory that is used at most.")
+@click.option(
+    "--states",
+    type=click.IntRange(1),
+    default=5_000_000,
+    show_default=True,
+    help="States that are kept at most.",
+)
+@click.option(
+    "--memory-mb",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="Memory that is used at most.",
+)
 @click.option("--mutants", "with_mutants", is_flag=True, help="Try wrong tables too; takes minutes.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON, and nothing else.")
 def verify(
@@ -50,13 +74,17 @@ def verify(
     verdicts = [*making.field_bugs(), *_generated()] if with_mutants else []
     survivors = [one for one in verdicts if not one.killer and not one.reason]
     report = {
-        "alone": [{"states": one.states, "steps": one.steps, "violations": len(one.violations)} for one in alone],
+        "alone": [
+            {"states": one.states, "steps": one.steps, "violations": len(one.violations)} for one in alone
+        ],
         **_report(found),
         "rows_never_taken": [*alone[0].missed],
         "mutants": len(verdicts),
         "score": making.score(verdicts) if verdicts else None,
         "survivors": [one.name for one in survivors],
-        "vacuous": making.vacuous(verdicts, tuple(one.name for one in (*STEPS, *QUERY_ALWAYS))) if verdicts else [],
+        "vacuous": making.vacuous(verdicts, tuple(one.name for one in (*STEPS, *QUERY_ALWAYS)))
+        if verdicts
+        else [],
     }
     click.echo(json.dumps(report, indent=2) if as_json else _text(report, found))
     broken = any(one.violations for one in alone) or found.violations or found.unreached or survivors
@@ -103,7 +131,11 @@ def _text(report: dict[str, Any], found: Found) -> str:
     ]
     for one in found.violations:
         told = one.name, one.detail
-        lines += [listed(told, one.events, one.path), mermaid(told, one.events, one.path), as_test(told, one.events)]
+        lines += [
+            listed(told, one.events, one.path),
+            mermaid(told, one.events, one.path),
+            as_test(told, one.events),
+        ]
     if report["mutants"]:
         lines.append(f"mutants: {report['mutants']}, score {report['score']:.1%}")
         lines += [f"  survives: {name}" for name in report["survivors"]]

@@ -1,9 +1,9 @@
 """A counterexample, for people: as a list, as a Mermaid sequence diagram, and as a test that can be pasted.
 
-    >>> from bluegreen.alphabet import AuthSuccess
-    >>> print(listed(("I6 fenced", "stale news changes nothing"), (AuthSuccess("blue", 1),)))
-    I6 fenced: stale news changes nothing
-      1. auth_success(blue)
+>>> from bluegreen.alphabet import AuthSuccess
+>>> print(listed(("I6 fenced", "stale news changes nothing"), (AuthSuccess("blue", 1),)))
+I6 fenced: stale news changes nothing
+  1. auth_success(blue)
 """
 
 from __future__ import annotations
@@ -123,6 +123,4 @@ def as_query_test(broken: Property, events: Sequence[Any], context: QueryContext
     function = re.sub(r"\W+", "_", broken[0]).strip("_")
     shown = f"QueryContext(Ticket(1, 'blue', 1), {context.reads!r}, {context.replay!r})"
     sent = "".join(f"{event!r}, " for event in events)
-    return _QUERY_TEST.format(
-        name=broken[0], detail=broken[1], events=sent, function=function, context=shown
-    )
+    return _QUERY_TEST.format(name=broken[0], detail=broken[1], events=sent, function=function, context=shown)

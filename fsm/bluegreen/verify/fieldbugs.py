@@ -1,7 +1,7 @@
 """Bugs of connectors in the field, each introduced into our tables again.
 
-    >>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
-    (9, True)
+>>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
+(9, True)
 """
 
 from __future__ import annotations
@@ -62,7 +62,13 @@ class FieldBug:
         base, cells = self.base, {(row.state, row.event) for row in self.rows}
         kept = tuple(row for row in base.rows if (row.state, row.event) not in cells)
         return Table(
-            base.name, base.initial, base.states, base.events, (*kept, *self.rows), base.contexts, base.samples
+            base.name,
+            base.initial,
+            base.states,
+            base.events,
+            (*kept, *self.rows),
+            base.contexts,
+            base.samples,
         )
 
 

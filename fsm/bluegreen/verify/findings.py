@@ -148,7 +148,11 @@ def way(world: World, path: tuple[int, ...], moment: Moment) -> tuple[tuple[str,
             rest = list(processes)
             rest.remove(process)
             hit = next(
-                (move for move, number in world.moves(place, process) if world.pack(number >> 21, (number & 0x1FFFFF, *rest)) == after),
+                (
+                    move
+                    for move, number in world.moves(place, process)
+                    if world.pack(number >> 21, (number & 0x1FFFFF, *rest)) == after
+                ),
                 None,
             )
             if hit is not None:
@@ -168,7 +172,10 @@ def _lassos(world: World, searched: Searched) -> list[Violation]:
             arrows = [(move.fair, world.pack(to >> 21, (to & 0x1FFFFF,))) for move, to in world.moves(place, process)
                       if not move.text.startswith("crash")]  # fmt: skip
             known = set(world.follow(state))
-            graph[state] = [*(one for one in arrows if one[1] in known), *(("", one) for one in known - {to for _, to in arrows})]
+            graph[state] = [
+                *(one for one in arrows if one[1] in known),
+                *(("", one) for one in known - {to for _, to in arrows}),
+            ]
     found = []
     for one in WORLD_EVENTUALLY:
         starts = [state for state in graph if one.when(moments[state])]

@@ -140,7 +140,11 @@ def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
 
 
 def _alone(table: Table[Any, Any, Any]) -> Iterator[Explored]:
-    for settings in (Settings(), Settings(commit_when="first_safe_point"), Settings(default_strategy="green")):
+    for settings in (
+        Settings(),
+        Settings(commit_when="first_safe_point"),
+        Settings(default_strategy="green"),
+    ):
         yield explore_strategy(table, STEPS, settings, first_only=True)
 
 

@@ -113,7 +113,9 @@ class Trail:
 class Machines:
     """The two tables, and every step of them that was taken once."""
 
-    def __init__(self, strategy: Table[Any, Any, Any] = STRATEGY, query: Table[Any, Any, Any] = QUERY) -> None:
+    def __init__(
+        self, strategy: Table[Any, Any, Any] = STRATEGY, query: Table[Any, Any, Any] = QUERY
+    ) -> None:
         self.strategy, self.query = strategy, query
         self.rows: set[Row] = set()
         self._steps: dict[Any, Step | EventForbidden | Fault] = {}
@@ -166,7 +168,9 @@ class Machines:
         for effect in found.effects:
             if isinstance(effect, EndTicket):
                 if after.holds and self.send(trail, effect.event) is None:
-                    trail.faults += (Fault("I5 accounted", f"the end of an open ticket is refused: {effect}"),)
+                    trail.faults += (
+                        Fault("I5 accounted", f"the end of an open ticket is refused: {effect}"),
+                    )
                 after = attrs.evolve(after, holds=False)
             elif isinstance(effect, Replay):
                 after = attrs.evolve(after, gone=False)
@@ -189,7 +193,9 @@ class Machines:
     def started(self, trail: Trail, query: Query | None, reads: bool, replay: str) -> Query | None:
         """Give a query a ticket; return it, or none if no strategy is known."""
         taken = self.send(trail, QueryStarted())
-        issued = [effect for effect in taken.effects if type(effect).__name__ == "IssueTicket"] if taken else []
+        issued = (
+            [effect for effect in taken.effects if type(effect).__name__ == "IssueTicket"] if taken else []
+        )
         if not issued:
             return None
         ticket = Ticket(1, issued[0].strategy, NOW)

@@ -16,9 +16,23 @@ from bluegreen.alphabet import (
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
+    QueryStarted,
+    RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.query import EndTicket, Errored, Refused456, Replay
+from bluegreen.query import (
+    BatchFetched,
+    Cancelled,
+    Cleared,
+    EndTicket,
+    Errored,
+    Executed,
+    Exhausted,
+    Lose,
+    Prepared,
+    Refused456,
+    Replay,
+)
 from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken
 from bluegreen.verify.world import Moment
@@ -72,7 +86,21 @@ def _detected(taken: Taken) -> bool:
     return taken.step.state == taken.state
 
 
+def _refused(taken: Taken) -> bool:
+    """No ticket without a strategy, none ended that is not open, no rollback to nowhere."""
+    before, event = taken.context, taken.event
+    if isinstance(event, QueryStarted):
+        return taken.state in (STABLE, PENDING)
+    if isinstance(event, _ENDS):
+        return before.open_on(event.ticket.strategy) > 0
+    if isinstance(event, RollbackRequested):
+        known = before.previous not in (None, before.active)
+        return taken.state == PENDING or (taken.state == STABLE and known)
+    return True
+
+
 LIVELY_ALWAYS: Final = (
+    Always("I10 refused", "what cannot be done is refused, rather than taken for done", _refused),
     Always("L1 progress, stepwise", "a safe point with the old queries ended is in Stable on the new one", _committed),
     Always("L1 announced", "a fresh announcement of the other strategy is pending at once", _heard),
     Always("L2 detected", "a refusal of what new queries get is answered by a detection", _detected),
@@ -102,13 +130,69 @@ def _replayed(taken: Taken) -> bool:
     ran = taken.state in ("Executing", "Fetching")
     ran = ran or (taken.state == "Prepared" and isinstance(event, Errored) and event.doubt == "execute")
     if ran:
-        return not replay or (before.reads and not before.rows and before.replay == "reads" and before.reruns < 1)
+        return not replay or (
+            before.reads and not before.rows and before.replay == "reads" and before.reruns < 1
+        )
     if taken.state in _LIVE and isinstance(event, Refused456):
         return replay == (before.restarts < 2)
     return not replay or before.restarts < 2
 
 
+_ORDER: Final = {
+    Prepared: ("Started",),
+    Executed: ("Prepared",),
+    BatchFetched: ("Executing", "Fetching"),
+    Exhausted: ("Executing", "Fetching"),
+    Cleared: _LIVE,
+    Cancelled: _LIVE,
+}
+_LATE: Final = (Prepared, Executed, BatchFetched, Exhausted)
+
+
+def _ordered(taken: Taken) -> bool:
+    kind = type(taken.event)
+    return kind not in _ORDER or taken.state in _ORDER[kind] or (kind in _LATE and taken.state not in _LIVE)
+
+
+def _moved_on(taken: Taken) -> bool:
+    """Where each answer leads, if it is what it should be."""
+    right = {
+        Prepared: "Prepared", Executed: "Executing", BatchFetched: "Fetching", Exhausted: "Fetching",
+        Cleared: "Completed", Cancelled: "Cancelled",
+    }.get(type(taken.event))  # fmt: skip
+    if taken.state not in _LIVE:
+        return taken.step.state == taken.state
+    if right is None:
+        return taken.step.state == ("Started" if _effects(taken, Replay) else "Failed")
+    return taken.step.state == right
+
+
+def _told(taken: Taken) -> bool:
+    """Whoever loses a running query, or one that was refused too often, is told; nobody else is."""
+    over = taken.state in _LIVE and taken.step.state == "Failed"
+    event = taken.event
+    unsure = isinstance(event, Errored) and (
+        (taken.state in ("Executing", "Fetching") and event.doubt != "none")
+        or (taken.state == "Prepared" and event.doubt == "execute")
+    )
+    return bool(_effects(taken, Lose)) == (over and (isinstance(event, Refused456) or unsure))
+
+
+def _remembered(taken: Taken) -> bool:
+    """Rows that were handed out, and attempts that were made, are remembered."""
+    before, after, event = taken.context, taken.step.context, taken.event
+    if taken.state not in _LIVE:
+        return True
+    rows = before.rows or (isinstance(event, BatchFetched) and event.rows)
+    replayed = bool(_effects(taken, Replay))
+    return after.rows == rows and after.restarts + after.reruns == before.restarts + before.reruns + replayed
+
+
 QUERY_ALWAYS: Final = (
+    Always("Q ordered", "what the order of a query's events excludes is refused", _ordered),
+    Always("Q moved on", "each event leads where it should", _moved_on),
+    Always("Q told", "who loses a query is told", _told),
+    Always("Q remembered", "rows that were handed out and attempts are counted", _remembered),
     Always("I2 isolated", "a query's ticket stays as it is until the query begins anew", _isolated),
     Always("I5 ends once", "a query that ends, or begins anew, ends its ticket, once", _ends_once),
     Always("I11 replayed", "what may have been executed is replayed only if it reads and shows no row", _replayed),

@@ -185,7 +185,9 @@ class World:
         if self.crashes:
             anew = begun(self.settings, stored, self.machines.strategy.initial)
             trail = Trail(anew.state, anew.context, frozenset())
-            found.append((Move("crash, and begin anew", "", anew, trail), place << _BITS | self.process_id(anew)))
+            found.append(
+                (Move("crash, and begin anew", "", anew, trail), place << _BITS | self.process_id(anew))
+            )
         return found
 
     def moment(self, place: int, process: int) -> Moment:
@@ -200,7 +202,11 @@ class World:
             found = tuple(
                 (
                     self.place_id((after, stored)),
-                    tuple(one for one in Strategy if after.conduct(one).forgets and not phase.conduct(one).forgets),
+                    tuple(
+                        one
+                        for one in Strategy
+                        if after.conduct(one).forgets and not phase.conduct(one).forgets
+                    ),
                 )
                 for after in phase.followers(self.size.switches)
             )
