@@ -124,7 +124,7 @@ TICKETS: Final = 2
 """Open tickets at a time, when the strategy machine is explored alone."""
 
 
-def strategy_events(state: str, context: Context) -> Iterator[Any]:
+def strategy_events(_: str, context: Context) -> Iterator[Any]:
     """Yield whatever may be sent to the strategy machine: fresh and stale news, and tickets that are open."""
     for cls in STRATEGY.events:
         fields = [field.name for field in attrs.fields(cls)]

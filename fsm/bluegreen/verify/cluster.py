@@ -105,7 +105,7 @@ class Phase:
         """Return the phases that may come next; none once all `switches` are over."""
         if self.name == "steady":
             begun = self.begun + 1
-            leads = _SWITCHES if begun <= switches else ()
+            leads: tuple[tuple[str, bool], ...] = _SWITCHES if begun <= switches else ()
         else:
             begun, leads = self.begun, _FOLLOWERS[self.name]
         return tuple(

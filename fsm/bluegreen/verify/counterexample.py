@@ -28,7 +28,7 @@ def told(event: Any) -> str:
     stale = values.get("version", NOW) != NOW
     words = [str(ticket.strategy)] if ticket is not None else []
     words += [str(value) for name, value in values.items() if name != "version"]
-    return event.name + (f"({', '.join(words)})" if words else "") + (", stale" if stale else "")
+    return str(event.name) + (f"({', '.join(words)})" if words else "") + (", stale" if stale else "")
 
 
 def listed(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -> str:
@@ -87,7 +87,7 @@ def test_{function}():
 
 def as_test(broken: Property, events: Sequence[Any], settings: str = "Settings()") -> str:
     """Return a test module that sends the events to a real `StrategyManager`, and checks each of its steps."""
-    lines = []
+    lines: list[str] = []
     for event in events:
         strategy = event.ticket.strategy if hasattr(event, "ticket") else getattr(event, "strategy", None)
         member = "None" if strategy is None else f"Strategy.{strategy.name}"

@@ -131,7 +131,8 @@ FIELD_BUGS: Final = (
         "replay of a write",
         (
             go(
-                ("Executing", "Fetching"), Refused456, "Started", do=rerun, effects=(fails, replays_execution), why=_WHY,
+                ("Executing", "Fetching"), Refused456, "Started",
+                do=rerun, effects=(fails, replays_execution), why=_WHY,
             ),
         ),
         QUERY,

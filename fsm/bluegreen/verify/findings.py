@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
 import attrs
@@ -11,17 +12,14 @@ from bluegreen.strategy import Context
 from bluegreen.verify.explorer import Bounds, Progress, Searched, path_to, search
 from bluegreen.verify.lasso import lasso
 from bluegreen.verify.moves import Move
-from bluegreen.verify.promises import (
-    LIVELY_ALWAYS,
-    QUERY_ALWAYS,
-    WORLD_ALWAYS,
-    WORLD_EVENTUALLY,
-    WORLD_SOMETIMES,
-)
+from bluegreen.verify.promises import LIVELY_ALWAYS, QUERY_ALWAYS
 from bluegreen.verify.properties import STRATEGY_ALWAYS, Always, Taken
+from bluegreen.verify.responses import RESPONSES
 from bluegreen.verify.world import Moment, World
+from bluegreen.verify.world_properties import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
-STEPS: Final = (*STRATEGY_ALWAYS, *LIVELY_ALWAYS)
+STEPS: Final = (*STRATEGY_ALWAYS, *LIVELY_ALWAYS, *RESPONSES)
+"""What holds of each step of the strategy machine."""
 
 
 @attrs.frozen
@@ -116,7 +114,8 @@ def examine(
     if lassos and world.size.processes == 1 and searched.complete:
         violations += _lassos(world, searched)
     unreduced = sum(world.orbit(state) for level in searched.levels for state in level)
-    unreached = tuple(one.name for one in watch.missing) if not first_only else ()
+    ended_early = first_only and bool(watch.broken)  # then nobody knows what else would have happened
+    unreached = () if ended_early else tuple(one.name for one in watch.missing)
     return Found(searched, unreduced, tuple(violations), unreached, len(world.machines.rows))
 
 
@@ -127,19 +126,19 @@ def _violation(
         state for level in searched.levels for state in level
         if any(world.moment(world.unpack(state)[0], one) == moment for one in world.unpack(state)[1])
     )  # fmt: skip
-    words, events = way(world, path_to(world, searched.levels, target), moment)
+    words, events = way(world, path_to(world, searched.levels, target))
     if move is not None:
         words, events = (*words, move.text), (*events, *move.trail.sent)
     return Violation(name, detail, words, events)
 
 
-def way(world: World, path: tuple[int, ...], moment: Moment) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """Return what happens along a path, in words, and what is sent to the process that ends in `moment`."""
+def way(world: World, path: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return what happens along a path, in words, and what is sent to the process that moves last."""
     words: list[str] = []
     events: list[Any] = []
-    for before, after in zip(path, path[1:], strict=False):
+    for before, after in pairwise(path):
         place, processes = world.unpack(before)
-        place_after, left = world.unpack(after)
+        place_after, _ = world.unpack(after)
         if world.places[place][0] != world.places[place_after][0]:
             phase = world.places[place_after][0]
             words.append(f"cluster: {phase.name}, from {phase.origin}")
@@ -176,12 +175,13 @@ def _lassos(world: World, searched: Searched) -> list[Violation]:
                 *(one for one in arrows if one[1] in known),
                 *(("", one) for one in known - {to for _, to in arrows}),
             ]
-    found = []
+    found: list[Violation] = []
     for one in WORLD_EVENTUALLY:
         starts = [state for state in graph if one.when(moments[state])]
-        cycle = lasso(graph, starts, lambda state, one=one: one.then(moments[state]))
+        ended = frozenset(state for state in graph if one.then(moments[state]))
+        cycle = lasso(graph, starts, ended.__contains__)
         if cycle:
             state = next(state for level in searched.levels for state in level if state in cycle)
-            words, events = way(world, path_to(world, searched.levels, state), moments[state])
+            words, events = way(world, path_to(world, searched.levels, state))
             found.append(Violation(one.name, one.text, words, events, len(cycle)))
     return found

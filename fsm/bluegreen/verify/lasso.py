@@ -29,7 +29,9 @@ def lasso(graph: Graph, starts: Iterable[Any], ends: Callable[[Any], bool]) -> f
     for component in components(inside):
         members = frozenset(component)
         taken = {name for node in members for name, after in inside[node] if after in members}
-        always = frozenset.intersection(*(frozenset(name for name, _ in inside[node]) for node in members))
+        always = {name for name, _ in inside[component[0]]}
+        for node in members:
+            always &= {name for name, _ in inside[node]}
         cyclic = bool(taken)
         if not always - taken - {""} and (cyclic or not any(inside[node] for node in members)):
             return members

@@ -37,7 +37,7 @@ from bluegreen.verify.cluster import Phase
 from bluegreen.verify.process import NOW, Machines, Process, Query, Trail
 from bluegreen.vocabulary import Strategy
 
-NEWS: Final = (StrategyAnnounced, Error456, AuthSuccess, AuthFailure, PersistentFailure)
+NEWS: Final[tuple[Any, ...]] = (StrategyAnnounced, Error456, AuthSuccess, AuthFailure, PersistentFailure)
 EVENTS: Final = {
     cls.name: cls()
     for cls in (
@@ -94,7 +94,7 @@ class Moves:
 
     def of(self, phase: Phase, process: Process, *, room: bool) -> Iterator[Move]:
         """Yield every move; `room` says whether another query may begin."""
-        yield from self._news(phase, process)
+        yield from self._news(process)
         yield from self._authenticated(phase, process)
         if process.state == FAILED:
             yield from self._sent(process, "the cool-down is over: reset", "reset", Reset())
@@ -106,7 +106,8 @@ class Moves:
         for query in dict.fromkeys(process.queries):
             yield from self._query(phase, process, query)
 
-    def _news(self, phase: Phase, process: Process) -> Iterator[Move]:
+    def _news(self, process: Process) -> Iterator[Move]:
+        event: Any
         for event in process.news:
             yield from self._sent(process, f"{event.name}({event.strategy}) arrives", "", event)
         if self.liberties.stale:
@@ -164,7 +165,7 @@ class Moves:
         executed = query.state != "Prepared"
         answer = "gone" if query.gone else conduct.running if executed else conduct.prepared
         words = f"{'fetch' if executed else 'execute'} on {query.strategy}: {answer}", ""
-        rpc = self._rpc(phase, process, query, others, words)
+        rpc = self._rpc(phase, process, others, words)
         if answer in ("refuse", "gone"):
             yield from rpc(query, Refused456(), answer)
         elif answer == "unavailable":
@@ -177,14 +178,14 @@ class Moves:
                 yield from rpc(query, Exhausted(), answer)
         if self.liberties.lossy and not executed and answer in ("serve", "unavailable"):
             lost = (f"execute on {query.strategy}: done, and the answer is lost", "")
-            yield from self._rpc(phase, process, query, others, lost)(_ran(query), Errored("execute"), "lost")
+            yield from self._rpc(phase, process, others, lost)(_ran(query), Errored("execute"), "lost")
         for name, event in (("cancel", Cancelled()), ("error", Errored("none"))):
             if name in self.liberties.steps:
                 yield from self._ended(process, query, others, event, name)
         yield from self._ended(process, query, others, Cleared(), "clear")
 
     def _rpc(
-        self, phase: Phase, process: Process, query: Query, others: tuple[Query, ...], words: tuple[str, str]
+        self, phase: Phase, process: Process, others: tuple[Query, ...], words: tuple[str, str]
     ) -> Callable[[Query, Any, str], Iterator[Move]]:
         def rpc(after: Query, event: Any, answer: str) -> Iterator[Move]:
             return self._answered(phase, _trail(process), after, others, event, answer, words)
@@ -211,12 +212,12 @@ class Moves:
     ) -> Iterator[Move]:
         """An answer is there: what it says about strategies is on its way, or has arrived already."""
         news = _news_of(phase, query.strategy, answer)
-        prompt = trail.copy() if news is not None else None
+        prompt = trail.copy()
         if news is not None:
             trail.said(news)
         left = self.machines.advance(trail, query, event)
         yield _move(*words, trail, _with(others, left))
-        if prompt is not None:  # the one that noticed says so before it goes on
+        if news is not None:  # the one that noticed says so before it goes on
             self.machines.send(prompt, news)
             left = self.machines.advance(prompt, query, event)
             yield _move(f"{words[0]}; {news.name}", words[1], prompt, _with(others, left))

@@ -6,7 +6,9 @@ field dropped. What the definition of a table refuses never becomes one; the res
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -24,6 +26,7 @@ from bluegreen.verify.findings import STEPS, examine
 from bluegreen.verify.moves import Liberties
 from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.world import Size, World
+from bluegreen.vocabulary import Strategy
 
 DROPPED: Final = {
     "active": ("active",),
@@ -55,15 +58,24 @@ class Verdict:
 
     Args:
         name: what was changed.
-        killer: what noticed: `definition`, a property, or nothing (empty).
+        killer: what noticed first: `definition`, a property, or nothing (empty).
         reason: for a survivor: why nothing can notice, if that is known; for a killed one: how.
         events: what is sent to see it.
+        path: what happens in the world, in words, if it takes one to see it.
+        also: every property that is broken there.
     """
 
     name: str
     killer: str
     reason: str = ""
     events: tuple[Any, ...] = ()
+    path: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def killers(self) -> tuple[str, ...]:
+        """Whatever noticed it."""
+        return tuple(dict.fromkeys((self.killer, *self.also))) if self.killer else ()
 
 
 def mutants(table: Table[Any, Any, Any]) -> Iterator[Mutant]:
@@ -105,10 +117,13 @@ def _without(reduce: Reducer, fields: tuple[str, ...]) -> Reducer:
 
 def generated(table: Table[Any, Any, Any]) -> Iterator[Verdict]:
     """Try every mutant that can be made of a table; those that change nothing at all are left out."""
-    for mutant in mutants(table):
-        if "dropped" in mutant.name and not _changes(mutant):
-            continue
+    for mutant in worth_trying(table):
         yield judged(mutant)
+
+
+def worth_trying(table: Table[Any, Any, Any]) -> list[Mutant]:
+    """Return the mutants of a table, without those that change nothing at all."""
+    return [one for one in mutants(table) if "dropped" not in one.name or _changes(one)]
 
 
 def judged(mutant: Mutant) -> Verdict:
@@ -119,7 +134,7 @@ def judged(mutant: Mutant) -> Verdict:
             base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
         )
     except TableError as refused:
-        return Verdict(mutant.name, "definition", refused.findings[0].kind)
+        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=_also(mutant, refused))
     return examined(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
 
 
@@ -129,13 +144,20 @@ def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
     for found in _alone(table) if is_strategy else _queries(table):
         if found.violations:
             broken = found.violations[0]
-            return Verdict(name, broken.name, broken.detail, broken.events)
-    found_here = examine(lambda **more: _world(table, **more), first_only=True)
-    if found_here.violations:
-        first = found_here.violations[0]
-        return Verdict(name, first.name, first.detail, first.events)
-    if found_here.unreached:
-        return Verdict(name, found_here.unreached[0], "it never happens")
+            also = tuple(one.name for one in found.violations)
+            return Verdict(name, broken.name, broken.detail, broken.events, also=also)
+    return in_world(name, table, first_only=True)
+
+
+def in_world(name: str, table: Table[Any, Any, Any], *, first_only: bool = False) -> Verdict | None:
+    """Explore a world with a table in place of ours; return what noticed, or none."""
+    found = examine(partial(_world, table), first_only=first_only)
+    also = (*(one.name for one in found.violations), *found.unreached)
+    if found.violations:
+        first = found.violations[0]
+        return Verdict(name, first.name, first.detail, first.events, first.path, also)
+    if found.unreached:
+        return Verdict(name, found.unreached[0], "it never happens", also=also)
     return None
 
 
@@ -143,7 +165,7 @@ def _alone(table: Table[Any, Any, Any]) -> Iterator[Explored]:
     for settings in (
         Settings(),
         Settings(commit_when="first_safe_point"),
-        Settings(default_strategy="green"),
+        Settings(default_strategy=Strategy.GREEN),
     ):
         yield explore_strategy(table, STEPS, settings, first_only=True)
 
@@ -159,8 +181,30 @@ SMALL: Final = Liberties(events=("connection_opened",), kinds=(False,), steps=()
 
 
 def _world(table: Table[Any, Any, Any], **more: Any) -> World:
-    own = {"strategy": table} if table.name == STRATEGY.name else {"query": table}
-    return World(Size(1, 1, 1), SMALL, crashes=False, **own, **more)
+    is_strategy = table.name == STRATEGY.name
+    strategy, query = (table, QUERY) if is_strategy else (STRATEGY, table)
+    return World(Size(1, 1, 1), SMALL, crashes=False, strategy=strategy, query=query, **more)
+
+
+class _Unchecked(Table[Any, Any, Any]):
+    """A table whose reducers break the condition of a state: the definition refuses it, to see who else would."""
+
+    def __attrs_post_init__(self) -> None:
+        with contextlib.suppress(TableError):
+            super().__attrs_post_init__()
+
+
+def _also(mutant: Mutant, refused: TableError) -> tuple[str, ...]:
+    """Return what else notices a table that the definition refuses, as far as it can be explored at all."""
+    kinds = {getattr(finding, "kind", "") for finding in refused.findings}
+    if kinds != {"result"}:
+        return ("I12 deterministic",) if kinds & {"gap", "overlap", "missing"} else ()
+    base = mutant.table
+    made = _Unchecked(
+        base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
+    )
+    found = next(iter(_alone(made) if base.name == STRATEGY.name else _queries(made)))
+    return tuple(one.name for one in found.violations)
 
 
 def _changes(mutant: Mutant) -> bool:
@@ -189,9 +233,7 @@ def _equivalent(mutant: Mutant) -> str:
 def field_bugs() -> Iterator[Verdict]:
     """Try every bug that was met in the field."""
     for bug in FIELD_BUGS:
-        table = bug.table()
-        verdict = examined(bug.name, table)
-        yield verdict or Verdict(bug.name, "")
+        yield examined(bug.name, bug.table()) or Verdict(bug.name, "")
 
 
 def score(verdicts: list[Verdict]) -> float:
@@ -201,8 +243,8 @@ def score(verdicts: list[Verdict]) -> float:
 
 
 def vacuous(verdicts: list[Verdict], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of the properties `names` that no mutant was killed by."""
-    killers = {one.killer for one in verdicts}
+    """Return those of the properties `names` that no mutant breaks."""
+    killers = {killer for one in verdicts for killer in one.killers}
     return tuple(name for name in names if name not in killers)
 
 

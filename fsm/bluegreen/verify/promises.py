@@ -1,7 +1,7 @@
-"""Properties of the query machine's steps, and of a world: a process in a phase of its cluster.
+"""Properties of single steps: what progress needs of the strategy machine, and all of the query machine.
 
-    >>> [one.name for one in WORLD_ALWAYS]
-    ['I5 accounted in the world', 'I11 at most once', 'W founded']
+    >>> [one.name for one in QUERY_ALWAYS][:3]
+    ['Q ordered', 'Q moved on', 'Q told']
 
 Source: spec, sections 2, 3 and 7.
 """
@@ -33,10 +33,8 @@ from bluegreen.query import (
     Refused456,
     Replay,
 )
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
-from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken
-from bluegreen.verify.world import Moment
-from bluegreen.vocabulary import Strategy
+from bluegreen.strategy import DETECTING, PENDING, STABLE
+from bluegreen.verify.properties import Always, Taken
 
 _ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 _LIVE: Final = ("Started", "Prepared", "Executing", "Fetching")
@@ -61,7 +59,7 @@ def _not_flapping(taken: Taken) -> bool:
         return after.pending is before.pending or after.pending is None
     refused = isinstance(event, Error456) and event.version == before.version
     if refused and taken.state == PENDING and event.strategy is before.pending:
-        return after.held_down is before.pending and taken.step.state == DETECTING
+        return bool(after.held_down is before.pending and taken.step.state == DETECTING)
     return True
 
 
@@ -92,7 +90,7 @@ def _refused(taken: Taken) -> bool:
     if isinstance(event, QueryStarted):
         return taken.state in (STABLE, PENDING)
     if isinstance(event, _ENDS):
-        return before.open_on(event.ticket.strategy) > 0
+        return bool(before.open_on(event.ticket.strategy) > 0)
     if isinstance(event, RollbackRequested):
         known = before.previous not in (None, before.active)
         return taken.state == PENDING or (taken.state == STABLE and known)
@@ -130,9 +128,8 @@ def _replayed(taken: Taken) -> bool:
     ran = taken.state in ("Executing", "Fetching")
     ran = ran or (taken.state == "Prepared" and isinstance(event, Errored) and event.doubt == "execute")
     if ran:
-        return not replay or (
-            before.reads and not before.rows and before.replay == "reads" and before.reruns < 1
-        )
+        allowed = before.reads and not before.rows and before.replay == "reads" and before.reruns < 1
+        return not replay or bool(allowed)
     if taken.state in _LIVE and isinstance(event, Refused456):
         return replay == (before.restarts < 2)
     return not replay or before.restarts < 2
@@ -150,8 +147,12 @@ _LATE: Final = (Prepared, Executed, BatchFetched, Exhausted)
 
 
 def _ordered(taken: Taken) -> bool:
-    kind = type(taken.event)
+    kind = _kind(taken)
     return kind not in _ORDER or taken.state in _ORDER[kind] or (kind in _LATE and taken.state not in _LIVE)
+
+
+def _kind(taken: Taken) -> Any:
+    return type(taken.event)
 
 
 def _moved_on(taken: Taken) -> bool:
@@ -159,7 +160,7 @@ def _moved_on(taken: Taken) -> bool:
     right = {
         Prepared: "Prepared", Executed: "Executing", BatchFetched: "Fetching", Exhausted: "Fetching",
         Cleared: "Completed", Cancelled: "Cancelled",
-    }.get(type(taken.event))  # fmt: skip
+    }.get(_kind(taken))  # fmt: skip
     if taken.state not in _LIVE:
         return taken.step.state == taken.state
     if right is None:
@@ -185,7 +186,10 @@ def _remembered(taken: Taken) -> bool:
         return True
     rows = before.rows or (isinstance(event, BatchFetched) and event.rows)
     replayed = bool(_effects(taken, Replay))
-    return after.rows == rows and after.restarts + after.reruns == before.restarts + before.reruns + replayed
+    return (
+        bool(after.rows == rows)
+        and after.restarts + after.reruns == before.restarts + before.reruns + replayed
+    )
 
 
 QUERY_ALWAYS: Final = (
@@ -198,60 +202,3 @@ QUERY_ALWAYS: Final = (
     Always("I11 replayed", "what may have been executed is replayed only if it reads and shows no row", _replayed),
 )  # fmt: skip
 """What the specification says of each step of the query machine."""
-
-
-def _counted(moment: Moment) -> bool:
-    held = [query.strategy for query in moment.process.queries if query.holds]
-    return all(held.count(one) == moment.process.context.open_on(one) for one in Strategy)
-
-
-def _once(moment: Moment) -> bool:
-    return all(query.context.reads or query.executions <= 1 for query in moment.process.queries)
-
-
-def _founded(moment: Moment) -> bool:
-    context = moment.process.context
-    quiet = moment.phase.begun == 0 and context.previous is None
-    return not quiet or moment.process.state != PENDING
-
-
-WORLD_ALWAYS: Final = (
-    Always("I5 accounted in the world", "open tickets are those that queries hold", _counted, "world"),
-    Always("I11 at most once", "no stack, nor both together, executes a write twice", _once, "world"),
-    Always("W founded", "nothing is pending before anything was announced", _founded, "world"),
-)
-"""What always holds in a world."""
-
-
-def _in(state: str) -> Any:
-    return lambda moment: moment.process.state == state
-
-
-WORLD_SOMETIMES: Final = (
-    *(Sometimes(f"S {state}", f"a process is in {state}", _in(state), "world") for state in (DETECTING, STABLE, PENDING)),
-    *(
-        Sometimes(
-            f"S {phase}", f"new queries are routed during {phase}",
-            lambda moment, phase=phase: moment.phase.name == phase and moment.process.state == STABLE, "world",
-        )
-        for phase in ("announce", "not_ready", "cutover", "drain", "abrupt", "rollback", "withdraw", "both_down")
-    ),
-    Sometimes("S both down", "both strategies failed", _in(FAILED), "world"),
-)  # fmt: skip
-"""What has to happen somewhere in a world, so that what always holds is not said of nothing."""
-
-WORLD_EVENTUALLY: Final = (
-    Eventually(
-        "L1 progress", "once announced, and once the old queries end, the transition ends, however many overlap",
-        _in(PENDING), lambda moment: moment.process.state != PENDING,
-    ),
-    Eventually(
-        "L2 detection ends", "from Detecting, Stable or Failed is reached",
-        _in(DETECTING), lambda moment: moment.process.state != DETECTING,
-    ),
-    Eventually(
-        "L3 recovery", "from Failed, one reset and a healthy stack lead to Stable",
-        lambda moment: moment.settled and moment.process.state == FAILED, _in(STABLE),
-    ),
-)  # fmt: skip
-"""What follows, sooner or later, if queries begin and end, detections go on, and Failed is reset."""

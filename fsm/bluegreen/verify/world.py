@@ -115,7 +115,7 @@ class World:
 
     def unpack(self, state: int) -> tuple[int, tuple[int, ...]]:
         """Return place and processes of a world."""
-        processes = []
+        processes: list[int] = []
         for _ in range(self.size.processes):
             processes.append(state & _MASK)
             state >>= _BITS
@@ -178,7 +178,7 @@ class World:
         """Return the moves of a process in a place, each with the number of (place, process) after it."""
         phase, stored = self.places[place]
         before = self.processes[process]
-        found = []
+        found: list[tuple[Move, int]] = []
         for move in self._moves.of(phase, before, room=len(before.queries) < self.size.queries):
             after = self.place_id((phase, move.trail.published or stored))
             found.append((move, after << _BITS | self.process_id(move.after)))
