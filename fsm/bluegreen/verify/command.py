@@ -1,25 +1,36 @@
-"""The command `verify`."""
+"""The command `verify`: explore the shipped machines; and its sub-commands, for mutants, logs and exports."""
 
 from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import click
 
+from bluegreen.query import QUERY
+from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY
-from bluegreen.verify import mutants as making
-from bluegreen.verify.alone import explore_query, explore_strategy
-from bluegreen.verify.counterexample import as_test, listed, mermaid
-from bluegreen.verify.explorer import Bounds, Progress
+from bluegreen.verify.alone import Explored, explore_query, explore_strategy
+from bluegreen.verify.counterexample import as_query_test, as_test, listed, mermaid
+from bluegreen.verify.coverage import Coverage, rows_and_guards
+from bluegreen.verify.explorer import Bounds
+from bluegreen.verify.export_command import export
 from bluegreen.verify.findings import STEPS, Found, examine
+from bluegreen.verify.log_command import verify_logs
 from bluegreen.verify.moves import EVENTS, Liberties
+from bluegreen.verify.mutants_command import mutants
+from bluegreen.verify.progress import searching
 from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.world import Size, World
+from bluegreen.vocabulary import Strategy
+
+_AS_IT_IS = {"ignore_unknown_options": True}
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@click.pass_context
 @click.option("--processes", type=click.IntRange(1, 3), default=1, show_default=True, help="Processes.")
 @click.option(
     "--queries", type=click.IntRange(0, 4), default=1, show_default=True, help="Queries in flight at a time."
@@ -52,57 +63,90 @@ from bluegreen.verify.world import Size, World
     show_default=True,
     help="Memory that is used at most.",
 )
-@click.option("--mutants", "with_mutants", is_flag=True, help="Try wrong tables too; takes minutes.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON, and nothing else.")
 def verify(
-    processes: int, queries: int, switches: int, events: tuple[str, ...], reads: bool, crashes: bool,
-    states: int, memory_mb: int, with_mutants: bool, as_json: bool,
+    context: click.Context, processes: int, queries: int, switches: int, events: tuple[str, ...], reads: bool,
+    crashes: bool, states: int, memory_mb: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Explore the machines, alone and in a world: what never may happen, what has to, what follows.
 
-    Exit status 0: everything was seen, and nothing is wrong; 1: something is; 2: a bound ended the search.
+    Exit status 0: everything was seen, and nothing is wrong; 1: something is; 2: a bound ended the search, or the
+    options are wrong. A sub-command has its own options, and says what its exit status means.
     """
+    if context.invoked_subcommand is not None:
+        return
     liberties = Liberties(events=events, kinds=(True, False) if reads else (False,), steps=())
-    size = Size(processes, queries, switches)
-
-    def make(**more: Any) -> World:
-        return World(size, liberties, crashes=crashes, **more)
-
-    alone = [explore_strategy(properties=STEPS)]
-    alone += [explore_query(properties=QUERY_ALWAYS, reads=one) for one in (True, False)]
-    found = examine(make, bounds=Bounds(states, memory_mb), told=_told)
-    verdicts = [*making.field_bugs(), *_generated()] if with_mutants else []
-    survivors = [one for one in verdicts if not one.killer and not one.reason]
-    report = {
-        "alone": [
-            {"states": one.states, "steps": one.steps, "violations": len(one.violations)} for one in alone
-        ],
-        **_report(found),
-        "rows_never_taken": [*alone[0].missed],
-        "mutants": len(verdicts),
-        "score": making.score(verdicts) if verdicts else None,
-        "survivors": [one.name for one in survivors],
-        "vacuous": making.vacuous(verdicts, tuple(one.name for one in (*STEPS, *QUERY_ALWAYS)))
-        if verdicts
-        else [],
-    }
-    click.echo(json.dumps(report, indent=2) if as_json else _text(report, found))
-    broken = any(one.violations for one in alone) or found.violations or found.unreached or survivors
-    sys.exit(1 if broken else 0 if found.searched.complete else 2)
+    make = partial(World, Size(processes, queries, switches), liberties, crashes=crashes)
+    alone = [*_alone()]
+    with searching(states) as told:
+        found = examine(make, bounds=Bounds(states, memory_mb), told=told)
+    report = _report(alone, found)
+    click.echo(json.dumps(report, indent=2) if as_json else _text(report))
+    sys.exit(1 if report["violations"] or not _all_seen(found) else 0 if found.searched.complete else 2)
 
 
-def _generated() -> list[making.Verdict]:
-    return [verdict for table in making.TABLES for verdict in making.generated(table)]
+verify.add_command(mutants)
 
 
-def _told(progress: Progress) -> None:
-    rate = progress.states / max(progress.seconds, 0.001)
-    click.echo(f"{progress.states:,} states, depth {progress.depth}, {rate:,.0f} states/s", err=True)
+@verify.command("log", context_settings=_AS_IT_IS, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def log(arguments: tuple[str, ...]) -> None:
+    """Check journals against the table. `verify log` alone says how, and what the exit status means."""
+    sys.exit(verify_logs(arguments, click.echo))
 
 
-def _report(found: Found) -> dict[str, Any]:
+@verify.command("export", context_settings=_AS_IT_IS, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def export_table(arguments: tuple[str, ...]) -> None:
+    """Write a table for other tools. `verify export` alone says how."""
+    sys.exit(export(arguments, click.echo))
+
+
+def _all_seen(found: Found) -> bool:
+    """Whether nothing that ought to happen is missing; what a bound has cut off may still come."""
+    return not (found.searched.complete and found.unreached)
+
+
+def _alone() -> list[tuple[str, Explored]]:
+    """Explore each table by itself, under each setting that it looks at."""
+    drained, at_once = Settings(), Settings(commit_when="first_safe_point")
+    fallen_back = Settings(default_strategy=Strategy.GREEN)
+    found = [
+        (STRATEGY.name, explore_strategy(properties=STEPS, settings=one))
+        for one in (drained, at_once, fallen_back)
+    ]
+    return found + [
+        (QUERY.name, explore_query(properties=QUERY_ALWAYS, reads=reads, replay=replay))
+        for reads in (True, False)
+        for replay in ("reads", "never")
+    ]
+
+
+def _coverage(alone: list[tuple[str, Explored]]) -> list[Coverage]:
+    covered: list[Coverage] = []
+    for table in (STRATEGY, QUERY):
+        missed = [one.missed for name, one in alone if name == table.name]
+        never = [row for row in missed[0] if all(row in other for other in missed)]
+        covered.append(rows_and_guards(table, never))
+    return covered
+
+
+def _report(alone: list[tuple[str, Explored]], found: Found) -> dict[str, Any]:
     searched = found.searched
+    violations = [
+        _violation(name, broken.name, broken.detail, broken.events, ())
+        for name, one in alone
+        for broken in one.violations
+    ]
+    violations += [
+        _violation(STRATEGY.name, one.name, one.detail, one.events, one.path) for one in found.violations
+    ]
     return {
+        "alone": [{"table": name, "states": one.states, "steps": one.steps} for name, one in alone],
+        "coverage": [
+            {"text": str(one), "untaken": list(one.untaken), "one_way": list(one.one_way)}
+            for one in _coverage(alone)
+        ],
         "states": searched.states,
         "unreduced": found.unreduced,
         "steps": searched.steps,
@@ -110,34 +154,40 @@ def _report(found: Found) -> dict[str, Any]:
         "seconds": round(searched.seconds, 2),
         "complete": searched.complete,
         "unreached": list(found.unreached),
-        "violations": [
-            {
-                "property": one.name, "detail": one.detail, "path": list(one.path),
-                "mermaid": mermaid((one.name, one.detail), one.events, one.path),
-                "test": as_test((one.name, one.detail), one.events),
-            }
-            for one in found.violations
-        ],
-    }  # fmt: skip
+        "violations": violations,
+    }
 
 
-def _text(report: dict[str, Any], found: Found) -> str:
+def _violation(
+    table: str, name: str, detail: str, events: tuple[Any, ...], path: tuple[str, ...]
+) -> dict[str, Any]:
+    told = name, detail
+    strategy = table == STRATEGY.name
+    return {
+        "table": table,
+        "property": name,
+        "counterexample": listed(told, events, path),
+        "mermaid": mermaid(told, events, path),
+        "test": as_test(told, events) if strategy else as_query_test(told, events, QUERY.contexts[0]),
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    alone = report["alone"]
     lines = [
-        f"{STRATEGY.name} and query alone: {sum(one['steps'] for one in report['alone']):,} steps, "
-        f"{sum(one['violations'] for one in report['alone'])} violations",
-        f"world: {report['states']:,} states ({report['unreduced']:,} before symmetry), {report['steps']:,} steps, "
-        f"depth {report['depth']}, {report['seconds']} s, {'complete' if report['complete'] else 'NOT complete'}",
-        f"violations: {len(found.violations)}; never reached: {', '.join(found.unreached) or 'nothing'}",
+        f"alone: {sum(one['states'] for one in alone):,} states, {sum(one['steps'] for one in alone):,} steps"
     ]
-    for one in found.violations:
-        told = one.name, one.detail
-        lines += [
-            listed(told, one.events, one.path),
-            mermaid(told, one.events, one.path),
-            as_test(told, one.events),
-        ]
-    if report["mutants"]:
-        lines.append(f"mutants: {report['mutants']}, score {report['score']:.1%}")
-        lines += [f"  survives: {name}" for name in report["survivors"]]
-        lines += [f"  no mutant kills: {name}" for name in report["vacuous"]]
+    for one in report["coverage"]:
+        lines.append(f"  {one['text']}")
+        lines += [f"    not taken: {name}" for name in one["untaken"]]
+        lines += [f"    guard seen one way only: {name}" for name in one["one_way"]]
+    whole = "complete" if report["complete"] else "NOT complete: a bound ended it"
+    lines.append(
+        f"world: {report['states']:,} states ({report['unreduced']:,} before symmetry reduction), "
+        f"{report['steps']:,} steps, depth {report['depth']}, {report['seconds']} s, {whole}"
+    )
+    unreached = ", ".join(report["unreached"]) or "nothing"
+    lines.append(f"violations: {len(report['violations'])}; ought to happen and did not: {unreached}")
+    for one in report["violations"]:
+        lines += [one["counterexample"], one["mermaid"], one["test"]]
     return "\n".join(lines)

@@ -110,13 +110,13 @@ def search(
                     add(other)
             steps += len(after) if isinstance(after, (list, tuple, set)) else 0
             asked += 1
-            if stopped():
+            if stopped() or len(seen) > bounds.states:
                 complete = False
                 break
             if asked & 0x3FFF == 0:
                 if told is not None:
                     told(Progress(len(seen), steps, len(levels) - 1, time.monotonic() - began))
-                if len(seen) > bounds.states or _beyond(bounds.memory_mb):
+                if _beyond(bounds.memory_mb):
                     complete = False
                     break
         level = following

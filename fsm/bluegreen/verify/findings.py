@@ -114,7 +114,7 @@ def examine(
     if lassos and world.size.processes == 1 and searched.complete:
         violations += _lassos(world, searched)
     unreduced = sum(world.orbit(state) for level in searched.levels for state in level)
-    ended_early = first_only and bool(watch.broken)  # then nobody knows what else would have happened
+    ended_early = not searched.complete  # then nobody knows what else would have happened
     unreached = () if ended_early else tuple(one.name for one in watch.missing)
     return Found(searched, unreduced, tuple(violations), unreached, len(world.machines.rows))
 

@@ -107,14 +107,13 @@ class Moves:
             yield from self._query(phase, process, query)
 
     def _news(self, process: Process) -> Iterator[Move]:
-        event: Any
         for event in process.news:
             yield from self._sent(process, f"{event.name}({event.strategy}) arrives", "", event)
         if self.liberties.stale:
             for cls in NEWS:
                 for strategy in Strategy:
-                    event = cls(strategy, NOW - 1)
-                    yield from self._sent(process, f"{event.name}({strategy}) arrives late", "", event)
+                    text = f"{cls.name}({strategy}) arrives late"
+                    yield from self._sent(process, text, "", cls(strategy, NOW - 1))
 
     def _sent(self, process: Process, text: str, fair: str, event: Any) -> Iterator[Move]:
         trail = _trail(process)
@@ -128,7 +127,7 @@ class Moves:
         strategy = context.untried[0] if detecting else context.route
         if strategy is None or not (detecting or "routes" in self._tags(process.state)):
             return
-        answers = {"serve": AuthSuccess, "refuse": Error456, "unavailable": AuthFailure}
+        answers: dict[str, Any] = {"serve": AuthSuccess, "refuse": Error456, "unavailable": AuthFailure}
         event = answers[phase.conduct(strategy).new](strategy, NOW)
         text = f"authenticate on {strategy}: {event.name}"
         yield from self._sent(process, text, "prove" if detecting else "", event)

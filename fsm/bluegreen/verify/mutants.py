@@ -21,6 +21,7 @@ from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY
 from bluegreen.table import Table
 from bluegreen.verify.alone import Explored, explore_query, explore_strategy
+from bluegreen.verify.explorer import Bounds
 from bluegreen.verify.fieldbugs import FIELD_BUGS
 from bluegreen.verify.findings import STEPS, examine
 from bluegreen.verify.moves import Liberties
@@ -151,7 +152,7 @@ def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
 
 def in_world(name: str, table: Table[Any, Any, Any], *, first_only: bool = False) -> Verdict | None:
     """Explore a world with a table in place of ours; return what noticed, or none."""
-    found = examine(partial(_world, table), first_only=first_only)
+    found = examine(partial(_world, table), bounds=Bounds(_WORLDS), first_only=first_only)
     also = (*(one.name for one in found.violations), *found.unreached)
     if found.violations:
         first = found.violations[0]
@@ -178,6 +179,10 @@ def _queries(table: Table[Any, Any, Any]) -> Iterator[Explored]:
 
 SMALL: Final = Liberties(events=("connection_opened",), kinds=(False,), steps=())
 """What may happen in the world in which a mutant is tried: enough for what a step alone does not show."""
+
+
+_WORLDS: Final = 16_000
+"""Twice as many as the world of our own tables has: a wrong one may count tickets for ever."""
 
 
 def _world(table: Table[Any, Any, Any], **more: Any) -> World:

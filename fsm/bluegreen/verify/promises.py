@@ -131,8 +131,8 @@ def _replayed(taken: Taken) -> bool:
         allowed = before.reads and not before.rows and before.replay == "reads" and before.reruns < 1
         return not replay or bool(allowed)
     if taken.state in _LIVE and isinstance(event, Refused456):
-        return replay == (before.restarts < 2)
-    return not replay or before.restarts < 2
+        return bool(replay == (before.restarts < 2))
+    return not replay or bool(before.restarts < 2)
 
 
 _ORDER: Final = {
@@ -152,7 +152,8 @@ def _ordered(taken: Taken) -> bool:
 
 
 def _kind(taken: Taken) -> Any:
-    return type(taken.event)
+    kind: Any = taken.event.__class__
+    return kind
 
 
 def _moved_on(taken: Taken) -> bool:
