@@ -1,7 +1,7 @@
 """Bugs of connectors in the field, each introduced into our tables again.
 
 >>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
-(9, True)
+(12, True)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.alphabet import (
+    AuthFailure,
     AuthSuccess,
     ConnectionOpened,
     Error456,
@@ -22,7 +23,7 @@ from bluegreen.alphabet import (
     StrategyAnnounced,
 )
 from bluegreen.guards import Fact
-from bluegreen.query import QUERY, Refused456, fails, replays_execution, rerun
+from bluegreen.query import QUERY, BatchFetched, Refused456, fails, replays_execution, rerun
 from bluegreen.rows import Row, Rows, flatten
 from bluegreen.strategy import (
     DETECTING,
@@ -36,6 +37,7 @@ from bluegreen.strategy import (
     end_and_commit,
     end_ticket,
     has_ticket,
+    is_fresh,
     is_held,
     names_active,
 )
@@ -89,6 +91,15 @@ def _drop_everything(context: Any, event: Any) -> Any:
     return attrs.evolve(drop_pending(context, event), open_blue=0, open_green=0)
 
 
+def _switch_at_once(context: Any, event: Any) -> Any:
+    return attrs.evolve(context, active=event.strategy, previous=context.active, version=context.version + 1)
+
+
+def _move_over(context: Any, _: Any) -> Any:
+    moved = attrs.evolve(context.ticket, strategy=context.ticket.strategy.other)
+    return attrs.evolve(context, ticket=moved, rows=True)
+
+
 def _overlapping() -> Iterable[Row | Rows]:
     yield go(PENDING, _ENDS, STABLE, when=has_ticket & _nothing_open, do=end_and_commit, why=_WHY)
     yield stay(PENDING, _ENDS, when=has_ticket & ~_nothing_open, do=end_ticket, why=_WHY)
@@ -140,7 +151,23 @@ FIELD_BUGS: Final = (
     FieldBug("timer as the only way out", _timed()),
     FieldBug("lost wake-up: what a detection found is told to nobody", (ignore(DETECTING, AuthSuccess, why=_WHY),)),
     FieldBug(
+        "an announcement switches at once",
+        (
+            stay(STABLE, StrategyAnnounced, when=is_fresh & ~names_active, do=_switch_at_once, why=_WHY),
+            ignore(STABLE, StrategyAnnounced, when=~(is_fresh & ~names_active), why=_WHY),
+        ),
+    ),
+    FieldBug(
+        "a running query is moved over",
+        (go("Executing", BatchFetched, "Fetching", do=_move_over, why=_WHY),),
+        QUERY,
+    ),
+    FieldBug(
+        "a detection does not hear that it was refused",
+        (ignore(DETECTING, (Error456, AuthFailure), why=_WHY),),
+    ),
+    FieldBug(
         "rollback forgets tickets", (go(PENDING, RollbackRequested, STABLE, do=_drop_everything, why=_WHY),)
     ),
 )  # fmt: skip
-"""The bugs that a table can have. State that two clusters share is none of them: see `Machines` and scopes."""
+"""The bugs that a table can have. `RUNTIME_BUGS` has those beside it."""

@@ -19,7 +19,7 @@ from bluegreen.rows import Row
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import Table
 from bluegreen.verify.properties import Taken
-from bluegreen.verify.symmetry import Node, alike
+from bluegreen.verify.symmetry import MOST, Node, alike
 from bluegreen.vocabulary import Strategy, Ticket
 
 NOW: Final = 1
@@ -180,6 +180,8 @@ class Machines:
         """Return the query that stands for all that nobody can tell from this one."""
         ticket = query.context.ticket
         node = query.state, attrs.evolve(query.context, ticket=_ANY)
+        if node not in self._alike and len(self._alike) > MOST:
+            self._alike[node] = node
         if node not in self._alike:
             self._alike.update(alike(self.query, (*self._alike, node)))
         state, context = self._alike[node]

@@ -1,13 +1,14 @@
 """Bugs of the field that no table can have, because they are beside it: in who shares it, and in who is woken.
 
 >>> [bug.verdict().killer for bug in RUNTIME_BUGS]
-['I5 apart', 'L2 woken']
+['I5 apart', 'L2 woken', 'I9 single flight']
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -59,19 +60,33 @@ def _forgetful() -> StrategyManager:
     return Forgetful(Scope("flights.example:443"), Settings(), clock=lambda: 0.0)
 
 
-def _unwoken() -> Verdict:
-    name = "lost wake-up in single flight"
-    found = explore_flights(_forgetful)
+class Crowded(StrategyManager):
+    """A manager in which each caller leads a detection of its own."""
+
+    def settling(self, prove: Any, deadline_s: float) -> Flow[None]:
+        """As in `StrategyManager`, but nobody looks whether one is under way."""
+        self._flight = None
+        return super().settling(prove, deadline_s)
+
+
+def _crowded() -> StrategyManager:
+    return Crowded(Scope("flights.example:443"), Settings(), clock=lambda: 0.0)
+
+
+def _flown(name: str, make: Callable[[], StrategyManager]) -> Verdict:
+    found = explore_flights(make)
     if not found.violations:
         return Verdict(name, "")
     broken, flown = found.violations[0]
-    path = (*(f"caller {one} goes on" for one in flown.schedule), f"callers asleep: {flown.asleep}")
+    asleep = tuple(f"caller {one} sleeps until its time-out" for one in flown.asleep)
+    path = (*(f"caller {one} goes on" for one in flown.schedule), *asleep)
     return Verdict(name, broken.name, broken.text, path=path)
 
 
 RUNTIME_BUGS: Final = (
     RuntimeBug("state shared between clusters", _shared),
-    RuntimeBug("lost wake-up in single flight", _unwoken),
+    RuntimeBug("lost wake-up in single flight", partial(_flown, "lost wake-up in single flight", _forgetful)),
+    RuntimeBug("every caller detects", partial(_flown, "every caller detects", _crowded)),
 )
 """Each is tried in a model or a manager of its own; `FIELD_BUGS` has those that a table can have."""
 

@@ -17,7 +17,7 @@ right for every table, also for one that was changed.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machine import step
@@ -26,15 +26,24 @@ from bluegreen.table import Table
 Node = tuple[str, Any]
 """A state, and a context."""
 
+MOST: Final = 2_000
+"""Nodes that are compared with each other at most."""
+
 
 def alike(table: Table[Any, Any, Any], nodes: Iterable[Node]) -> dict[Node, Node]:
-    """Return for each of `nodes`, and for whatever follows them on the table's samples, the one that stands for it."""
+    """Return for each of `nodes`, and for whatever follows them on the table's samples, the one that stands for it.
+
+    A wrong table may count for ever: once there are more than `MOST` nodes, each stands for itself, which is
+    right as well, and the answer has only the nodes that were looked at.
+    """
     arrows: dict[Node, list[tuple[Hashable, Node | None]]] = {}
     waiting = list(nodes)
     for node in waiting:  # it grows
         if node not in arrows:
             arrows[node] = [_arrow(table, *node, event) for event in table.samples]
             waiting += [after for _, after in arrows[node] if after is not None]
+            if len(arrows) > MOST:
+                return {one: one for one in waiting}
     blocks: dict[Node, Hashable] = {node: node[0] for node in arrows}
     count = 0
     while len(set(blocks.values())) > count:

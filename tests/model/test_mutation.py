@@ -1,0 +1,269 @@
+"""Wrong tables, bugs beside the table, and the commands that show what notices them."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from click.testing import CliRunner, Result
+
+from bluegreen.manager import StrategyManager
+from bluegreen.query import QUERY
+from bluegreen.settings import Settings
+from bluegreen.strategy import STRATEGY
+from bluegreen.verify import command, mutants_command
+from bluegreen.verify.alone import explore_strategy
+from bluegreen.verify.command import verify
+from bluegreen.verify.coverage import rows_and_guards
+from bluegreen.verify.fieldbugs import FIELD_BUGS
+from bluegreen.verify.flights import explore_flights
+from bluegreen.verify.mutants import Verdict, in_world, judged, worth_trying
+from bluegreen.verify.mutation import PROPERTIES, Mutation, tried
+from bluegreen.verify.responses import RESPONSES
+from bluegreen.verify.runtime_bugs import RUNTIME_BUGS
+from bluegreen.verify.scopes import Clusters, first_shared
+from bluegreen.verify.symmetry import MOST, alike
+from bluegreen.vocabulary import Scope
+
+FSM = Path(__file__).parents[2] / "fsm"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(verify, arguments)
+
+
+# Mutants.
+
+
+def test_of_thirty_mutants_drawn_at_random_each_is_noticed_or_explained() -> None:
+    seed = random.randrange(10_000)
+    print(f"seed {seed}")
+    every = worth_trying(STRATEGY)
+    drawn = random.Random(seed).sample([one for one in every if not one.name.endswith("stay: deleted")], 30)
+    verdicts = [judged(one) for one in drawn]
+    assert [one.name for one in verdicts if not one.killer and not one.reason] == []
+
+
+DELETED = {
+    "R2 reset": "Stable.reset -> Detecting",
+    "R2 reconnected": "Failed.connection_opened -> Detecting",
+    "R2 invalidated": "PendingTransition.cache_invalidated -> Detecting",
+    "R2 expired": "Stable.cache_expired -> Detecting",
+    "R2 refused": "PendingTransition.auth_failure[fresh & is pending] -> Detecting",
+    "R2 hinted": "Detecting.strategy_announced[fresh & turn=later & !held down] -> Detecting",
+    "R2 timed out": "Detecting.detection_timed_out[fallback known] -> Stable",
+    "R2 adopted": "Detecting.auth_success[fresh] -> Stable",
+    "R2 confirmed": "Stable.auth_success[fresh & is active] stay",
+    "R2 proved": "PendingTransition.auth_success[fresh & is pending] stay",
+    "R2 withdrawn": "PendingTransition.strategy_announced[fresh & is active] -> Stable",
+    "R2 drained": "PendingTransition.drain_timed_out -> Stable",
+    "R2 taken back": "Stable.rollback_requested[previous known] -> PendingTransition",
+    "R2 cooled down": "Stable.cooldown_ended stay",
+}
+
+
+def test_each_response_of_the_specification_has_a_row_without_which_it_is_broken() -> None:
+    deleted = {one.name: one for one in worth_trying(STRATEGY)}
+    missed = {name: judged(deleted[f"{row}: deleted"]).killers for name, row in DELETED.items()}
+    assert [name for name, killers in missed.items() if name not in killers] == []
+    assert set(DELETED) == {one.name for one in RESPONSES}
+
+
+def test_what_becomes_of_a_mutant_is_the_same_in_another_process() -> None:
+    keys = [(QUERY.name, number) for number in range(6)]
+    assert list(tried(keys, workers=2)) == list(tried(keys, workers=1))
+
+
+def test_a_survivor_without_a_reason_and_a_property_that_nothing_breaks_are_failures() -> None:
+    noticed = tuple(Verdict("a mutant", name) for name in PROPERTIES)
+    assert mutants_command.good(Mutation((), noticed))
+    assert mutants_command.good(Mutation((), (*noticed, Verdict("equal", "", "equivalent"))))
+    assert not mutants_command.good(Mutation((), (*noticed, Verdict("unknown", ""))))
+    assert not mutants_command.good(Mutation((Verdict("a bug of the field", ""),), noticed))
+    assert Mutation((), noticed[1:]).vacuous == PROPERTIES[:1]
+
+
+def test_a_wrong_table_that_counts_for_ever_ends_all_the_same() -> None:
+    bug = next(one for one in FIELD_BUGS if one.name == "replay of a write")
+    verdict = in_world(bug.name, bug.table())
+    assert verdict is not None
+    assert "I11 at most once" in verdict.killers
+    context = bug.base.contexts[0]
+    assert len(alike(bug.table(), [("Started", attrs.evolve(context, reads=False))])) >= 1
+    assert MOST > 100
+
+
+# Bugs beside the table.
+
+
+@pytest.mark.parametrize("bug", RUNTIME_BUGS, ids=lambda bug: bug.name)
+def test_every_bug_beside_the_table_is_noticed(bug: Any) -> None:
+    verdict = bug.verdict()
+    assert verdict.killer
+    assert verdict.path
+
+
+def test_two_clusters_in_one_process_share_nothing_whatever_is_said_to_either() -> None:
+    assert first_shared(Clusters()) == ()
+
+
+@pytest.mark.parametrize(("callers", "schedules"), [(2, 4), (3, 30)])
+def test_in_every_order_of_the_callers_one_detects_and_the_others_are_woken(
+    callers: int, schedules: int
+) -> None:
+    found = explore_flights(callers=callers)
+    assert (found.schedules, found.violations) == (schedules, ())
+
+
+SHARED = """
+import bluegreen.registry as registry
+from bluegreen.vocabulary import Scope
+own = registry.managed
+registry.managed = lambda scope, settings=None: own(Scope(scope.target), settings)
+"""
+
+APART = """
+from bluegreen import registry
+from bluegreen.alphabet import AuthSuccess, StrategyAnnounced
+from bluegreen.vocabulary import Scope
+
+def test_news_of_one_cluster_never_changes_another():
+    sales, stock = (registry.managed(Scope("db.example:443", name)) for name in ("sales", "stock"))
+    before = stock.snapshot
+    sales.send(AuthSuccess("blue", sales.version))
+    sales.send(StrategyAnnounced("green", sales.version))
+    assert stock.snapshot == before
+"""
+
+
+def test_that_clusters_share_their_state_shows_in_the_real_registry_too(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(APART, encoding="utf-8")
+    assert pytest_in(tmp_path) == 0
+    (tmp_path / "conftest.py").write_text(SHARED, encoding="utf-8")
+    assert pytest_in(tmp_path) == 1
+
+
+def pytest_in(folder: Path) -> int:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        str(folder),
+    ]
+    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(FSM)}, capture_output=True, check=False)
+    return done.returncode
+
+
+def test_the_manager_of_the_flights_is_the_real_one() -> None:
+    made: list[StrategyManager] = []
+
+    def make() -> StrategyManager:
+        made.append(StrategyManager(Scope("db.example:443"), Settings(), clock=lambda: 0.0))
+        return made[-1]
+
+    assert explore_flights(make).violations == ()
+    assert {one.state for one in made} >= {"Stable"}
+
+
+# Coverage.
+
+
+def test_a_guard_counts_as_seen_both_ways_only_if_another_row_of_its_cell_is_taken() -> None:
+    row = "Stable.rollback_requested[previous known]"
+    seen = rows_and_guards(STRATEGY, [row])
+    assert seen.untaken == (row,)
+    assert set(seen.one_way) == {row, "Stable.rollback_requested[!previous known]"}
+
+
+def test_under_one_setting_alone_some_guards_are_seen_one_way_only() -> None:
+    found = explore_strategy(settings=Settings(commit_when="first_safe_point"))
+    assert rows_and_guards(STRATEGY, found.missed).one_way
+
+
+# Commands.
+
+
+def test_verify_explores_and_says_that_nothing_is_wrong() -> None:
+    done = run()
+    assert done.exit_code == 0
+    assert "strategy: 112 of 112 rows taken, 73 of 73 guards seen true and false" in done.output
+    assert "world: 8,166 states" in done.output
+    assert "violations: 0; ought to happen and did not: nothing" in done.output
+
+
+def test_a_bound_ends_verify_with_exit_status_two_and_it_says_so_in_json() -> None:
+    done = run("--states", "100", "--json")
+    assert done.exit_code == 2
+    report = json.loads(done.output)
+    assert (report["complete"], report["violations"]) == (False, [])
+    assert report["states"] < 200
+
+
+def test_verify_with_a_wrong_table_ends_with_exit_status_one_and_shows_how(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bug = next(one for one in FIELD_BUGS if one.name == "rollback forgets tickets")
+    wrong = explore_strategy(bug.table(), command.STEPS)
+    monkeypatch.setattr(command, "explore_strategy", lambda **options: wrong)
+    done = run("--switches", "0")
+    assert done.exit_code == 1
+    assert "I5 accounted: " in done.output
+    assert "sequenceDiagram" in done.output
+    assert "def test_I5_accounted():" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--queries", "9"], "9 is not in the range"),
+        (["--event", "sunrise"], "is not one of"),
+        (["--states", "0"], "0 is not in the range"),
+        (["nothing"], "No such command 'nothing'"),
+        (["mutants", "--workers", "0"], "0 is not in the range"),
+        (["log"], "usage: verify log"),
+        (["log", "--close", "x"], "usage: verify log"),
+        (["log", "/no/such/journal"], "No such file or directory"),
+        (["export", "yaml", "bluegreen.query:QUERY"], "usage: export"),
+        (["export", "json", "bluegreen.query:NOTHING"], "is no table"),
+    ],
+)
+def test_wrong_options_end_with_exit_status_two_and_say_what_is_wrong(
+    arguments: list[str], said: str
+) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_table_is_exported_by_the_command() -> None:
+    done = run("export", "json", "bluegreen.query:QUERY")
+    assert done.exit_code == 0
+    assert json.loads(done.output)["initial"] == "Started"
+
+
+def test_verify_mutants_shows_a_counterexample_of_each_bug_and_the_survivors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bugs = tuple(bug.verdict() for bug in RUNTIME_BUGS)
+    noticed = tuple(Verdict("a mutant", name) for name in PROPERTIES)
+    known = Mutation(bugs, (*noticed, Verdict("equal", "", "equivalent: it is the same")))
+    monkeypatch.setattr(mutants_command, "mutate", lambda workers, told: known)
+    done = run("mutants")
+    assert done.exit_code == 0
+    assert "I5 apart: news of one cluster never changes another\n  1. sales: " in done.output
+    assert "  survives: equal: equivalent: it is the same" in done.output
+    report = json.loads(run("mutants", "--json").output)
+    assert report["score"] == 1.0
+    assert [one["killer"] for one in report["field_bugs"]] == ["I5 apart", "L2 woken", "I9 single flight"]
+    assert all(one["mermaid"].startswith("sequenceDiagram") for one in report["field_bugs"])
