@@ -24,8 +24,8 @@ from bluegreen.vocabulary import Scope
 SCOPES: Final = (Scope("db.example:443", "sales"), Scope("db.example:443", "stock"))
 """Two clusters behind one address."""
 
-Kept = tuple[tuple[str, Context], ...]
-"""The machines of a process."""
+Kept = tuple[int, ...]
+"""The machines of a process, each by its number."""
 
 
 @attrs.frozen
@@ -57,11 +57,14 @@ class Clusters:
         keys = list(dict.fromkeys(key(scope) for scope in SCOPES))
         self._index = {scope: keys.index(key(scope)) for scope in SCOPES}
         self._count = len(keys)
-        self._steps: dict[tuple[str, Context], list[tuple[Any, tuple[str, Context]]]] = {}
+        first = STRATEGY.initial, rebased(Context.initial())
+        self._numbers: dict[tuple[str, Context], int] = {first: 0}
+        self._nodes = [first]
+        self._steps: dict[int, list[tuple[Any, int]]] = {}
 
     def first(self) -> tuple[Kept, ...]:
         """Return the machines of a process that has just begun."""
-        return (((STRATEGY.initial, rebased(Context.initial())),) * self._count,)
+        return ((0,) * self._count,)
 
     def follow(self, state: Kept) -> list[Kept]:
         """Return what follows when one cluster has news."""
@@ -73,24 +76,30 @@ class Clusters:
             for event, changed in self._alone(state[index]):
                 yield scope, event, (*state[:index], changed, *state[index + 1 :])
 
-    def _alone(self, node: tuple[str, Context]) -> list[tuple[Any, tuple[str, Context]]]:
-        known = self._steps.get(node)
+    def _alone(self, number: int) -> list[tuple[Any, int]]:
+        known = self._steps.get(number)
         if known is None:
-            known = self._steps[node] = []
+            known, node = self._steps.setdefault(number, []), self._nodes[number]
             for event in strategy_events(*node):
                 if event.name.startswith("query_"):
                     continue  # counting tickets makes the space larger, and says nothing more
                 with contextlib.suppress(EventForbidden):
                     taken = step(STRATEGY, *node, event)
-                    known.append((event, (taken.state, rebased(taken.context))))
+                    known.append((event, self._number((taken.state, rebased(taken.context)))))
         return known
+
+    def _number(self, node: tuple[str, Context]) -> int:
+        number = self._numbers.setdefault(node, len(self._nodes))
+        if number == len(self._nodes):
+            self._nodes.append(node)
+        return number
 
     def told(self, scope: Scope, event: Any, before: Kept, after: Kept) -> Told:
         """Return what the property looks at."""
         return Told(scope, event, self._seen(before), self._seen(after))
 
     def _seen(self, state: Kept) -> dict[Scope, tuple[str, Context]]:
-        return {scope: state[index] for scope, index in self._index.items()}
+        return {scope: self._nodes[state[index]] for scope, index in self._index.items()}
 
 
 def first_shared(clusters: Clusters) -> tuple[tuple[Scope, Any], ...]:
