@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -54,16 +53,6 @@ def shared_engine() -> Iterator[EngineProcess]:
 @pytest.fixture
 def engine(shared_engine: EngineProcess) -> EngineProcess:
     return fresh(shared_engine)
-
-
-@pytest.fixture
-def _no_decoder_is_left() -> Iterator[None]:
-    """End what the connector keeps of a V2 connection that was not closed: see `never_ends_by_itself`."""
-    from e6data_python_connector import result_decode
-
-    yield
-    for lease in tuple(getattr(result_decode._runtime, "leases", ())):
-        lease.close(time.monotonic() + BOUND_S)
 
 
 def begun(connection: Connection) -> Cursor:
@@ -151,7 +140,6 @@ def test_a_cursor_that_is_let_go_keeps_no_switch_pending(way: Way, engine: Engin
 @pytest.mark.parametrize(
     "way", [WAYS[name] for name in ("sync", "sync-v2", "oauth") if not WAYS[name].absent]
 )
-@pytest.mark.usefixtures("_no_decoder_is_left")
 def test_a_connection_that_is_let_go_keeps_no_switch_pending(way: Way, engine: EngineProcess) -> None:
     with way.open(engine) as other:
         connections = [way.open(engine)]

@@ -436,7 +436,7 @@ def test_the_manager_does_what_the_naive_model_does_and_keeps_every_invariant(
     monkeypatch.setattr(logging.getLogger("bluegreen"), "disabled", True)  # it tells of every faulty observer
     ManagerMachine.seen.clear()
     run_state_machine_as_test(
-        ManagerMachine, settings=settings(max_examples=200, stateful_step_count=50, deadline=None)
+        ManagerMachine, settings=settings(max_examples=300, stateful_step_count=50, deadline=None)
     )
     rows = {str(row) for row in STRATEGY.rows if row.outcome.value != "forbid"}
     missed = sorted(rows - set(ManagerMachine.seen))

@@ -12,7 +12,9 @@ import click
 from bluegreen.query import QUERY
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY
+from bluegreen.verify.agreement import compare
 from bluegreen.verify.alone import Explored, explore_query, explore_strategy
+from bluegreen.verify.composition import Composition
 from bluegreen.verify.counterexample import as_query_test, as_test, listed, mermaid
 from bluegreen.verify.coverage import Coverage, rows_and_guards
 from bluegreen.verify.explorer import Bounds
@@ -23,6 +25,7 @@ from bluegreen.verify.moves import EVENTS, Liberties
 from bluegreen.verify.mutants_command import mutants
 from bluegreen.verify.progress import searching
 from bluegreen.verify.promises import QUERY_ALWAYS
+from bluegreen.verify.spin import SpinError
 from bluegreen.verify.world import Size, World
 from bluegreen.vocabulary import Strategy
 
@@ -100,6 +103,22 @@ def log(arguments: tuple[str, ...]) -> None:
 def export_table(arguments: tuple[str, ...]) -> None:
     """Write a table for other tools. `verify export` alone says how."""
     sys.exit(export(arguments, click.echo))
+
+
+@verify.command("spin")
+@click.option("--queries", type=click.IntRange(0, 2), default=1, show_default=True, help="Queries at a time.")
+def spin(queries: int) -> None:
+    """Let SPIN search the composition of our machines too, and compare.
+
+    Exit status 0: both searches found the same states, and nothing wrong; 1: not; 2: SPIN could not be asked.
+    """
+    try:
+        agreed = compare(Composition.of(queries))
+    except SpinError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    click.echo(str(agreed))
+    sys.exit(0 if agreed.same and not agreed.ours.broken else 1)
 
 
 def _all_seen(found: Found) -> bool:

@@ -1,0 +1,75 @@
+"""SPIN, which shares nothing with our search but the tables, sees the same states and says the same of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bluegreen.strategy import STRATEGY
+from bluegreen.verify.agreement import compare
+from bluegreen.verify.composition import Composition
+from bluegreen.verify.export_command import export
+from bluegreen.verify.fieldbugs import FIELD_BUGS
+from bluegreen.verify.promela import MODEL, TABLES, promela, tables
+from bluegreen.verify.spin import SpinError, judge, missing
+
+ABSENT = missing()
+asks_spin = pytest.mark.skipif(ABSENT is not None and not os.environ.get("CI"), reason=str(ABSENT))
+"""On a machine of CI SPIN has to be there."""
+
+BUGS = {bug.name: bug for bug in FIELD_BUGS}
+
+
+@asks_spin
+def test_spin_stores_the_states_that_we_find_and_finds_nothing_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    agreed = compare(Composition.of(queries=1))
+    with capsys.disabled():
+        print(f"\n{agreed}")
+    assert (agreed.ours.states, agreed.spin.states) == (16_861, 16_861)
+    assert len(agreed.spin.reached) == 20
+    assert agreed.same
+    assert not agreed.ours.broken
+
+
+@asks_spin
+@pytest.mark.parametrize(
+    "bug",
+    [
+        "stale announcement flips back",
+        "clear on the wrong stack",
+        "late 456 clears a fresh cache",
+    ],
+)
+def test_both_see_that_a_table_is_wrong(bug: str) -> None:
+    agreed = compare(Composition.of(queries=1, table=BUGS[bug].table()))
+    assert agreed.spin.broken
+    assert agreed.same, str(agreed)
+
+
+def test_without_spin_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SpinError, match="not installed: spin and gcc"):
+        judge(Composition.of(queries=0))
+
+
+def test_the_command_writes_the_model_and_its_tables(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert export(["promela", str(tmp_path), "0"], said.append) == 0
+    composition = Composition.of(queries=0)
+    assert (tmp_path / MODEL).read_text() == promela(composition)
+    assert (tmp_path / TABLES).read_text() == tables(composition)
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["a", "4"], ["a", "1", "2"], ["/nowhere/at/all"]])
+def test_what_cannot_be_exported_is_refused(arguments: list[str]) -> None:
+    said: list[str] = []
+    assert export(["promela", *arguments], said.append) == 2
+    assert said
+
+
+def test_the_composition_is_of_the_tables_that_run() -> None:
+    assert Composition.of(queries=0).table is STRATEGY
