@@ -195,19 +195,30 @@ def test_under_one_setting_alone_some_guards_are_seen_one_way_only() -> None:
 
 
 def test_verify_explores_and_says_that_nothing_is_wrong() -> None:
-    done = run()
+    done = run("--queries", "1", "--switches", "1", "--event", "none")
     assert done.exit_code == 0
     assert "strategy: 112 of 112 rows taken, 73 of 73 guards seen true and false" in done.output
-    assert "world: 8,166 states" in done.output
+    assert "world: 4,980 states" in done.output
     assert "violations: 0; ought to happen and did not: nothing" in done.output
 
 
 def test_a_bound_ends_verify_with_exit_status_two_and_it_says_so_in_json() -> None:
-    done = run("--states", "100", "--json")
+    done = run("--states", "100", "--queries", "1", "--json")
     assert done.exit_code == 2
     report = json.loads(done.output)
     assert (report["complete"], report["violations"]) == (False, [])
-    assert report["states"] < 200
+    assert report["states"] < 1_000
+
+
+def test_processes_can_be_explored_together_with_a_real_store() -> None:
+    calm = ("--queries", "1", "--switches", "0", "--event", "none")
+    one, two = (
+        json.loads(run("--together", "--processes", number, *calm, "--json").output) for number in ("1", "2")
+    )
+    assert one["complete"]
+    assert two["complete"]
+    assert 0 < one["states"] < two["states"] < two["unreduced"]
+    assert "worlds" not in two
 
 
 def test_verify_with_a_wrong_table_ends_with_exit_status_one_and_shows_how(
@@ -216,7 +227,7 @@ def test_verify_with_a_wrong_table_ends_with_exit_status_one_and_shows_how(
     bug = next(one for one in FIELD_BUGS if one.name == "rollback forgets tickets")
     wrong = explore_strategy(bug.table(), command.STEPS)
     monkeypatch.setattr(command, "explore_strategy", lambda **options: wrong)
-    done = run("--switches", "0")
+    done = run("--switches", "0", "--queries", "0", "--event", "none")
     assert done.exit_code == 1
     assert "I5 accounted: " in done.output
     assert "sequenceDiagram" in done.output

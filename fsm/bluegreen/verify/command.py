@@ -26,6 +26,7 @@ from bluegreen.verify.mutants_command import mutants
 from bluegreen.verify.progress import searching
 from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.spin import SpinError
+from bluegreen.verify.verdict import Judged, judge
 from bluegreen.verify.world import Size, World
 from bluegreen.vocabulary import Strategy
 
@@ -34,42 +35,58 @@ _AS_IT_IS = {"ignore_unknown_options": True}
 
 @click.group(invoke_without_command=True)
 @click.pass_context
-@click.option("--processes", type=click.IntRange(1, 3), default=1, show_default=True, help="Processes.")
 @click.option(
-    "--queries", type=click.IntRange(0, 4), default=1, show_default=True, help="Queries in flight at a time."
+    "--processes",
+    type=click.IntRange(1, 3),
+    default=2,
+    show_default=True,
+    help="Processes that share a store.",
 )
 @click.option(
-    "--switches", type=click.IntRange(0, 5), default=1, show_default=True, help="Switches of the cluster."
+    "--queries",
+    type=click.IntRange(0, 4),
+    default=3,
+    show_default=True,
+    help="Queries in flight at a time, in each process.",
+)
+@click.option(
+    "--switches", type=click.IntRange(0, 5), default=3, show_default=True, help="Switches of the cluster."
 )
 @click.option(
     "--event",
     "events",
     multiple=True,
-    type=click.Choice(sorted(EVENTS)),
-    help="What time and people may bring; may be repeated.",
+    type=click.Choice(["none", *sorted(EVENTS)]),
+    help="What time and people may bring: everything by default; may be repeated.",
 )
 @click.option(
     "--reads/--writes-only", default=False, show_default=True, help="Whether there are statements that read."
 )
-@click.option("--crashes/--no-crashes", default=False, show_default=True, help="Whether a process may crash.")
+@click.option("--crashes/--no-crashes", default=True, show_default=True, help="Whether a process may crash.")
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Explore all processes as one world, with a store that keeps what was written and queries that they "
+    "share, instead of each with whatever the others can do to it; for small worlds.",
+)
 @click.option(
     "--states",
     type=click.IntRange(1),
-    default=5_000_000,
+    default=50_000_000,
     show_default=True,
     help="States that are kept at most.",
 )
 @click.option(
     "--memory-mb",
     type=click.IntRange(1),
-    default=4096,
+    default=8192,
     show_default=True,
     help="Memory that is used at most.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON, and nothing else.")
 def verify(
     context: click.Context, processes: int, queries: int, switches: int, events: tuple[str, ...], reads: bool,
-    crashes: bool, states: int, memory_mb: int, as_json: bool,
+    crashes: bool, together: bool, states: int, memory_mb: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Explore the machines, alone and in a world: what never may happen, what has to, what follows.
 
@@ -78,14 +95,26 @@ def verify(
     """
     if context.invoked_subcommand is not None:
         return
-    liberties = Liberties(events=events, kinds=(True, False) if reads else (False,), steps=())
-    make = partial(World, Size(processes, queries, switches), liberties, crashes=crashes)
+    chosen = tuple(one for one in events or EVENTS if one != "none")
+    liberties = Liberties(events=chosen, kinds=(True, False) if reads else (False,), steps=())
     alone = [*_alone()]
+    bounds = Bounds(states, memory_mb)
     with searching(states) as told:
-        found = examine(make, bounds=Bounds(states, memory_mb), told=told)
-    report = _report(alone, found)
+        if together:
+            make = partial(World, Size(processes, queries, switches), liberties, crashes=crashes)
+            whole = examine(make, bounds=bounds, told=told)
+            report = _report(alone, whole, {"unreduced": whole.unreduced})
+        else:
+            found = judge(queries, switches, liberties, crashes=crashes, bounds=bounds, told=told)
+            covered = {
+                "unreduced": found.worlds(1),
+                "processes": processes,
+                "worlds": found.worlds(processes),
+            }
+            report = _report(alone, found, covered)
     click.echo(json.dumps(report, indent=2) if as_json else _text(report))
-    sys.exit(1 if report["violations"] or not _all_seen(found) else 0 if found.searched.complete else 2)
+    wrong = report["violations"] or report["unreached"]
+    sys.exit(1 if wrong else 0 if report["complete"] else 2)
 
 
 verify.add_command(mutants)
@@ -121,11 +150,6 @@ def spin(queries: int) -> None:
     sys.exit(0 if agreed.same and not agreed.ours.broken else 1)
 
 
-def _all_seen(found: Found) -> bool:
-    """Whether nothing that ought to happen is missing; what a bound has cut off may still come."""
-    return not (found.searched.complete and found.unreached)
-
-
 def _alone() -> list[tuple[str, Explored]]:
     """Explore each table by itself, under each setting that it looks at."""
     drained, at_once = Settings(), Settings(commit_when="first_safe_point")
@@ -150,7 +174,9 @@ def _coverage(alone: list[tuple[str, Explored]]) -> list[Coverage]:
     return covered
 
 
-def _report(alone: list[tuple[str, Explored]], found: Found) -> dict[str, Any]:
+def _report(
+    alone: list[tuple[str, Explored]], found: Found | Judged, covered: dict[str, int]
+) -> dict[str, Any]:
     searched = found.searched
     violations = [
         _violation(name, broken.name, broken.detail, broken.events, ())
@@ -167,7 +193,7 @@ def _report(alone: list[tuple[str, Explored]], found: Found) -> dict[str, Any]:
             for one in _coverage(alone)
         ],
         "states": searched.states,
-        "unreduced": found.unreduced,
+        **covered,
         "steps": searched.steps,
         "depth": searched.depth,
         "seconds": round(searched.seconds, 2),
@@ -205,6 +231,11 @@ def _text(report: dict[str, Any]) -> str:
         f"world: {report['states']:,} states ({report['unreduced']:,} before symmetry reduction), "
         f"{report['steps']:,} steps, depth {report['depth']}, {report['seconds']} s, {whole}"
     )
+    if "worlds" in report:
+        lines.append(
+            "  of one process, with all that its cluster, the store and other processes can do to it; "
+            f"{report['processes']} processes make at most {report['worlds']:,} worlds of these"
+        )
     unreached = ", ".join(report["unreached"]) or "nothing"
     lines.append(f"violations: {len(report['violations'])}; ought to happen and did not: {unreached}")
     for one in report["violations"]:

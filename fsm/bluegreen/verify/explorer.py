@@ -66,7 +66,7 @@ class Searched:
         depth: steps from the beginning to the state that is furthest from it.
         seconds: how long it took.
         complete: whether everything was seen; false if a bound or `stop` ended it.
-        levels: the states by their distance from the beginning.
+        levels: the states by their distance from the beginning, as sequences or arrays.
     """
 
     states: int
@@ -74,7 +74,7 @@ class Searched:
     depth: int
     seconds: float
     complete: bool
-    levels: tuple[Sequence[Any], ...] = attrs.field(repr=False)
+    levels: tuple[Any, ...] = attrs.field(repr=False)
 
 
 def search(
@@ -116,7 +116,7 @@ def search(
             if asked & 0x3FFF == 0:
                 if told is not None:
                     told(Progress(len(seen), steps, len(levels) - 1, time.monotonic() - began))
-                if _beyond(bounds.memory_mb):
+                if beyond(bounds.memory_mb):
                     complete = False
                     break
         level = following
@@ -145,7 +145,8 @@ def _packed(level: list[Any]) -> Sequence[Any]:
     return level
 
 
-def _beyond(memory_mb: int | None) -> bool:
+def beyond(memory_mb: int | None) -> bool:
+    """Whether this process has had more than so many megabytes in use."""
     if memory_mb is None:
         return False
     try:

@@ -11,7 +11,7 @@ import attrs
 from bluegreen.strategy import Context
 from bluegreen.verify.explorer import Bounds, Progress, Searched, path_to, search
 from bluegreen.verify.lasso import lasso
-from bluegreen.verify.moves import Move
+from bluegreen.verify.moves import MEDDLING, Move
 from bluegreen.verify.promises import LIVELY_ALWAYS, QUERY_ALWAYS
 from bluegreen.verify.properties import STRATEGY_ALWAYS, Always, Taken
 from bluegreen.verify.responses import RESPONSES
@@ -169,12 +169,8 @@ def _lassos(world: World, searched: Searched) -> list[Violation]:
             place, (process,) = world.unpack(state)
             moments[state] = world.moment(place, process)
             arrows = [(move.fair, world.pack(to >> 21, (to & 0x1FFFFF,))) for move, to in world.moves(place, process)
-                      if not move.text.startswith("crash")]  # fmt: skip
-            known = set(world.follow(state))
-            graph[state] = [
-                *(one for one in arrows if one[1] in known),
-                *(("", one) for one in known - {to for _, to in arrows}),
-            ]
+                      if move.fair != MEDDLING and not move.text.startswith("crash")]  # fmt: skip
+            graph[state] = [*arrows, *(("", after) for after in world.turned(state))]
     found: list[Violation] = []
     for one in WORLD_EVENTUALLY:
         starts = [state for state in graph if one.when(moments[state])]

@@ -47,6 +47,9 @@ EVENTS: Final = {
 }  # fmt: skip
 """What time and people bring, by name."""
 
+MEDDLING: Final = "meddling"
+"""The fair name of what time and people bring: they may, any number of times, but not for ever."""
+
 
 @attrs.frozen
 class Move:
@@ -87,10 +90,16 @@ class Liberties:
 
 
 class Moves:
-    """Every move of a process, by the rules of `liberties`."""
+    """Every move of a process, by the rules of `liberties`.
 
-    def __init__(self, machines: Machines, liberties: Liberties) -> None:
-        self.machines, self.liberties = machines, liberties
+    Args:
+        machines: take the steps.
+        liberties: what may happen.
+        trail: what the moves leave behind.
+    """
+
+    def __init__(self, machines: Machines, liberties: Liberties, trail: type[Trail] = Trail) -> None:
+        self.machines, self.liberties, self._trails = machines, liberties, trail
 
     def of(self, phase: Phase, process: Process, *, room: bool) -> Iterator[Move]:
         """Yield every move; `room` says whether another query may begin."""
@@ -99,12 +108,12 @@ class Moves:
         if process.state == FAILED:
             yield from self._sent(process, "the cool-down is over: reset", "reset", Reset())
         for name in self.liberties.events:
-            yield from self._sent(process, name, "", EVENTS[name])
+            yield from self._sent(process, name, MEDDLING, EVENTS[name])
         if room:
             for reads in self.liberties.kinds:
                 yield from self._begun(phase, process, None, reads, "begin")
         for query in dict.fromkeys(process.queries):
-            yield from self._query(phase, process, query)
+            yield from self.query(phase, process, query)
 
     def _news(self, process: Process) -> Iterator[Move]:
         for event in process.news:
@@ -116,21 +125,30 @@ class Moves:
                     yield from self._sent(process, text, "", cls(strategy, NOW - 1))
 
     def _sent(self, process: Process, text: str, fair: str, event: Any) -> Iterator[Move]:
-        trail = _trail(process)
+        trail = self._trail(process)
         if self.machines.send(trail, event) is not None or trail.faults:
             yield _move(text, fair, trail, process.queries)
 
     def _authenticated(self, phase: Phase, process: Process) -> Iterator[Move]:
-        """A connection authenticates: where the detection is, or where new queries go."""
-        context = process.context
-        detecting = bool(context.untried) and "waits" in self._tags(process.state)
-        strategy = context.untried[0] if detecting else context.route
-        if strategy is None or not (detecting or "routes" in self._tags(process.state)):
+        """A connection authenticates."""
+        strategy, fair = self.target(process)
+        if strategy is None:
             return
         answers: dict[str, Any] = {"serve": AuthSuccess, "refuse": Error456, "unavailable": AuthFailure}
         event = answers[phase.conduct(strategy).new](strategy, NOW)
         text = f"authenticate on {strategy}: {event.name}"
-        yield from self._sent(process, text, "prove" if detecting else "", event)
+        yield from self._sent(process, text, fair, event)
+
+    def target(self, process: Process) -> tuple[Strategy | None, str]:
+        """Return whom a connection authenticates with, and the fair name of that: where the detection is, or
+        where new queries go."""
+        context, tags = process.context, self._tags(process.state)
+        if context.untried and "waits" in tags:
+            return context.untried[0], "prove"
+        return (context.route, "") if "routes" in tags else (None, "")
+
+    def _trail(self, process: Process) -> Trail:
+        return self._trails(process.state, process.context, frozenset(process.news))
 
     def _tags(self, state: str) -> tuple[str, ...]:
         return self.machines.strategy.state(state).tags
@@ -139,7 +157,7 @@ class Moves:
         self, phase: Phase, process: Process, query: Query | None, reads: bool, fair: str
     ) -> Iterator[Move]:
         """A query gets a ticket, and is prepared there."""
-        trail = _trail(process)
+        trail = self._trail(process)
         placed = self.machines.started(trail, query, reads, self.liberties.replay)
         if placed is None:
             if trail.faults:
@@ -154,7 +172,8 @@ class Moves:
         }[conduct.new]  # fmt: skip
         yield from self._answered(phase, trail, placed, others, outcome, conduct.new, (text, fair))
 
-    def _query(self, phase: Phase, process: Process, query: Query) -> Iterator[Move]:
+    def query(self, phase: Phase, process: Process, query: Query) -> Iterator[Move]:
+        """Yield every move of one query of the process."""
         others = _without(process.queries, query)
         if not query.holds:
             yield from self._begun(phase, process, query, query.context.reads, "begin again")
@@ -187,14 +206,14 @@ class Moves:
         self, phase: Phase, process: Process, others: tuple[Query, ...], words: tuple[str, str]
     ) -> Callable[[Query, Any, str], Iterator[Move]]:
         def rpc(after: Query, event: Any, answer: str) -> Iterator[Move]:
-            return self._answered(phase, _trail(process), after, others, event, answer, words)
+            return self._answered(phase, self._trail(process), after, others, event, answer, words)
 
         return rpc
 
     def _ended(
         self, process: Process, query: Query, others: tuple[Query, ...], event: Any, word: str
     ) -> Iterator[Move]:
-        trail = _trail(process)
+        trail = self._trail(process)
         left = self.machines.advance(trail, query, event)
         where = f" on {query.strategy}" if query.holds else ""
         yield _move(f"{word}{where}", f"end{where}" if word == "clear" else "", trail, _with(others, left))
@@ -229,10 +248,6 @@ def _news_of(phase: Phase, strategy: Strategy, answer: str) -> Any:
         return PersistentFailure(strategy, NOW)
     announced = phase.announced(strategy)
     return StrategyAnnounced(announced, NOW) if answer == "serve" and announced is not None else None
-
-
-def _trail(process: Process) -> Trail:
-    return Trail(process.state, process.context, frozenset(process.news))
 
 
 def _move(text: str, fair: str, trail: Trail, queries: tuple[Query, ...]) -> Move:

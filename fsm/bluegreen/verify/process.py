@@ -121,7 +121,8 @@ class Machines:
         self._steps: dict[Any, Step | EventForbidden | Fault] = {}
         self._alike: dict[Node, Node] = {}
 
-    def _step(self, table: Table[Any, Any, Any], state: str, context: Any, event: Any) -> Any:
+    def take(self, table: Table[Any, Any, Any], state: str, context: Any, event: Any) -> Any:
+        """Return the `Step` that `event` is, the `EventForbidden`, or a `Fault` if it raises anything else."""
         key = table.name, state, context, event
         found = self._steps.get(key)
         if found is None:
@@ -138,7 +139,7 @@ class Machines:
 
     def send(self, trail: Trail, event: Any) -> Step | None:
         """Send an event to the strategy machine of `trail`; return the step, or none if it was not accepted."""
-        found = self._step(self.strategy, trail.state, trail.context, event)
+        found = self.take(self.strategy, trail.state, trail.context, event)
         if not isinstance(found, Step):
             if isinstance(found, Fault):
                 trail.faults += (found,)
@@ -158,7 +159,7 @@ class Machines:
     def advance(self, trail: Trail, query: Query, event: Any) -> Query | None:
         """Take a step of a query's machine, and end the tickets that it ends; return the query, or none if
         it has ended."""
-        found = self._step(self.query, query.state, query.context, event)
+        found = self.take(self.query, query.state, query.context, event)
         if not isinstance(found, Step):
             detail = found.detail if isinstance(found, Fault) else str(found)
             trail.faults += (Fault("I10 all or nothing", detail),)

@@ -34,7 +34,9 @@ from bluegreen.alphabet import (
 from bluegreen.machine import Step
 from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
 
-Of = Literal["step", "world"]
+Of = Literal["step", "world", "machine", "query"]
+"""What a property looks at: a step; a `Moment` of a world; or one in which only the phase and the strategy machine
+matter, or only the queries, each by itself."""
 
 
 @attrs.frozen
@@ -55,7 +57,7 @@ class Always:
         name: the id of the specification and a word, for example `I1 coherent`.
         text: the sentence that `holds` decides.
         holds: what is looked at -> whether it holds; pure.
-        of: whether it looks at a step or at a world.
+        of: what it looks at.
     """
 
     name: str
@@ -85,7 +87,29 @@ class Eventually:
     of: Of = "world"
 
 
-Property = Always | Sometimes | Eventually
+@attrs.frozen(eq=False)
+class Balance:
+    """What the strategy machine counts is what the queries add up to, always.
+
+    Args:
+        counted: context -> numbers.
+        added: query -> as many numbers, what it adds to each.
+    """
+
+    name: str
+    text: str
+    counted: Callable[[Any], tuple[int, ...]]
+    added: Callable[[Any], tuple[int, ...]]
+    of: Of = "world"
+
+    def holds(self, moment: Any) -> bool:
+        """Whether the numbers are the same in a moment of a world."""
+        counted = self.counted(moment.process.context)
+        added = [self.added(query) for query in moment.process.queries]
+        return all(number == sum(one[index] for one in added) for index, number in enumerate(counted))
+
+
+Property = Always | Sometimes | Eventually | Balance
 
 
 def broken(properties: Iterable[Always], seen: Any) -> tuple[Always, ...]:
@@ -143,7 +167,7 @@ def _accounted(taken: Taken) -> bool:
 def _fenced(taken: Taken) -> bool:
     before, after = taken.context, taken.step.context
     told = getattr(taken.event, "version", before.version)
-    if told != before.version and (after is not before or taken.step.state != taken.state):
+    if told != before.version and (after != before or taken.step.state != taken.state):
         return False
     return bool(after.version >= before.version)
 

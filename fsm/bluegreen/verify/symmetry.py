@@ -1,8 +1,8 @@
 """Which contexts of a machine are alike: whatever happens from now on, nobody can tell them apart.
 
-Two contexts in the same state are alike if each event has the same effects in both, and leads to the same
-state and to contexts that are alike. That is found by refining a partition until nothing splits, so it is
-right for every table, also for one that was changed.
+Two states with their contexts are alike if both are final or neither is, and each event has the same effects in
+both and leads to what is alike. That is found by refining a partition until nothing splits, so it is right for
+every table, also for one that was changed.
 
     >>> import attrs
     >>> from bluegreen.query import QUERY, QueryContext
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from typing import Any, Final
+
+import attrs
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machine import step
@@ -44,7 +46,7 @@ def alike(table: Table[Any, Any, Any], nodes: Iterable[Node]) -> dict[Node, Node
             waiting += [after for _, after in arrows[node] if after is not None]
             if len(arrows) > MOST:
                 return {one: one for one in waiting}
-    blocks: dict[Node, Hashable] = {node: node[0] for node in arrows}
+    blocks: dict[Node, Hashable] = {node: table.state(node[0]).final for node in arrows}
     count = 0
     while len(set(blocks.values())) > count:
         count = len(set(blocks.values()))
@@ -68,4 +70,10 @@ def _arrow(table: Table[Any, Any, Any], state: str, context: Any, event: Any) ->
         return "forbidden", None
     except Exception as error:  # noqa: BLE001  a table may raise anything; here it is only told apart
         return type(error).__name__, None
-    return tuple(map(str, taken.effects)), (taken.state, taken.context)
+    return tuple(map(_seen, taken.effects)), (taken.state, taken.context)
+
+
+def _seen(effect: Any) -> Hashable:
+    """Return an effect without its texts: they tell people why, and nothing depends on them."""
+    kind: type[Any] = effect.__class__
+    return kind, tuple(value for value in attrs.astuple(effect, recurse=False) if type(value) is not str)

@@ -149,6 +149,12 @@ class World:
                 after += reached
             else:
                 after += [self._joined(step, rest) for step in reached]
+        return after + self.turned(state)
+
+    def turned(self, state: int) -> list[int]:
+        """Return the worlds that follow when the cluster comes into its next phase."""
+        place, processes = self.unpack(state)
+        after: list[int] = []
         for number, forgetful in self._phases(place):
             moved = [self._forgotten(process, forgetful) for process in processes] if forgetful else processes
             after.append(self.pack(number, moved))

@@ -11,15 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
-from bluegreen.verify.properties import Always, Eventually, Sometimes
+from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE, Context
+from bluegreen.verify.process import Query
+from bluegreen.verify.properties import Always, Balance, Eventually, Sometimes
 from bluegreen.verify.world import Moment
 from bluegreen.vocabulary import Strategy
 
 
-def _counted(moment: Moment) -> bool:
-    held = [query.strategy for query in moment.process.queries if query.holds]
-    return all(held.count(one) == moment.process.context.open_on(one) for one in Strategy)
+def _open(context: Context) -> tuple[int, ...]:
+    return tuple(context.open_on(one) for one in Strategy)
+
+
+def _held(query: Query) -> tuple[int, ...]:
+    return tuple(int(query.holds and query.strategy is one) for one in Strategy)
 
 
 def _once(moment: Moment) -> bool:
@@ -33,9 +37,9 @@ def _founded(moment: Moment) -> bool:
 
 
 WORLD_ALWAYS: Final = (
-    Always("I5 accounted in the world", "open tickets are those that queries hold", _counted, "world"),
-    Always("I11 at most once", "no stack, nor both together, executes a write twice", _once, "world"),
-    Always("W founded", "nothing is pending before anything was announced", _founded, "world"),
+    Balance("I5 accounted in the world", "open tickets are those that queries hold", _open, _held),
+    Always("I11 at most once", "no stack, nor both together, executes a write twice", _once, "query"),
+    Always("W founded", "nothing is pending before anything was announced", _founded, "machine"),
 )
 """What always holds in a world."""
 
@@ -75,26 +79,26 @@ PHASES: Final = (
 """The phases in which new queries are to be routed somewhere; `steady` goes without saying."""
 
 WORLD_SOMETIMES: Final = (
-    Sometimes("S Detecting", "a process that had a strategy detects again", _detects_again, "world"),
-    Sometimes("S Stable", "a process is in Stable", _in(STABLE), "world"),
-    Sometimes("S PendingTransition", "a process is in PendingTransition", _in(PENDING), "world"),
-    *(Sometimes(f"S {one}", f"new queries are routed during {one}", _routed_during(one), "world") for one in PHASES),
-    Sometimes("S both down", "both strategies failed", _in(FAILED), "world"),
+    Sometimes("S Detecting", "a process that had a strategy detects again", _detects_again, "machine"),
+    Sometimes("S Stable", "a process is in Stable", _in(STABLE), "machine"),
+    Sometimes("S PendingTransition", "a process is in PendingTransition", _in(PENDING), "machine"),
+    *(Sometimes(f"S {one}", f"new queries are routed during {one}", _routed_during(one), "machine") for one in PHASES),
+    Sometimes("S both down", "both strategies failed", _in(FAILED), "machine"),
 )  # fmt: skip
 """What has to happen somewhere in a world, so that what always holds is not said of nothing."""
 
 WORLD_EVENTUALLY: Final = (
     Eventually(
         "L1 progress", "once announced, and once the old queries end, the transition ends, however many overlap",
-        _in(PENDING), _not_in(PENDING),
+        _in(PENDING), _not_in(PENDING), "machine",
     ),
     Eventually(
         "L2 detection ends", "from Detecting, Stable or Failed is reached",
-        _in(DETECTING), _not_in(DETECTING),
+        _in(DETECTING), _not_in(DETECTING), "machine",
     ),
     Eventually(
         "L3 recovery", "from Failed, one reset and a healthy stack lead to Stable",
-        _failed_at_last, _in(STABLE),
+        _failed_at_last, _in(STABLE), "machine",
     ),
 )  # fmt: skip
 """What follows, sooner or later, if queries begin and end, detections go on, and Failed is reset."""
