@@ -1,0 +1,252 @@
+"""`state_machine_for`: a state machine of Hypothesis for any table and any subject, steered by the table.
+
+    DoorMachine = state_machine_for(DOOR, lambda: MachineSubject(DOOR), name="DoorMachine")
+    TestDoor = DoorMachine.TestCase                         # for pytest and unittest
+    run_state_machine_as_test(DoorMachine)                  # or from a test of one's own
+
+Each event that the subject takes is taken by `step` over the table too, and the subject has to be where that
+leads; what the table forbids the subject has to refuse, and nothing may change. What is printed of a run that
+fails is a program: pasted into the module where the machine stands, it fails in the same way.
+
+Source: spec, section 7: I10 and S1, besides the properties that are given.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import attrs
+from hypothesis import currently_in_test_context, note, target
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from bluegreen.errors import EventForbidden
+from bluegreen.machine import Step, step
+from bluegreen.query import QUERY
+from bluegreen.strategy import STRATEGY
+from bluegreen.table import Outcome, Row, Table
+from bluegreen.verify.alone import EventsOf
+from bluegreen.verify.findings import STEPS
+from bluegreen.verify.pasting import Shown, bare, imports
+from bluegreen.verify.promises import QUERY_ALWAYS
+from bluegreen.verify.properties import Always, Taken, broken
+from bluegreen.verify.steering import Steering, numbers
+from bluegreen.verify.subjects import Did, Subject
+from bluegreen.verify.tally import Tally
+
+
+class Disagreement(AssertionError):
+    """The subject did something else than the table says, or a property does not hold of what it did."""
+
+
+@attrs.frozen(eq=False)
+class _Given:
+    """What `state_machine_for` was called with."""
+
+    subject: Callable[..., Subject]
+    arguments: Mapping[str, st.SearchStrategy[Any]]
+    properties: tuple[Always, ...]
+    events: EventsOf | None
+
+
+class StateMachine(RuleBasedStateMachine):
+    """What `state_machine_for` fills in. Its state and context are those that follow from the table.
+
+    Attributes:
+        table: the table that the subject is held against.
+        tally: what all runs of this machine have taken.
+        failed: the imports that the programs of failing runs need.
+    """
+
+    table: ClassVar[Table[Any, Any, Any]]
+    tally: ClassVar[Tally]
+    failed: ClassVar[set[str]]
+    _given: ClassVar[_Given]
+    _steering: ClassVar[Steering]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draws = 0
+        self._rows: set[int] = set()
+        self._sent: list[Any] = []
+        self._subject: Subject | None = None
+        self.state = self.table.initial
+        self.context: Any = None
+        if currently_in_test_context():
+            for line in sorted(self.failed):
+                note(line)
+
+    @initialize(arguments=st.runner().flatmap(lambda machine: machine.drawn_arguments()))
+    def begin(self, arguments: Any) -> None:
+        """Make a subject."""
+        given = bare(arguments)
+        self._sent.append(given)
+        self._draws = hash(repr(arguments))
+        self._subject = subject = self._given.subject(**given)
+        self.state, self.context = subject.state, subject.context
+        self.tally.begin()
+
+    @rule(event=st.runner().flatmap(lambda machine: machine.proposed()))
+    def send(self, event: Any) -> None:
+        """Send an event to the subject, and hold what it does against the table."""
+        event = bare(event)
+        self._sent.append(event)
+        try:
+            self._held(event)
+        except BaseException:
+            self.failed.update(imports(self._sent))
+            raise
+
+    def teardown(self) -> None:
+        """Let the subject go; tell Hypothesis how many rows were taken, so that it looks for more of them."""
+        close = getattr(self._subject, "close", None)
+        if close is not None:
+            close()
+        if currently_in_test_context():
+            target(float(len(self._rows)), label=f"rows of {self.table.name}")
+
+    # What Hypothesis draws.
+
+    def drawn_arguments(self) -> st.SearchStrategy[Shown]:
+        """Return a strategy for the arguments with which a subject is made."""
+        return st.fixed_dictionaries(dict(self._given.arguments)).map(Shown)
+
+    def proposed(self) -> st.SearchStrategy[Shown]:
+        """Return a strategy for the next event."""
+        return _proposals(self)
+
+    def candidates(self) -> tuple[Any, ...]:
+        """Return what may be sent now, always in the same order."""
+        events: EventsOf = self._given.events or getattr(self._subject, "events", self._samples)
+        return tuple(events(self.state, self.context))
+
+    def chosen(self, candidates: tuple[Any, ...], number: int) -> Any:
+        """Return the event for a number that was drawn."""
+        wanted = self._steering.wanted(self._draws) - self._rows
+        self._draws = hash((self._draws, number))
+        rows = [self.table.row(self.state, self.context, event) for event in candidates]
+        return candidates[self._steering.chosen(wanted, rows, number)]
+
+    def _samples(self, _: str, context: Any) -> Iterable[Any]:
+        """The table's samples; those that bear a version get this one, and the one before."""
+        version: Any = getattr(context, "version", None)
+        fresh: list[Any] = []
+        for sample in self.table.samples:
+            ages = (0, 1) if version is not None and hasattr(sample, "version") else ()
+            made = [attrs.evolve(sample, version=version - age) for age in ages] or [sample]
+            fresh += [one for one in made if one not in fresh]
+        return fresh
+
+    # What happens.
+
+    def _held(self, event: Any) -> None:
+        subject = self._subject
+        assert subject is not None
+        try:
+            did = subject.send(event)
+        except EventForbidden as error:
+            row = self._take(event)
+            if row.outcome is not Outcome.FORBID:
+                raise Disagreement(f"{event} was refused, and {row} accepts it") from error
+        else:
+            if did is None:
+                row = self._take(event)
+                if row.outcome is Outcome.FORBID:
+                    raise Disagreement(f"{event} was accepted, and {row} forbids it: {row.why}")
+            else:
+                for one in did:
+                    self._follow(one)
+        self._compare(f"after {event}", subject.state, subject.context)
+
+    def _follow(self, did: Did) -> None:
+        """One of several events that the subject took."""
+        self._take(did.event)
+        self._compare(f"after {did.event}", did.state, did.context)
+
+    def _take(self, event: Any) -> Row:
+        """Take the step that the table says."""
+        state, context = self.state, self.context
+        row = self.tally.took(state, context, event)
+        self._rows.add(id(row))
+        if row.outcome is not Outcome.FORBID:
+            taken: Step = step(self.table, state, context, event)
+            wrong = broken(self._given.properties, Taken(state, context, event, taken))
+            if wrong:
+                told = "; ".join(f"{one.name}: {one.text}" for one in wrong)
+                raise Disagreement(f"{event} in {state}, {context} breaks {told}")
+            self.state, self.context = taken.state, taken.context
+        return row
+
+    def _compare(self, when: str, state: str, context: Any) -> None:
+        if (state, context) != (self.state, self.context):
+            raise Disagreement(
+                f"{when} the subject is in {state}, {context}; the table says {self.state}, {self.context}"
+            )
+
+
+@st.composite
+def _proposals(draw: st.DrawFn, machine: StateMachine) -> Shown:
+    """An event, which is drawn as a number."""
+    candidates = machine.candidates()
+    if not candidates:
+        raise ValueError(f"nothing may be sent to {machine.table.name!r} in {machine.state}: see `events`")
+    return Shown(machine.chosen(candidates, draw(st.integers(0, numbers(len(candidates)) - 1))))
+
+
+def state_machine_for(
+    table: Table[Any, Any, Any],
+    subject: Callable[..., Subject],
+    *,
+    name: str | None = None,
+    properties: Iterable[Always] | None = None,
+    arguments: Mapping[str, st.SearchStrategy[Any]] | None = None,
+    events: EventsOf | None = None,
+) -> type[StateMachine]:
+    """Return a state machine of Hypothesis that holds subjects against a table.
+
+    Events whose rows no run has taken yet are preferred.
+
+    Args:
+        table: any table.
+        subject: makes a subject in the state and context in which a run begins; a class or any callable.
+        name: the name under which the machine is kept, which is in the program that is printed; by default that
+            of the table and `Machine`.
+        properties: what must hold of each step; by default what the specification says of the shipped tables.
+        arguments: how to draw what `subject` is called with, by keyword.
+        events: what may be sent; by default what the subject's `events` says, else the table's samples, those
+            with a version made fresh and stale.
+
+    >>> from hypothesis import settings
+    >>> from hypothesis.stateful import run_state_machine_as_test
+    >>> from bluegreen.recovery import RECOVERY, Attempts
+    >>> from bluegreen.verify.subjects import MachineSubject
+    >>> made = state_machine_for(RECOVERY, lambda: MachineSubject(RECOVERY, Attempts()))
+    >>> run_state_machine_as_test(made, settings=settings(max_examples=20, database=None))
+    >>> made.__name__, made.tally.steps > 0
+    ('RecoveryMachine', True)
+    """
+    tally, frame = Tally(table), inspect.currentframe()
+    caller = (
+        None if frame is None else frame.f_back
+    )  # the machine belongs to its module, as a named tuple does
+    told = name or "".join(word.capitalize() for word in table.name.split()) + "Machine"
+    shipped: dict[int, tuple[Always, ...]] = {id(STRATEGY): STEPS, id(QUERY): QUERY_ALWAYS}
+    filled = {
+        "__module__": caller.f_globals.get("__name__", __name__) if caller is not None else __name__,
+        "__doc__": f"{table.name}, held against its table.",
+        "table": table,
+        "tally": tally,
+        "failed": set[str](),
+        "_given": _Given(
+            subject,
+            dict(arguments or {}),
+            shipped.get(id(table), ()) if properties is None else tuple(properties),
+            events,
+        ),
+        "_steering": Steering(tally),
+    }
+    make: Any = type(StateMachine)
+    made: type[StateMachine] = make(told, (StateMachine,), filled)
+    return made

@@ -1,0 +1,86 @@
+"""Steering: which of the events that may be sent are preferred, so that rare rows are reached.
+
+A run of Hypothesis must do the same when it is repeated, although what was taken before it differs by then.
+So what is preferred after some draws is frozen when these draws are seen for the first time: it depends on them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bluegreen.table import Row
+from bluegreen.verify.tally import Tally
+
+_RARE: Final = 8
+"""When every row was taken, this part of them is preferred: those that were taken least often."""
+
+_EVERY: Final = 16
+"""After so many steps it is looked at again what was taken."""
+
+_SHARE: Final = 4
+"""One in so many numbers stands for itself."""
+
+Rows = frozenset[int]
+"""Rows by `id`: they are the table's own objects."""
+
+
+class Steering:
+    """What the runs of one machine prefer.
+
+    Args:
+        tally: what all of its runs have taken; somebody else counts.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._frozen: dict[int, Rows] = {}
+        self._newest: Rows = frozenset()
+        self._newest_at = -1
+
+    def wanted(self, draws: int) -> Rows:
+        """Return the rows that are preferred after some draws.
+
+        They are those that nothing had taken when these draws were seen first, or the rarest if all were taken.
+
+        Args:
+            draws: a number that stands for what was drawn in this run so far.
+        """
+        found = self._frozen.get(draws)
+        if found is None:
+            found = self._frozen[draws] = self._rarest()
+        return found
+
+    def _rarest(self) -> Rows:
+        if self._newest_at <= self._tally.steps - _EVERY or self._newest_at < 0:
+            rows = self._tally.table.rows
+            untaken = [row for row in rows if not self._tally.times(row)]
+            rarest = untaken or sorted(rows, key=self._tally.times)[: len(rows) // _RARE]
+            self._newest, self._newest_at = frozenset(map(id, rarest)), self._tally.steps
+        return self._newest
+
+    def chosen(self, wanted: Rows, rows: Sequence[Row], number: int) -> int:
+        """Return which of what may be sent a number below `numbers(len(rows))` stands for.
+
+        A small number stands for itself, a larger one for what is preferred: rows that are wanted, or, if none of
+        these can be taken, rows that change the context, on which it depends what can be.
+
+        So whatever a large number stands for, there is a smaller one that stands for the same and prefers nothing:
+        a run that fails can be reduced to one that means the same in every process.
+
+        Args:
+            wanted: what `wanted` has returned, less what this run has taken since.
+            rows: the rows of what may be sent.
+        """
+        if number < len(rows):
+            return number
+        fitting = [other for other, row in enumerate(rows) if id(row) in wanted]
+        if not fitting:
+            fitting = [other for other, row in enumerate(rows) if row.reduce is not None]
+        several: Sequence[int] = fitting or range(len(rows))
+        return several[number % len(several)]
+
+
+def numbers(candidates: int) -> int:
+    """Return how many numbers there are for so many events: most of them prefer something."""
+    return candidates * _SHARE
