@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -41,19 +41,17 @@ def as_code(value: Any) -> str:
     """
     if isinstance(value, enum.Enum):
         return f"{type(value).__name__}.{value.name}"
+    kind: type[Any] = type(value)  # looked at apart, so that `value` stays whatever it is
     fields = _fields(value)
     if fields is not None:
         inside = ", ".join(f"{name}={as_code(one)}" for name, one in fields.items())
         return f"{type(value).__name__}({inside})"
-    if type(value) is tuple:
-        several: tuple[Any, ...] = value
-        return f"({''.join(f'{as_code(one)}, ' for one in several).strip()})"
-    if type(value) is list:
-        listed: list[Any] = value
-        return f"[{', '.join(map(as_code, listed))}]"
-    if type(value) is dict:
-        pairs: dict[Any, Any] = value
-        return f"{{{', '.join(f'{as_code(key)}: {as_code(one)}' for key, one in pairs.items())}}}"
+    if kind is tuple:
+        return f"({''.join(f'{as_code(one)}, ' for one in value).strip()})"
+    if kind is list:
+        return f"[{', '.join(map(as_code, value))}]"
+    if kind is dict:
+        return f"{{{', '.join(f'{as_code(key)}: {as_code(one)}' for key, one in value.items())}}}"
     return repr(value)
 
 
@@ -96,15 +94,15 @@ def _classes(value: Any) -> Iterator[type[Any]]:
     if isinstance(value, enum.Enum):
         yield type(value)
         return
+    kind: type[Any] = type(value)
     fields = _fields(value)
     inside: Iterable[Any] = ()
     if fields is not None:
-        yield type(value)
+        yield kind
         inside = fields.values()
-    elif type(value) in (tuple, list):
+    elif kind in (tuple, list):
         inside = value
-    elif type(value) is dict:
-        pairs: Mapping[Any, Any] = value
-        inside = (*pairs, *pairs.values())
+    elif kind is dict:
+        inside = (*value, *value.values())
     for one in inside:
         yield from _classes(one)

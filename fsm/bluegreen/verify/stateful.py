@@ -119,7 +119,8 @@ class StateMachine(RuleBasedStateMachine):
 
     def candidates(self) -> tuple[Any, ...]:
         """Return what may be sent now, always in the same order."""
-        events: EventsOf = self._given.events or getattr(self._subject, "events", self._samples)
+        proposed: EventsOf = getattr(self._subject, "events", self._samples)
+        events = proposed if self._given.events is None else self._given.events
         return tuple(events(self.state, self.context))
 
     def chosen(self, candidates: tuple[Any, ...], number: int) -> Any:
@@ -131,11 +132,11 @@ class StateMachine(RuleBasedStateMachine):
 
     def _samples(self, _: str, context: Any) -> Iterable[Any]:
         """The table's samples; those that bear a version get this one, and the one before."""
-        version: Any = getattr(context, "version", None)
         fresh: list[Any] = []
         for sample in self.table.samples:
-            ages = (0, 1) if version is not None and hasattr(sample, "version") else ()
-            made = [attrs.evolve(sample, version=version - age) for age in ages] or [sample]
+            made = [sample]
+            if hasattr(sample, "version") and hasattr(context, "version"):
+                made = [attrs.evolve(sample, version=context.version - age) for age in (0, 1)]
             fresh += [one for one in made if one not in fresh]
         return fresh
 
