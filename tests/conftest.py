@@ -7,13 +7,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
+from bluegreen.verify.profiles import register_profiles
 from support.journaling import journaled
 
-# No deadline: a busy machine is not a bug. A failing example is printed as a line that reproduces it.
-settings.register_profile("bluegreen", deadline=None, print_blob=True)
-settings.load_profile("bluegreen")
+register_profiles()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -41,7 +41,7 @@ def as_code(value: Any) -> str:
     """
     if isinstance(value, enum.Enum):
         return f"{type(value).__name__}.{value.name}"
-    kind: type[Any] = type(value)  # looked at apart, so that `value` stays whatever it is
+    kind = _kind(value)
     fields = _fields(value)
     if fields is not None:
         inside = ", ".join(f"{name}={as_code(one)}" for name, one in fields.items())
@@ -70,7 +70,7 @@ def imports(values: Iterable[Any]) -> tuple[str, ...]:
 
 def _fields(value: Any) -> dict[str, Any] | None:
     """The arguments that make the value again, without those that have their default."""
-    cls: type[Any] = type(value)
+    cls = _kind(value)
     if attrs.has(cls):
         return {
             field.alias or field.name: getattr(value, field.name)
@@ -86,6 +86,11 @@ def _fields(value: Any) -> dict[str, Any] | None:
     return None
 
 
+def _kind(value: object) -> type[Any]:
+    """The class of a value, which stays whatever it is for the type checkers."""
+    return type(value)
+
+
 def _is_default(default: Any, value: Any) -> bool:
     return isinstance(value, _PLAIN) and isinstance(default, _PLAIN) and default == value
 
@@ -94,7 +99,7 @@ def _classes(value: Any) -> Iterator[type[Any]]:
     if isinstance(value, enum.Enum):
         yield type(value)
         return
-    kind: type[Any] = type(value)
+    kind = _kind(value)
     fields = _fields(value)
     inside: Iterable[Any] = ()
     if fields is not None:

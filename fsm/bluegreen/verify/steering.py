@@ -37,6 +37,11 @@ class Steering:
         self._frozen: dict[int, Rows] = {}
         self._newest: Rows = frozenset()
         self._newest_at = -1
+        self._is_frozen = False
+
+    def freeze(self) -> None:
+        """Prefer the same from now on: a run has failed, and is about to be reduced, step by step."""
+        self._is_frozen = True
 
     def wanted(self, draws: int) -> Rows:
         """Return the rows that are preferred after some draws.
@@ -52,7 +57,8 @@ class Steering:
         return found
 
     def _rarest(self) -> Rows:
-        if self._newest_at <= self._tally.steps - _EVERY or self._newest_at < 0:
+        due = self._newest_at < 0 or self._newest_at <= self._tally.steps - _EVERY
+        if due and not self._is_frozen:
             rows = self._tally.table.rows
             untaken = [row for row in rows if not self._tally.times(row)]
             rarest = untaken or sorted(rows, key=self._tally.times)[: len(rows) // _RARE]
