@@ -23,7 +23,7 @@ from bluegreen.manager import Record, Snapshot, StrategyManager
 from bluegreen.settings import Settings
 from bluegreen.strategy import TIMERS
 from bluegreen.verify.subjects import Did, ManagerSubject
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.vocabulary import Scope, Strategy, Ticket
 from support.clock import FakeClock
 from support.managing import nobody
 
@@ -47,6 +47,7 @@ class WatchedManager(StrategyManager):
     def __init__(self, scope: Scope, settings: Settings, clock: FakeClock) -> None:
         self._noted: list[tuple[Did, bool]] = []
         self._records: list[Record] = []
+        self.issued: tuple[Ticket, ...] = ()
         super().__init__(scope, settings, clock=clock)
         self.subscribe(self._records.append, every_step=True)
 
@@ -61,13 +62,28 @@ class WatchedManager(StrategyManager):
         return taken
 
     def told(self) -> list[Did]:
-        """Return what was noted since the last time; observers must have been told all of it that changed something."""
+        """Return what was noted since the last time, and keep the tickets that were `issued` meanwhile.
+
+        Observers must have been told all of it that changed something.
+        """
         noted, records = tuple(self._noted), tuple(self._records)
         self._noted.clear()
         self._records.clear()
+        self.issued = tuple(one.ticket for one in records if one.ticket is not None)
         heard = [Did(one.event, one.step.state, one.step.context) for one in records]
         assert heard == [one for one, changed in noted if changed]
         return [one for one, _ in noted]
+
+
+def due_s(manager: StrategyManager, event: Any) -> float | None:
+    """Return after how many seconds this event comes from the clock, if it does in this state."""
+    state, context, _ = manager.snapshot
+    for timer in TIMERS:
+        facts = () if timer.armed is None else timer.armed.facts
+        armed = timer.armed is None or timer.armed.holds({one.name: one.of(context, None) for one in facts})
+        if armed and timer.event == event and state in timer.states:
+            return float(getattr(manager.settings, timer.after))
+    return None
 
 
 class BusyManager(ManagerSubject):
@@ -110,8 +126,8 @@ class BusyManager(ManagerSubject):
             manager.start(self._answering(event))
         elif self.state == "Detecting" and isinstance(event, DetectionTimedOut) and len(context.untried) > 1:
             manager.start(self._late)
-        elif (due_s := self._due_s(event)) is not None:
-            self.clock.advance(due_s)
+        elif (seconds := due_s(manager, event)) is not None:
+            self.clock.advance(seconds)
             self._start_one(self._gone)
         else:
             manager.send(event)
@@ -126,19 +142,6 @@ class BusyManager(ManagerSubject):
 
     def _is_due(self, event: Any) -> bool:
         return event.version == self.context.version and event.strategy is self.context.untried[0]
-
-    def _due_s(self, event: Any) -> float | None:
-        """Seconds after which this event comes from the clock, if it does now."""
-        for timer in TIMERS:
-            if timer.event == event and self.state in timer.states:
-                facts = (
-                    {}
-                    if timer.armed is None
-                    else {one.name: one.of(self.context, None) for one in timer.armed.facts}
-                )
-                if timer.armed is None or timer.armed.holds(facts):
-                    return float(getattr(self.manager.settings, timer.after))
-        return None
 
     def _start_one(self, prove: Any) -> None:
         ticket = self.manager.start(prove)

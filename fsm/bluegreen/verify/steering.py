@@ -6,6 +6,7 @@ So what is preferred after some draws is frozen when these draws are seen for th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,9 @@ _EVERY: Final = 16
 
 _SHARE: Final = 4
 """One in so many numbers stands for itself."""
+
+_TRIES: Final = 20
+"""A row that is not taken after so many events that ought to take it is not hoped for: a wire may be in between."""
 
 Rows = frozenset[int]
 """Rows by `id`: they are the table's own objects."""
@@ -38,6 +42,7 @@ class Steering:
         self._newest: Rows = frozenset()
         self._newest_at = -1
         self._is_frozen = False
+        self._tries: Counter[int] = Counter()
 
     def freeze(self) -> None:
         """Prefer the same from now on: a run has failed, and is about to be reduced, step by step."""
@@ -61,7 +66,9 @@ class Steering:
         if due and not self._is_frozen:
             rows = self._tally.table.rows
             untaken = [row for row in rows if not self._tally.times(row)]
-            rarest = untaken or sorted(rows, key=self._tally.times)[: len(rows) // _RARE]
+            hoped_for = [row for row in untaken if self._tries[id(row)] < _TRIES]
+            taken = sorted((row for row in rows if self._tally.times(row)), key=self._tally.times)
+            rarest = hoped_for or taken[: len(rows) // _RARE]
             self._newest, self._newest_at = frozenset(map(id, rarest)), self._tally.steps
         return self._newest
 
@@ -84,7 +91,9 @@ class Steering:
         if not fitting:
             fitting = [other for other, row in enumerate(rows) if row.reduce is not None]
         several: Sequence[int] = fitting or range(len(rows))
-        return several[number % len(several)]
+        chosen = several[number % len(several)]
+        self._tries[id(rows[chosen])] += 1
+        return chosen
 
 
 def numbers(candidates: int) -> int:

@@ -1,0 +1,366 @@
+"""A connection on a switching channel as a subject of a state machine: what happens to it comes over a wire."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import attrs
+import grpc
+import grpc.aio
+import pytest
+from e6data_python_connector.server import e6x_engine_pb2 as pb
+from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
+from hypothesis import strategies as st
+
+from bluegreen.alphabet import (
+    AuthFailure,
+    AuthSuccess,
+    ConnectionOpened,
+    DetectionTimedOut,
+    Error456,
+    PersistentFailure,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    QueryStarted,
+    StrategyAnnounced,
+)
+from bluegreen.errors import EventForbidden, QueryLost, StrategyUnavailable
+from bluegreen.flow import Sleep
+from bluegreen.settings import Settings
+from bluegreen.strategy import STRATEGY, Context
+from bluegreen.verify.subjects import Did
+from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen_adapters.e6data import PROTOCOL
+from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel
+from bluegreen_adapters.grpc_sync import SwitchingChannel
+from bluegreen_adapters.link import Link
+from support.clock import FakeClock
+from support.engine import LOGIN
+from support.subjects import SETTINGS, WatchedManager, due_s
+
+ARGUMENTS: Final = {"settings": st.sampled_from([attrs.evolve(one, retry_attempts=1) for one in SETTINGS])}
+METADATA: Final = (("cluster-name", "c"),)
+OPEN_LIMIT: Final = 3
+ENDINGS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
+SERVES: Final = {
+    "new": "serve", "prepared": "serve", "running": "serve", "announces": None, "forgets": False,
+}  # fmt: skip
+OPENS_SESSIONS: Final = "authenticate"
+DENIED: Final = {"action": "status", "code": "PERMISSION_DENIED", "details": "not you"}
+BROKEN: Final = {"action": "status", "code": "INVALID_ARGUMENT", "details": "the statement is wrong"}
+
+Ask = Callable[[str, Any], Any]
+"""(method, request) -> the answer, or what the application gets instead."""
+
+
+class Cluster:
+    """The test engine behind all connections, which come one after the other.
+
+    Args:
+        engine: the server.
+    """
+
+    def __init__(self, engine: EngineProcess) -> None:
+        self.engine = engine
+        self.address = engine.address
+        self.statements = itertools.count(1)
+        self._conducts: dict[str, Any] = {}
+        self._armed = False
+
+    def conducts(self, **changes: Any) -> None:
+        """Let both stacks serve and announce nothing, except for these changes; no fault is armed."""
+        conducts = {one.value: {**SERVES, **changes.get(one.value, {})} for one in Strategy}
+        if conducts != self._conducts:  # each command is a message to another process
+            self.engine.phase("announce", target="green", **conducts)
+            self._conducts = conducts
+        if self._armed:
+            self.engine.clear_faults()
+            self._armed = False
+
+    def fails(self, fault: dict[str, Any], **where: Any) -> None:
+        """Arm a fault."""
+        self.conducts()
+        self.engine.fault(**fault, **where)
+        self._armed = True
+
+
+@attrs.define
+class Held:
+    """A query that the application has begun."""
+
+    answer: Any
+    writes: bool
+    executed: bool = False
+
+    @property
+    def id(self) -> Any:
+        return self.answer.queryId
+
+
+class Connection:
+    """One connection to a test engine. Each event comes about as it does on a wire; nothing is sent to the manager
+    but what an operator sends.
+
+    Args:
+        cluster: the server.
+        open_channel: makes what carries calls from a link.
+        settings: the scope's settings.
+    """
+
+    def __init__(self, cluster: Cluster, open_channel: Callable[[Link], Ask], settings: Settings) -> None:
+        self.cluster = cluster
+        cluster.engine.reset_statistics()
+        self.clock = FakeClock(0.0)
+        self.manager = WatchedManager(Scope(cluster.address), settings, self.clock)
+        self.link = Link(self.manager, PROTOCOL, credentials=self._credentials)
+        self._ask = open_channel(self.link)
+        self._slow_s = 0.0
+        self._held: list[Held] = []
+        self._begun = 0
+        self._counts: dict[str, dict[str, int]] = {}
+
+    @property
+    def state(self) -> str:
+        return self.manager.state
+
+    @property
+    def context(self) -> Context:
+        return self.manager.snapshot.context
+
+    def events(self, _: str, context: Context) -> Iterator[Any]:
+        """Yield what the wire, the clock and an operator can bring about."""
+        version = context.version
+        for cls in STRATEGY.events:
+            if cls in ENDINGS:
+                yield from (cls(ticket) for ticket in self._tickets())
+            elif [field.name for field in attrs.fields(cls)] == ["strategy", "version"]:
+                yield from (cls(strategy, version) for strategy in Strategy)
+            elif cls is not QueryStarted or len(self._held) < OPEN_LIMIT:
+                yield cls()
+
+    def send(self, event: Any) -> list[Did]:
+        before = self._tickets()
+        try:
+            with suppress(grpc.RpcError, QueryLost, StrategyUnavailable):
+                self._bring(event)
+        except EventForbidden:
+            assert [one.event for one in self.manager.told()] == [event]
+            raise
+        self._await_sessions()
+        told = self.manager.told()
+        self._check_routes({*before, *self.manager.issued})
+        self._held = [one for one in self._held if one.id in self.link.queries]
+        return told
+
+    def close(self) -> None:
+        """Nothing is open when the connection is closed."""
+        self.link.close()
+        assert self.manager.open_tickets == ()
+        assert (self.context.open_blue, self.context.open_green) == (0, 0)
+
+    # What comes about.
+
+    def _credentials(self) -> Any:
+        self.clock.advance(self._slow_s)
+        return LOGIN, METADATA
+
+    def _bring(self, event: Any) -> None:
+        match event:
+            case QueryStarted():
+                self.cluster.conducts()
+                self._begin()
+            case QueryCompleted() | QueryCancelled() | QueryFailed():
+                self.cluster.conducts()
+                self._end(event)
+            case StrategyAnnounced():
+                self.cluster.conducts(**{one.value: {"announces": event.strategy.value} for one in Strategy})
+                self._look(event.strategy.other)
+            case Error456() | PersistentFailure() | AuthFailure() | DetectionTimedOut():
+                self._refuse(event)
+            case ConnectionOpened():
+                self.cluster.conducts()
+                self._ask(OPENS_SESSIONS, LOGIN)
+            case AuthSuccess():
+                self.cluster.conducts()
+                self._free()
+            case _ if (seconds := due_s(self.manager, event)) is not None:
+                self.cluster.conducts()
+                self.clock.advance(seconds)
+                self._free()
+            case _:
+                self.manager.send(event)
+
+    def _refuse(self, event: Any) -> None:
+        match event:
+            case Error456() if self._is_elsewhere(event.strategy):
+                self.cluster.conducts(**{event.strategy.value: {"prepared": "refuse", "running": "refuse"}})
+                self._look(event.strategy)
+            case Error456():
+                later = self.state == "Detecting" and event.strategy is not self.context.untried[0]
+                refusing = Strategy if later else (event.strategy,)
+                self.cluster.conducts(**{one.value: {"new": "refuse"} for one in refusing})
+                self._free()
+            case PersistentFailure():
+                self.cluster.conducts(**{event.strategy.value: {"new": "unavailable"}})
+                self._free()
+            case AuthFailure():
+                self.cluster.fails(DENIED, method=OPENS_SESSIONS, strategy=event.strategy.value)
+                self._free()
+            case _:
+                self._slow_s = self.manager.settings.detection_timeout_s
+                self.cluster.conducts(**{one.value: {"new": "refuse"} for one in Strategy})
+                try:
+                    self._free()
+                finally:
+                    self._slow_s = 0.0
+
+    def _is_elsewhere(self, strategy: Strategy) -> bool:
+        """Whether queries are held on a strategy to which new ones do not go."""
+        return strategy is not self.context.route and any(one.strategy is strategy for one in self._tickets())
+
+    def _begin(self) -> None:
+        self._begun += 1
+        writes, number = self._begun % 2 == 0, next(self.cluster.statements)
+        text = f"INSERT INTO t VALUES ({number})" if writes else f"SELECT {number} /*+ rows(2) */"
+        request = pb.PrepareStatementRequest(sessionId="s", queryString=text)
+        self._held.append(Held(self._ask("prepareStatement", request), writes))
+
+    def _look(self, preferred: Strategy) -> None:
+        """An RPC of a query on this strategy, or of none."""
+        for one in self._held:
+            if self._ticket(one).strategy is preferred:
+                self._use("status", pb.StatusRequest, one)
+                return
+        self._free()
+
+    def _free(self) -> None:
+        self._ask("getSchemaNames", pb.GetSchemaNamesRequest(sessionId="s"))
+
+    def _use(self, name: str, kind: Any, query: Held) -> Any:
+        return self._ask(name, kind(sessionId="s", queryId=query.id, engineIP="10.9.9.9"))
+
+    def _execute(self, query: Held) -> None:
+        self._use("executeStatement", pb.ExecuteStatementRequest, query)
+        query.executed = True
+
+    def _end(self, event: Any) -> None:
+        query = next(one for one in self._held if self._ticket(one) == event.ticket)
+        if isinstance(event, QueryCancelled):
+            self._use("cancelQuery", pb.CancelQueryRequest, query)
+            return
+        if isinstance(event, QueryFailed):
+            failing = "getNextResultBatch" if query.executed else "executeStatement"
+            self.cluster.fails(BROKEN, method=failing)
+        if not query.executed:
+            self._execute(query)
+            if query.writes and self._begun % 3 == 0:
+                return  # it is ended another time
+        while self._use("getNextResultBatch", pb.GetNextResultBatchRequest, query).resultBatch:
+            pass
+        self._use("clear", pb.ClearRequest, query)
+
+    # What is checked besides.
+
+    def _ticket(self, query: Held) -> Ticket:
+        ticket = self.link.bound[query.id].ticket
+        assert ticket is not None
+        return ticket
+
+    def _tickets(self) -> tuple[Ticket, ...]:
+        return tuple(self._ticket(one) for one in self._held)
+
+    def _await_sessions(self) -> None:
+        """A session that is opened ahead of time is there, so that a run that is repeated does the same."""
+        for _, opening in tuple(self.link._sessions._warming.values()):
+            self._wait(opening)
+
+    def _wait(self, opening: Future[Any]) -> None:
+        opening.exception(10)
+
+    def _check_routes(self, tickets: set[Ticket]) -> None:
+        """I2, I11, by the server's own record: each RPC went where a ticket says, and writes ran once at most."""
+        seen = self.cluster.engine.statistics()
+        allowed = {ticket.strategy.value for ticket in tickets}
+        for method, counts in seen.requests.items():
+            before = self._counts.get(method, {})
+            went = {strategy for strategy, count in counts.items() if count > before.get(strategy, 0)}
+            assert method == OPENS_SESSIONS or went <= allowed, (method, went, tickets)
+        self._counts = seen.requests
+        assert seen.misrouted == 0, seen.offences
+        assert seen.executed_twice == {}
+
+
+class AsyncConnection(Connection):
+    """The same, on an event loop that runs while something is asked."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        open_channel: Callable[[Link], Ask],
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._loop = loop
+        super().__init__(cluster, open_channel, settings)
+
+    def _wait(self, opening: Future[Any]) -> None:
+        async def opened() -> None:
+            await asyncio.wait_for(asyncio.wrap_future(opening), 10)
+
+        self._loop.run_until_complete(opened())
+
+
+@contextmanager
+def connections() -> Iterator[Callable[[Settings], Connection]]:
+    """Yield what makes connections of threads, all on one channel to one engine."""
+    with _without_pauses(), EngineProcess() as engine, grpc.insecure_channel(engine.address) as real:
+
+        def open_channel(link: Link) -> Ask:
+            stub: Any = QueryEngineServiceStub(SwitchingChannel(real, link))
+            return lambda name, request: getattr(stub, name)(request, metadata=METADATA)
+
+        cluster = Cluster(engine)
+        yield lambda settings: Connection(cluster, open_channel, settings)
+
+
+@contextmanager
+def async_connections() -> Iterator[Callable[[Settings], Connection]]:
+    """Yield what makes connections of an event loop, all on one channel to one engine."""
+    loop = asyncio.new_event_loop()
+    with _without_pauses(), EngineProcess() as engine:
+        real: Any = loop.run_until_complete(_opened(engine.address))
+
+        def open_channel(link: Link) -> Ask:
+            stub: Any = QueryEngineServiceStub(AsyncSwitchingChannel(real, link))
+
+            async def asked(name: str, request: Any) -> Any:
+                return await getattr(stub, name)(request, metadata=METADATA)
+
+            return lambda name, request: loop.run_until_complete(asked(name, request))
+
+        cluster = Cluster(engine)
+        try:
+            yield lambda settings: AsyncConnection(cluster, open_channel, settings, loop)
+        finally:
+            loop.run_until_complete(real.close())
+            loop.close()
+
+
+async def _opened(address: str) -> Any:
+    return grpc.aio.insecure_channel(address)
+
+
+@contextmanager
+def _without_pauses() -> Iterator[None]:
+    """A stack that fails is asked again at once."""
+    with pytest.MonkeyPatch.context() as patched:
+        for module in ("bluegreen_adapters.wire", "bluegreen_adapters.sessions"):
+            patched.setattr(f"{module}.pause", lambda delay_s: Sleep(0))
+        yield
