@@ -10,8 +10,9 @@ import pytest
 
 from bluegreen.verify.profiles import register_profiles
 from support.journaling import journaled
+from support.telling import LINES
 
-register_profiles()
+PROFILE = register_profiles()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +27,14 @@ def pytest_sessionfinish() -> None:
     decoding = sys.modules.get("e6data_python_connector.result_decode")
     for lease in tuple(getattr(getattr(decoding, "_runtime", None), "leases", ())):
         lease.close(time.monotonic() + 10)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that tests have told."""
+    if LINES:
+        terminalreporter.section(f"figures (profile {PROFILE.name})")
+        for line in LINES:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -364,3 +364,14 @@ def _without_pauses() -> Iterator[None]:
         for module in ("bluegreen_adapters.wire", "bluegreen_adapters.sessions"):
             patched.setattr(f"{module}.pause", lambda delay_s: Sleep(0))
         yield
+
+
+OPENERS: Final = {"threads": connections, "asyncio": async_connections}
+
+
+def beyond() -> dict[str, str]:
+    """Return the names of the rows that one connection cannot bring about, each with the reason."""
+    return {row.name: why for row in STRATEGY.rows for name, why in _BEYOND.items() if row.name == name}
+
+
+_BEYOND: Final[dict[str, str]] = {}

@@ -14,7 +14,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
-from hypothesis import settings
+from hypothesis import Phase, settings
+
+
+PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+"""Without `explain`: of a state machine it explains nothing, and takes ten times as long as the rest."""
 
 
 @attrs.frozen
@@ -35,11 +39,11 @@ class Effort:
 
     def in_memory(self) -> settings:
         """Return the settings for a subject in memory."""
-        return settings(max_examples=self.runs, stateful_step_count=self.steps)
+        return settings(max_examples=self.runs, stateful_step_count=self.steps, phases=PHASES)
 
     def on_a_wire(self) -> settings:
         """Return the settings for a subject that speaks to a server."""
-        return settings(max_examples=self.wire_runs, stateful_step_count=self.wire_steps)
+        return settings(max_examples=self.wire_runs, stateful_step_count=self.wire_steps, phases=PHASES)
 
 
 @attrs.frozen

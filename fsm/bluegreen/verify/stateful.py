@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import attrs
-from hypothesis import currently_in_test_context, note, target
+from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -101,12 +101,10 @@ class StateMachine(RuleBasedStateMachine):
             raise
 
     def teardown(self) -> None:
-        """Let the subject go; tell Hypothesis how many rows were taken, so that it looks for more of them."""
+        """Let the subject go."""
         close = getattr(self._subject, "close", None)
         if close is not None:
             close()
-        if currently_in_test_context():
-            target(float(len(self._rows)), label=f"rows of {self.table.name}")
 
     # What Hypothesis draws.
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
+from bluegreen.alphabet import QueryStarted
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.machine import Machine
 from bluegreen.manager import StrategyManager
@@ -136,15 +137,17 @@ class ManagerSubject:
     def events(self, _: str, context: Context) -> Iterator[Any]:
         """Yield news, fresh and stale, of both strategies; ends of queries that are open, and of others; the rest."""
         held = self.manager.open_tickets
-        for cls in STRATEGY.events:
-            fields = [field.name for field in attrs.fields(cls)]
-            if fields == ["strategy", "version"]:
-                versions = (context.version, context.version - 1)
+        versions = (context.version, context.version - 1)
+        for cls, fields in _FIELDS:
+            if fields == ("strategy", "version"):
                 yield from (cls(strategy, version) for version in versions for strategy in Strategy)
-            elif fields == ["ticket"]:
+            elif fields == ("ticket",):
                 yield from (cls(ticket) for ticket in _ending(held, context))
-            elif cls.name != "query_started" or len(held) < self._open_limit:
+            elif cls is not QueryStarted or len(held) < self._open_limit:
                 yield cls()
+
+
+_FIELDS: Final = tuple((cls, tuple(field.name for field in attrs.fields(cls))) for cls in STRATEGY.events)
 
 
 def _ending(held: tuple[Ticket, ...], context: Context) -> Iterator[Ticket]:
