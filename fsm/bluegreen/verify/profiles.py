@@ -16,7 +16,6 @@ from typing import Any, Final
 import attrs
 from hypothesis import Phase, settings
 
-
 PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 """Without `explain`: of a state machine it explains nothing, and takes ten times as long as the rest."""
 
@@ -64,8 +63,8 @@ class Profile:
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile
     for profile in (
-        Profile("dev", Effort(runs=400, steps=30, wire_runs=100, wire_steps=20)),
-        Profile("ci", Effort(runs=10_000, steps=20, wire_runs=2_000, wire_steps=12)),
+        Profile("dev", Effort(runs=500, steps=30, wire_runs=60, wire_steps=15)),
+        Profile("ci", Effort(runs=10_000, steps=20, wire_runs=2_000, wire_steps=10)),
         Profile(
             "nightly", Effort(runs=100_000, steps=50, wire_runs=20_000, wire_steps=30), max_examples=2_000
         ),
