@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from bluegreen.strategy import STRATEGY
 from bluegreen.verify.profiles import chosen
 from bluegreen.verify.stateful import StateMachine, state_machine_for
+from bluegreen.vocabulary import Strategy
 from support.subjects import ARGUMENTS, BusyManager
 from support.telling import tell
 
-pytestmark = pytest.mark.unjournaled
+pytestmark = [pytest.mark.unjournaled, pytest.mark.timeout(3600)]
 
 PROFILE = chosen()
 CHANNELS = ("threads", "asyncio")
@@ -51,3 +53,25 @@ def test_a_channel_does_what_the_table_says_and_every_row_is_taken_that_a_wire_c
     assert {row.name for row in machine.tally.rows} & set(beyond) == set()
     if PROFILE.name != "dev":
         assert set(machine.tally.coverage().untaken) == set(beyond)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_a_channel_that_sends_a_query_elsewhere_is_noticed_by_the_servers_record(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wires: Any = pytest.importorskip("support.wire_subjects", reason='needs the extra "e6data"')
+    from bluegreen_adapters.protocol import Protocol
+
+    routed = Protocol.routed
+
+    def always_blue(self: Any, metadata: Any, strategy: Strategy, engine: Any) -> Any:
+        return routed(self, metadata, Strategy.BLUE, engine)
+
+    monkeypatch.setattr(Protocol, "routed", always_blue)
+    with wires.OPENERS[kind]() as connection:
+        machine = state_machine_for(STRATEGY, connection, name="ChannelMachine", arguments=wires.ARGUMENTS)
+        phases = [Phase.generate]
+        few = settings(max_examples=60, stateful_step_count=10, phases=phases, database=None)
+        with pytest.raises(AssertionError, match=r"blue|green"):
+            run_state_machine_as_test(machine, settings=few)

@@ -199,16 +199,21 @@ class Connection:
 
     def _refuse(self, event: Any) -> None:
         match event:
-            case Error456() if self._is_elsewhere(event.strategy):
+            case Error456() if self._is_held_elsewhere(event.strategy):
                 self.cluster.conducts(**{event.strategy.value: {"prepared": "refuse", "running": "refuse"}})
                 self._look(event.strategy)
+            case PersistentFailure() if self._is_held_elsewhere(event.strategy):
+                gone = {"prepared": "unavailable", "running": "unavailable"}
+                self.cluster.conducts(**{event.strategy.value: gone})
+                self._look(event.strategy)
             case Error456():
-                later = self.state == "Detecting" and event.strategy is not self.context.untried[0]
-                refusing = Strategy if later else (event.strategy,)
-                self.cluster.conducts(**{one.value: {"new": "refuse"} for one in refusing})
+                self.cluster.conducts(**self._new_work_at(event.strategy, "refuse"))
                 self._free()
             case PersistentFailure():
                 self.cluster.conducts(**{event.strategy.value: {"new": "unavailable"}})
+                self._free()
+            case AuthFailure() if self._is_last(event.strategy):
+                self.cluster.conducts(**self._new_work_at(event.strategy, "unavailable"))
                 self._free()
             case AuthFailure():
                 self.cluster.fails(DENIED, method=OPENS_SESSIONS, strategy=event.strategy.value)
@@ -221,9 +226,19 @@ class Connection:
                 finally:
                     self._slow_s = 0.0
 
-    def _is_elsewhere(self, strategy: Strategy) -> bool:
+    def _is_held_elsewhere(self, strategy: Strategy) -> bool:
         """Whether queries are held on a strategy to which new ones do not go."""
-        return strategy is not self.context.route and any(one.strategy is strategy for one in self._tickets())
+        routes = self.state in ("Stable", "PendingTransition") and strategy is self.context.route
+        return not routes and any(one.strategy is strategy for one in self._tickets())
+
+    def _is_last(self, strategy: Strategy) -> bool:
+        """Whether a detection asks this strategy after the other one."""
+        return self.state == "Detecting" and strategy is not self.context.untried[0]
+
+    def _new_work_at(self, strategy: Strategy, answer: str) -> dict[str, dict[str, str]]:
+        """How stacks answer so that this strategy gives this answer: the one that is asked before it, too."""
+        asked = Strategy if self._is_last(strategy) else (strategy,)
+        return {one.value: {"new": answer} for one in asked}
 
     def _begin(self) -> None:
         self._begun += 1
@@ -233,12 +248,13 @@ class Connection:
         self._held.append(Held(self._ask("prepareStatement", request), writes))
 
     def _look(self, preferred: Strategy) -> None:
-        """An RPC of a query on this strategy, or of none."""
-        for one in self._held:
-            if self._ticket(one).strategy is preferred:
-                self._use("status", pb.StatusRequest, one)
-                return
-        self._free()
+        """An RPC of a query, on this strategy if there is one; of none, if new work can be sent."""
+        held = sorted(self._held, key=lambda one: self._ticket(one).strategy is not preferred)
+        routes = self.state in ("Stable", "PendingTransition")
+        if held and (not routes or self._ticket(held[0]).strategy is preferred):
+            self._use("status", pb.StatusRequest, held[0])
+        else:
+            self._free()
 
     def _free(self) -> None:
         self._ask("getSchemaNames", pb.GetSchemaNamesRequest(sessionId="s"))
@@ -371,7 +387,30 @@ OPENERS: Final = {"threads": connections, "asyncio": async_connections}
 
 def beyond() -> dict[str, str]:
     """Return the names of the rows that one connection cannot bring about, each with the reason."""
-    return {row.name: why for row in STRATEGY.rows for name, why in _BEYOND.items() if row.name == name}
+    return {row.name: why for row in STRATEGY.rows for names, why in _BEYOND.items() if row.name in names}
 
 
-_BEYOND: Final[dict[str, str]] = {}
+_ENDS: Final = ("query_completed", "query_cancelled", "query_failed")
+_BEYOND: Final[dict[tuple[str, ...], str]] = {
+    tuple(
+        f"{state.name}.{end}[!ticket open]" for state in STRATEGY.states for end in _ENDS
+    ): "a connection ends each of its queries once",
+    (
+        "Stable.auth_failure[fresh & is active & verified]",
+        "Stable.auth_failure[fresh & is active & !verified]",
+        "PendingTransition.auth_failure[fresh & is pending]",
+        "PendingTransition.auth_failure[!(fresh & is pending)]",
+        "Failed.auth_failure",
+        "Failed.auth_success",
+        "Stable.detection_timed_out",
+        "PendingTransition.detection_timed_out",
+        "Failed.detection_timed_out",
+    ): "a detection that is over by then: somebody else must have ended it",
+    (
+        "Detecting.strategy_announced[!fresh]",
+        "Detecting.auth_success[!fresh]",
+        "Detecting.auth_failure[!(fresh & untried)]",
+        "PendingTransition.strategy_announced[!fresh & is active]",
+        "PendingTransition.error_456[!fresh & is pending]",
+    ): "stale: somebody else must have moved the machine while an answer was on its way",
+}

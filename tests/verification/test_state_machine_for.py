@@ -182,7 +182,7 @@ def test_a_small_number_stands_for_itself_and_a_large_one_for_what_is_preferred(
 def test_a_row_that_its_events_do_not_bring_about_is_not_hoped_for_any_more() -> None:
     rows = STRATEGY.rows[:1]
     steering = Steering(Tally(STRATEGY))
-    for _ in range(100):
+    for _ in range(200):
         steering.chosen(frozenset({id(rows[0])}), rows, 1)
     assert id(rows[0]) not in steering.wanted(1)
 

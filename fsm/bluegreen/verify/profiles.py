@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 """Without `explain`: of a state machine it explains nothing, and takes ten times as long as the rest."""
@@ -38,11 +38,16 @@ class Effort:
 
     def in_memory(self) -> settings:
         """Return the settings for a subject in memory."""
-        return settings(max_examples=self.runs, stateful_step_count=self.steps, phases=PHASES)
+        return _of_a_machine(self.runs, self.steps)
 
     def on_a_wire(self) -> settings:
         """Return the settings for a subject that speaks to a server."""
-        return settings(max_examples=self.wire_runs, stateful_step_count=self.wire_steps, phases=PHASES)
+        return _of_a_machine(self.wire_runs, self.wire_steps)
+
+
+def _of_a_machine(runs: int, steps: int) -> settings:
+    slow = [HealthCheck.too_slow]  # as for deadlines: a busy machine is not a bug
+    return settings(max_examples=runs, stateful_step_count=steps, phases=PHASES, suppress_health_check=slow)
 
 
 @attrs.frozen
@@ -53,18 +58,20 @@ class Profile:
         name: what `HYPOTHESIS_PROFILE` says.
         effort: for state machines. Their counts are not the profile's own, which is for every other test too.
         max_examples: for a test that does not say it.
+        derandomize: try the same each time, so that a change is not refused for what it did not do.
     """
 
     name: str
     effort: Effort
     max_examples: int = 100
+    derandomize: bool = False
 
 
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile
     for profile in (
         Profile("dev", Effort(runs=500, steps=30, wire_runs=60, wire_steps=15)),
-        Profile("ci", Effort(runs=10_000, steps=20, wire_runs=2_000, wire_steps=10)),
+        Profile("ci", Effort(runs=10_000, steps=15, wire_runs=2_000, wire_steps=10), derandomize=True),
         Profile(
             "nightly", Effort(runs=100_000, steps=50, wire_runs=20_000, wire_steps=30), max_examples=2_000
         ),
@@ -94,9 +101,16 @@ def register_profiles(environment: Mapping[str, str] = os.environ) -> Profile:
     Raises:
         ValueError: `HYPOTHESIS_PROFILE` names none of them; they are registered, and none is loaded.
     """
-    kept: dict[str, Any] = {"deadline": None, "print_blob": True}
     for profile in PROFILES.values():
-        settings.register_profile(profile.name, max_examples=profile.max_examples, **kept)
+        same: dict[str, Any] = {"derandomize": True, "database": None} if profile.derandomize else {}
+        settings.register_profile(
+            profile.name,
+            settings.get_profile("default"),
+            max_examples=profile.max_examples,
+            deadline=None,
+            print_blob=True,
+            **same,
+        )
     profile = chosen(environment)
     settings.load_profile(profile.name)
     return profile

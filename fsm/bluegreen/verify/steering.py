@@ -25,7 +25,7 @@ _EVERY: Final = 16
 _SHARE: Final = 4
 """One in so many numbers stands for itself."""
 
-_TRIES: Final = 20
+_TRIES: Final = 100
 """A row that is not taken after so many events that ought to take it is not hoped for: a wire may be in between."""
 
 Rows = frozenset[int]
