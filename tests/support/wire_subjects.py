@@ -249,7 +249,11 @@ class Connection:
 
     def _look(self, preferred: Strategy) -> None:
         """An RPC of a query, on this strategy if there is one; of none, if new work can be sent."""
-        held = sorted(self._held, key=lambda one: self._ticket(one).strategy is not preferred)
+
+        def rank(one: Held) -> tuple[bool, bool]:
+            return self._ticket(one).strategy is not preferred, not (one.writes and one.executed)
+
+        held = sorted(self._held, key=rank)  # first what cannot be begun anew, which would lead a detection
         routes = self.state in ("Stable", "PendingTransition")
         if held and (not routes or self._ticket(held[0]).strategy is preferred):
             self._use("status", pb.StatusRequest, held[0])
@@ -276,8 +280,8 @@ class Connection:
             self.cluster.fails(BROKEN, method=failing)
         if not query.executed:
             self._execute(query)
-            if query.writes and self._begun % 3 == 0:
-                return  # it is ended another time
+            if query.writes:
+                return  # it is ended another time: what has written cannot be begun again meanwhile
         while self._use("getNextResultBatch", pb.GetNextResultBatchRequest, query).resultBatch:
             pass
         self._use("clear", pb.ClearRequest, query)

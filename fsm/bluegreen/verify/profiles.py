@@ -70,7 +70,7 @@ class Profile:
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile
     for profile in (
-        Profile("dev", Effort(runs=500, steps=30, wire_runs=60, wire_steps=15)),
+        Profile("dev", Effort(runs=500, steps=30, wire_runs=150, wire_steps=12)),
         Profile("ci", Effort(runs=10_000, steps=15, wire_runs=2_000, wire_steps=10), derandomize=True),
         Profile(
             "nightly", Effort(runs=100_000, steps=50, wire_runs=20_000, wire_steps=30), max_examples=2_000
