@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -19,8 +19,9 @@ from bluegreen.query import QUERY, QueryContext, QueryEvent
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import Table
+from bluegreen.verify.leads import Arrow, never_followed
 from bluegreen.verify.process import NOW, rebased
-from bluegreen.verify.properties import Always, Sometimes, Taken
+from bluegreen.verify.properties import Always, Eventually, Property, Sometimes, Taken
 from bluegreen.vocabulary import Strategy, Ticket
 
 EventsOf = Callable[[str, Any], Iterable[Any]]
@@ -29,11 +30,17 @@ EventsOf = Callable[[str, Any], Iterable[Any]]
 
 @attrs.frozen
 class Broken:
-    """A property that does not hold of a step, and the shortest sequence of events that ends with that step."""
+    """A property that does not hold, and the shortest sequence of events that shows it.
+
+    Args:
+        events: they end with the step of which it does not hold.
+        cycle: for what never follows: the events that may come after them again and again, for ever.
+    """
 
     name: str
     detail: str
     events: tuple[Any, ...]
+    cycle: tuple[Any, ...] = ()
 
 
 @attrs.frozen
@@ -47,6 +54,7 @@ class Explored:
         violations: what does not hold.
         missed: names of rows that no event has taken.
         unreached: names of what ought to happen sometimes and did not.
+        arrows: every event that was sent, by where it was sent, if they are kept.
     """
 
     states: int
@@ -55,40 +63,51 @@ class Explored:
     violations: tuple[Broken, ...]
     missed: tuple[str, ...]
     unreached: tuple[str, ...] = ()
+    arrows: Mapping[Any, list[Arrow]] = attrs.field(factory=dict[Any, "list[Arrow]"], repr=False, eq=False)
 
 
 def explore(
     table: Table[Any, Any, Any],
     context: Any,
     events_of: EventsOf,
-    properties: Iterable[Always | Sometimes] = (),
+    properties: Iterable[Property] = (),
     *,
     plain: Callable[[Any], Any] = lambda context: context,
     states: int = 200_000,
     first_only: bool = False,
+    keep: bool = False,
 ) -> Explored:
     """Take every step that can be taken from the initial state, nearest first.
 
     Args:
         context: the first context.
         events_of: what may be sent; must be finite.
-        properties: what is checked of each step.
+        properties: what is checked of each step; what must follow is asked if everything was seen, and both
+            sides of it look at a step. An event that may be sent all along is sent at some time.
         plain: returns the context that stands for all those from which the same can follow.
         states: how many are kept at most.
         first_only: stop at the first property that is broken.
+        keep: whether every event that was sent is kept.
     """
-    always = [one for one in properties if isinstance(one, Always)]
-    missing = [one for one in properties if isinstance(one, Sometimes)]
+    asked: list[Property] = [*properties]
+    always = [one for one in asked if isinstance(one, Always)]
+    missing: list[Sometimes] = [one for one in asked if isinstance(one, Sometimes)]
+    leads = [one for one in asked if isinstance(one, Eventually)]
     first = table.initial, plain(context)
     cause: dict[Any, tuple[Any, Any] | None] = {first: None}
+    arrows: dict[Any, list[Arrow]] = {}
     waiting, found, rows, steps = [first], dict[str, Broken](), set[int](), 0
     for node in waiting:  # it grows
+        sent = arrows.setdefault(node, []) if keep or leads else None
         for event in events_of(*node):
+            row = None
             try:
                 row = table.row(*node, event)
                 rows.add(id(row))
                 taken = Taken(*node, event, step(table, *node, event))
             except EventForbidden:
+                if sent is not None and row is not None:
+                    sent.append(Arrow(event, row, None, node))
                 continue
             except Exception as error:  # noqa: BLE001  a table may raise anything; that it does is the finding
                 name = "I10 all or nothing"
@@ -100,16 +119,20 @@ def explore(
                     found[one.name] = Broken(one.name, one.text, (*_way(cause, node), event))
             missing = [one for one in missing if not one.happens(taken)]
             after = taken.step.state, plain(taken.step.context)
+            if sent is not None:
+                sent.append(Arrow(event, taken.step.row, taken, after))
             if after not in cause:
                 cause[after] = node, event
                 waiting.append(after)
         if len(waiting) > states or (first_only and found):
             break
     complete = len(waiting) <= states and not (first_only and found)
+    for lead in leads if complete else ():
+        if (shown := never_followed(arrows, lead, lambda node: _way(cause, node))) is not None:
+            found[lead.name] = Broken(lead.name, lead.text, *shown)
     missed = tuple(row.name for row in table.rows if id(row) not in rows)
-    return Explored(
-        len(cause), steps, complete, tuple(found.values()), missed, tuple(one.name for one in missing)
-    )
+    unreached = tuple(one.name for one in missing)
+    return Explored(len(cause), steps, complete, tuple(found.values()), missed, unreached, arrows)
 
 
 def _way(cause: dict[Any, tuple[Any, Any] | None], node: Any) -> tuple[Any, ...]:

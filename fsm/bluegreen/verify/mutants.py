@@ -6,8 +6,7 @@ field dropped. What the definition of a table refuses never becomes one; the res
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from bluegreen.verify.fieldbugs import FIELD_BUGS
 from bluegreen.verify.findings import STEPS, examine
 from bluegreen.verify.moves import Liberties
 from bluegreen.verify.promises import QUERY_ALWAYS
+from bluegreen.verify.unchecked import Unchecked
 from bluegreen.verify.world import Size, World
 from bluegreen.vocabulary import Strategy
 
@@ -79,16 +79,24 @@ class Verdict:
         return tuple(dict.fromkeys((self.killer, *self.also))) if self.killer else ()
 
 
-def mutants(table: Table[Any, Any, Any]) -> Iterator[Mutant]:
-    """Yield every table that differs from `table` in one place; not every one passes as a table."""
+def mutants(
+    table: Table[Any, Any, Any], dropped: Mapping[str, tuple[str, ...]] = DROPPED
+) -> Iterator[Mutant]:
+    """Yield every table that differs from `table` in one place; not every one passes as a table.
+
+    Args:
+        dropped: what a reducer can forget to change, by name, with the fields of the context.
+    """
     states = [state.name for state in table.states]
     for index, row in enumerate(table.rows):
-        for name, changed in _changed(row, states):
+        for name, changed in _changed(row, states, dropped):
             rows = (*table.rows[:index], changed, *table.rows[index + 1 :])
             yield Mutant(f"{row}: {name}", table, rows)
 
 
-def _changed(row: Row, states: list[str]) -> Iterator[tuple[str, Row]]:
+def _changed(
+    row: Row, states: list[str], dropped: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, Row]]:
     if row.guard is not ALWAYS:
         yield "guard negated", attrs.evolve(row, guard=~row.guard)
         yield "guard forced to true", attrs.evolve(row, guard=ALWAYS)
@@ -103,7 +111,7 @@ def _changed(row: Row, states: list[str]) -> Iterator[tuple[str, Row]]:
             if state != row.target:
                 yield f"led to {state}", attrs.evolve(row, target=state)
     if row.reduce is not None:
-        for name, fields in DROPPED.items():
+        for name, fields in dropped.items():
             yield f"{name} dropped", attrs.evolve(row, reduce=_without(row.reduce, fields))
 
 
@@ -122,21 +130,32 @@ def generated(table: Table[Any, Any, Any]) -> Iterator[Verdict]:
         yield judged(mutant)
 
 
-def worth_trying(table: Table[Any, Any, Any]) -> list[Mutant]:
-    """Return the mutants of a table, without those that change nothing at all."""
-    return [one for one in mutants(table) if "dropped" not in one.name or _changes(one)]
+def worth_trying(
+    table: Table[Any, Any, Any], dropped: Mapping[str, tuple[str, ...]] = DROPPED
+) -> list[Mutant]:
+    """Return the mutants of a table, without those that change nothing at all. The arguments are those of `mutants`."""
+    return [one for one in mutants(table, dropped) if not one.name.endswith(" dropped") or _changes(one)]
 
 
-def judged(mutant: Mutant) -> Verdict:
-    """Return what becomes of one mutant."""
+Examined = Callable[[str, Table[Any, Any, Any]], Verdict | None]
+"""(the name of a wrong table, the table) -> what noticed, or none."""
+
+
+def judged(mutant: Mutant, by: Examined | None = None) -> Verdict:
+    """Return what becomes of one mutant.
+
+    Args:
+        by: looks at a table that the definition accepts; by default what explores ours.
+    """
     base = mutant.table
     try:
         made: Table[Any, Any, Any] = Table(
             base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
         )
     except TableError as refused:
-        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=_also(mutant, refused))
-    return examined(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
+        also = _also(mutant, refused) if by is None else ()
+        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=also)
+    return (by or examined)(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
 
 
 def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
@@ -191,21 +210,13 @@ def _world(table: Table[Any, Any, Any], **more: Any) -> World:
     return World(Size(1, 1, 1), SMALL, crashes=False, strategy=strategy, query=query, **more)
 
 
-class _Unchecked(Table[Any, Any, Any]):
-    """A table whose reducers break the condition of a state: the definition refuses it, to see who else would."""
-
-    def __attrs_post_init__(self) -> None:
-        with contextlib.suppress(TableError):
-            super().__attrs_post_init__()
-
-
 def _also(mutant: Mutant, refused: TableError) -> tuple[str, ...]:
     """Return what else notices a table that the definition refuses, as far as it can be explored at all."""
     kinds = {getattr(finding, "kind", "") for finding in refused.findings}
     if kinds != {"result"}:
         return ("I12 deterministic",) if kinds & {"gap", "overlap", "missing"} else ()
     base = mutant.table
-    made = _Unchecked(
+    made: Table[Any, Any, Any] = Unchecked(
         base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
     )
     found = next(iter(_alone(made) if base.name == STRATEGY.name else _queries(made)))

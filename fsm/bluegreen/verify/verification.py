@@ -1,0 +1,153 @@
+"""Any machine: what a user says about a table of their own, and all that can be asked of it.
+
+>>> from bluegreen.recovery import RECOVERY, Attempts
+>>> from bluegreen.verify.properties import Always
+>>> bounded = Always("bounded", "at most three retries", lambda taken: taken.step.context.transient <= 3)
+>>> found = Verification(RECOVERY, Attempts(), properties=(bounded,)).explore()
+>>> found.complete, found.violations, found.missed
+(True, (), ())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from bluegreen.guards import as_tuple
+from bluegreen.table import Table
+from bluegreen.verify.alone import EventsOf, Explored, explore
+from bluegreen.verify.properties import Property
+
+if TYPE_CHECKING:
+    from bluegreen.verify.mutants import Verdict
+
+
+def _as_it_is(context: Any) -> Any:
+    return context
+
+
+@attrs.frozen(eq=False)
+class Verification:
+    """What is said about a table: how it is explored, and which properties it has.
+
+    Args:
+        table: any table.
+        context: the context in which the machine begins.
+        events: (state, context) -> what may be sent there, finitely much; by default the samples of the table.
+        properties: what always holds, what sometimes happens, what eventually follows; each looks at a step.
+        plain: returns the context that stands for all those from which the same can follow.
+        explained: mutants that nothing can notice, by name, with the reason.
+        states: how many are kept at most.
+        subject: makes what is held against the table in long random runs; by default a `Machine` of it.
+
+    Raises:
+        ValueError: there is nothing to send; or a property looks at a world, or two have the same name.
+
+    The docstring of the module has an example.
+    """
+
+    table: Table[Any, Any, Any]
+    context: Any = None
+    events: EventsOf | None = None
+    properties: tuple[Property, ...] = attrs.field(default=(), converter=as_tuple)
+    plain: Callable[[Any], Any] = _as_it_is
+    explained: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    states: int = 200_000
+    subject: Callable[[], Any] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        name = self.table.name
+        if self.events is None and not self.table.samples:
+            raise ValueError(f"{name}: nothing to send; give `events`, or the table its `samples`")
+        names = [one.name for one in self.properties]
+        for one in self.properties:
+            if one.of != "step":
+                raise ValueError(f'{name}: {one.name!r} looks at a {one.of}; accepted here: of="step"')
+            if names.count(one.name) > 1:
+                raise ValueError(f"{name}: several properties are called {one.name!r}")
+
+    def events_of(self, state: str, context: Any) -> Iterable[Any]:
+        """Return what may be sent in (state, context)."""
+        return self.table.samples if self.events is None else self.events(state, context)
+
+    def explore(self, table: Table[Any, Any, Any] | None = None, **options: Any) -> Explored:
+        """Explore the table, or another one in its place.
+
+        Args:
+            options: those of `alone.explore`.
+        """
+        options = {"plain": self.plain, "states": self.states, **options}
+        return explore(table or self.table, self.context, self.events_of, self.properties, **options)
+
+    def mutate(self) -> Mutated:
+        """Try every mutant of the table: whether its definition or a property notices."""
+        from bluegreen.verify.mutants import judged, worth_trying
+
+        bound = 2 * self.explore().states + 100
+        context: Any = self.context.__class__
+        fields = attrs.fields(context) if attrs.has(context) else ()
+        dropped = {field.name: (field.name,) for field in fields}
+
+        def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
+            return self._examined(name, table, bound)
+
+        verdicts = tuple(judged(mutant, examined) for mutant in worth_trying(self.table, dropped))
+        return Mutated(verdicts, dict(self.explained), tuple(one.name for one in self.properties))
+
+    def _examined(self, name: str, table: Table[Any, Any, Any], bound: int) -> Verdict | None:
+        from bluegreen.verify.mutants import Verdict
+
+        found = self.explore(table, states=bound)
+        also = (*(one.name for one in found.violations), *found.unreached)
+        if found.violations:
+            first = found.violations[0]
+            return Verdict(name, first.name, first.detail, first.events, also=also)
+        if not found.complete:
+            return Verdict(name, "bound", f"more than {bound} states, twice as many as there should be")
+        if found.unreached:
+            return Verdict(name, found.unreached[0], "it never happens", also=also)
+        return None
+
+
+@attrs.frozen
+class Mutated:
+    """What became of the mutants of a table.
+
+    Args:
+        verdicts: one for each.
+        explained: mutants that nothing can notice, with the reason.
+        properties: the names of what is to notice them.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    explained: Mapping[str, str]
+    properties: tuple[str, ...]
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """The names of those that nothing noticed and nobody has explained."""
+        unnoticed = (one for one in self.verdicts if not one.killer and not one.reason)
+        return tuple(one.name for one in unnoticed if one.name not in self.explained)
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """The names that are explained, and are noticed, or are no mutants at all."""
+        unnoticed = {one.name for one in self.verdicts if not one.killer}
+        return tuple(name for name in self.explained if name not in unnoticed)
+
+    @property
+    def vacuous(self) -> tuple[str, ...]:
+        """Properties that no mutant breaks: they may be said of nothing."""
+        from bluegreen.verify.mutants import vacuous
+
+        return vacuous(list(self.verdicts), self.properties)
+
+    def __str__(self) -> str:
+        noticed = sum(1 for one in self.verdicts if one.killer)
+        lines = [f"{noticed} of {len(self.verdicts)} mutants noticed"]
+        lines += [f"  nothing notices: {name}" for name in self.survivors]
+        lines += [f"  explained, but noticed or gone: {name}" for name in self.stale]
+        lines += [f"  no mutant breaks: {name}" for name in self.vacuous]
+        return "\n".join(lines)
