@@ -22,7 +22,7 @@ from bluegreen.recovery import POLICY, RECOVERY
 from bluegreen.registry import managed
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Fact, Guard, State, Table, forbid, go, ignore, stay
+from bluegreen.table import Fact, Guard, State, Table, events, forbid, go, ignore, stay
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 
 __version__ = "0.1.0"
@@ -54,6 +54,7 @@ __all__ = [
     "TableError",
     "Ticket",
     "UnknownStrategy",
+    "events",
     "explain",
     "forbid",
     "go",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import product
 from typing import Any
@@ -31,6 +32,28 @@ def event_name(event: Any) -> str:
     """Return the name of an event class; of anything else what it can be recognised by."""
     name = getattr(event, "name", None)
     return name if isinstance(name, str) and isinstance(event, type) else repr(event)
+
+
+def events(*names: str) -> tuple[type[Any], ...]:
+    """Return a class for each name, for events that carry nothing; call the first `Pushed` if it is `pushed`.
+
+    An event that carries something is an attrs class with a `name`.
+
+    >>> Pushed, PulledBack = events("pushed", "pulled_back")
+    >>> PulledBack(), PulledBack.name
+    (PulledBack(), 'pulled_back')
+    """
+    here = inspect.currentframe()
+    asks = None if here is None else here.f_back
+    module = (
+        "" if asks is None else str(asks.f_globals.get("__name__", ""))
+    )  # as namedtuple does: so they pickle
+    made: list[type[Any]] = []
+    for name in names:
+        words = "".join(word.capitalize() for word in name.split("_"))
+        body = {"name": name, "__module__": module}
+        made.append(attrs.make_class(words, {}, class_body=body, frozen=True))
+    return tuple(made)
 
 
 @attrs.frozen

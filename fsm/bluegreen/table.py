@@ -26,9 +26,9 @@ import attrs
 from bluegreen.checks import results, structure
 from bluegreen.errors import GuardError, TableError
 from bluegreen.guards import Fact, Guard, valuations
-from bluegreen.rows import Declaration, Outcome, Row, State, cell_facts, forbid, go, ignore, stay
+from bluegreen.rows import Declaration, Outcome, Row, State, cell_facts, events, forbid, go, ignore, stay
 
-__all__ = ["Fact", "Guard", "Outcome", "Row", "State", "Table", "forbid", "go", "ignore", "stay"]
+__all__ = ["Fact", "Guard", "Outcome", "Row", "State", "Table", "events", "forbid", "go", "ignore", "stay"]
 
 C = TypeVar("C")
 E = TypeVar("E")

@@ -19,6 +19,7 @@ from bluegreen.query import QUERY, QueryContext, QueryEvent
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import Table
+from bluegreen.verify.counterexample import listed, told
 from bluegreen.verify.leads import Arrow, never_followed
 from bluegreen.verify.process import NOW, rebased
 from bluegreen.verify.properties import Always, Eventually, Property, Sometimes, Taken
@@ -64,6 +65,22 @@ class Explored:
     missed: tuple[str, ...]
     unreached: tuple[str, ...] = ()
     arrows: Mapping[Any, list[Arrow]] = attrs.field(factory=dict[Any, "list[Arrow]"], repr=False, eq=False)
+
+    @property
+    def good(self) -> bool:
+        """Whether everything was seen, and nothing is wrong with it. A row that was missed is not wrong."""
+        return self.complete and not self.violations and not self.unreached
+
+    def __str__(self) -> str:
+        whole = "all of them" if self.complete else "NOT all of them: a bound or a violation ended it"
+        lines = [f"{self.states} states, {self.steps} steps, {whole}"]
+        for one in self.violations:
+            lines.append(listed((one.name, one.detail), one.events))
+            if one.cycle:
+                lines.append(f"  and then, for ever: {', '.join(map(told, one.cycle))}")
+        lines += [f"never happens: {name}" for name in self.unreached]
+        lines += [f"no run takes: {name}" for name in self.missed if self.complete]
+        return "\n".join(lines)
 
 
 def explore(

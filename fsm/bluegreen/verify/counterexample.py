@@ -23,7 +23,7 @@ Property = tuple[str, str]
 
 def told(event: Any) -> str:
     """Return an event in a word or two."""
-    values = attrs.asdict(event, recurse=False)
+    values = attrs.asdict(event, recurse=False) if attrs.has(event.__class__) else {}
     ticket = values.pop("ticket", None)
     stale = values.get("version", NOW) != NOW
     words = [str(ticket.strategy)] if ticket is not None else []

@@ -153,8 +153,7 @@ def judged(mutant: Mutant, by: Examined | None = None) -> Verdict:
             base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
         )
     except TableError as refused:
-        also = _also(mutant, refused) if by is None else ()
-        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=also)
+        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=_also(mutant, refused, by))
     return (by or examined)(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
 
 
@@ -210,15 +209,22 @@ def _world(table: Table[Any, Any, Any], **more: Any) -> World:
     return World(Size(1, 1, 1), SMALL, crashes=False, strategy=strategy, query=query, **more)
 
 
-def _also(mutant: Mutant, refused: TableError) -> tuple[str, ...]:
+_EXPLORABLE: Final = frozenset({"result", "trap", "unreachable", "final", "never"})
+"""Kinds of findings with which a table still says what happens."""
+
+
+def _also(mutant: Mutant, refused: TableError, by: Examined | None) -> tuple[str, ...]:
     """Return what else notices a table that the definition refuses, as far as it can be explored at all."""
     kinds = {getattr(finding, "kind", "") for finding in refused.findings}
-    if kinds != {"result"}:
+    if not kinds <= (_EXPLORABLE if by is not None else {"result"}):
         return ("I12 deterministic",) if kinds & {"gap", "overlap", "missing"} else ()
     base = mutant.table
     made: Table[Any, Any, Any] = Unchecked(
         base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
     )
+    if by is not None:
+        verdict = by(mutant.name, made)
+        return verdict.killers if verdict is not None else ()
     found = next(iter(_alone(made) if base.name == STRATEGY.name else _queries(made)))
     return tuple(one.name for one in found.violations)
 

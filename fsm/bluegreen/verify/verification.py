@@ -35,7 +35,8 @@ class Verification:
     Args:
         table: any table.
         context: the context in which the machine begins.
-        events: (state, context) -> what may be sent there, finitely much; by default the samples of the table.
+        events: (state, context) -> what may be sent there, finitely much; by default the samples of the table,
+            and one of each class that has none and can be made without arguments.
         properties: what always holds, what sometimes happens, what eventually follows; each looks at a step.
         plain: returns the context that stands for all those from which the same can follow.
         explained: mutants that nothing can notice, by name, with the reason.
@@ -43,7 +44,7 @@ class Verification:
         subject: makes what is held against the table in long random runs; by default a `Machine` of it.
 
     Raises:
-        ValueError: there is nothing to send; or a property looks at a world, or two have the same name.
+        ValueError: there is nothing to send of some class; or a property looks at a world, or two have the same name.
 
     The docstring of the module has an example.
     """
@@ -56,11 +57,12 @@ class Verification:
     explained: Mapping[str, str] = attrs.field(factory=dict[str, str])
     states: int = 200_000
     subject: Callable[[], Any] | None = None
+    _sent: tuple[Any, ...] = attrs.field(init=False, default=(), repr=False)
 
     def __attrs_post_init__(self) -> None:
         name = self.table.name
-        if self.events is None and not self.table.samples:
-            raise ValueError(f"{name}: nothing to send; give `events`, or the table its `samples`")
+        if self.events is None:
+            object.__setattr__(self, "_sent", _samples(self.table))
         names = [one.name for one in self.properties]
         for one in self.properties:
             if one.of != "step":
@@ -70,7 +72,7 @@ class Verification:
 
     def events_of(self, state: str, context: Any) -> Iterable[Any]:
         """Return what may be sent in (state, context)."""
-        return self.table.samples if self.events is None else self.events(state, context)
+        return self._sent if self.events is None else self.events(state, context)
 
     def explore(self, table: Table[Any, Any, Any] | None = None, **options: Any) -> Explored:
         """Explore the table, or another one in its place.
@@ -151,3 +153,19 @@ class Mutated:
         lines += [f"  explained, but noticed or gone: {name}" for name in self.stale]
         lines += [f"  no mutant breaks: {name}" for name in self.vacuous]
         return "\n".join(lines)
+
+
+def _samples(table: Table[Any, Any, Any]) -> tuple[Any, ...]:
+    """Return the samples of a table, and one event of each class that has none."""
+    sent = [*table.samples]
+    for event in table.events:
+        if event in map(type, table.samples):
+            continue
+        kind: Any = event
+        fields = attrs.fields(kind) if attrs.has(kind) else ()
+        needs = ", ".join(one.name for one in fields if one.default is attrs.NOTHING)
+        if needs:
+            wanted = "give `events`, or the table `samples` of it"
+            raise ValueError(f"{table.name}: {event.name} needs {needs}; {wanted}")
+        sent.append(event())
+    return tuple(sent)

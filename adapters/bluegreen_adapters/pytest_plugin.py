@@ -1,0 +1,35 @@
+"""The options of the pytest plugin. Every pytest beside an installed bluegreen imports this module, so it imports
+nothing of bluegreen before the option is given.
+
+    pytest --bluegreen-verify          # definition and exploration of each declared table, and what the tests covered
+    pytest --bluegreen-verify=full     # also the mutants of each table, and long random runs
+"""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option, and the setting that declares tables."""
+    parser.getgroup("bluegreen").addoption(
+        "--bluegreen-verify",
+        nargs="?",
+        const="quick",
+        choices=("quick", "full"),
+        help="verify the state machines that bluegreen_tables declares: quick (the default) or full",
+    )
+    parser.addini(
+        "bluegreen_tables",
+        type="linelist",
+        default=[],
+        help="tables for --bluegreen-verify: module:NAME of a Verification or a Table, or a module with Verifications",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin, if the option is given."""
+    if config.getoption("bluegreen_verify") is not None:
+        from bluegreen.verify.plugin import Verify
+
+        config.pluginmanager.register(Verify(config), "bluegreen-verify")
