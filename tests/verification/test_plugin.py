@@ -165,8 +165,8 @@ def test_a_broken_property_fails_with_the_events_that_show_it(project: pytest.Py
 
 def test_full_tries_mutants_and_tells_of_what_no_mutant_breaks(project: pytest.Pytester) -> None:
     project.makepyfile(doors=GOOD)
-    result = project.runpytest_inprocess("--bluegreen-verify=full", "-v")
-    result.assert_outcomes(passed=3)
+    result = project.runpytest_inprocess("--bluegreen-verify=full", "-k", "not stateful")
+    result.assert_outcomes(passed=3, deselected=1)
     assert "door: 11 of 11 mutants noticed" in told(result)
     assert "  no mutant breaks: worn" in told(result)
 
@@ -174,8 +174,8 @@ def test_full_tries_mutants_and_tells_of_what_no_mutant_breaks(project: pytest.P
 def test_a_mutant_that_nothing_notices_is_named_and_fails(project: pytest.Pytester) -> None:
     line = next(line for line in GOOD.splitlines() if '"refuses"' in line)
     project.makepyfile(doors=GOOD.replace(line, ""))
-    result = project.runpytest_inprocess("--bluegreen-verify=full")
-    result.assert_outcomes(passed=2, failed=1)
+    result = project.runpytest_inprocess("--bluegreen-verify=full", "-k", "not stateful")
+    result.assert_outcomes(passed=2, failed=1, deselected=1)
     result.stdout.fnmatch_lines(
         ["door: 10 of 11 mutants noticed", "  nothing notices: Open.locked forbid: deleted"]
     )
@@ -187,13 +187,48 @@ def test_a_survivor_that_is_explained_passes_and_an_explanation_that_is_out_of_d
     explained = 'explained={"Open.locked forbid: deleted": "nobody looks"}'
     strict = GOOD.replace("    ))\n", f"    ), {explained})\n")
     project.makepyfile(doors=strict)
-    result = project.runpytest_inprocess("--bluegreen-verify=full")
-    result.assert_outcomes(passed=2, failed=1)
+    result = project.runpytest_inprocess("--bluegreen-verify=full", "-k", "not stateful")
+    result.assert_outcomes(passed=2, failed=1, deselected=1)
     result.stdout.fnmatch_lines(["  explained, but noticed or gone: Open.locked forbid: deleted"])
     line = next(line for line in strict.splitlines() if '"refuses"' in line)
     project.makepyfile(doors=strict.replace(line, ""))
-    result = project.runpytest_inprocess("--bluegreen-verify=full")
-    result.assert_outcomes(passed=3)
+    result = project.runpytest_inprocess("--bluegreen-verify=full", "-k", "not stateful")
+    result.assert_outcomes(passed=3, deselected=1)
+
+
+JAMMED = """
+    class Jammed:
+        def __init__(self):
+            self.state, self.context = "Shut", Uses()
+        def send(self, event):
+            if event == Locked() and self.state == "Open":
+                return
+            taken = step(DOOR.table, self.state, self.context, event)
+            self.state, self.context = taken.state, taken.context
+"""
+
+FEW = """
+    from hypothesis import settings
+    settings.register_profile("few", max_examples=20, database=None)
+    settings.load_profile("few")
+"""
+
+
+def test_full_holds_a_machine_against_its_table_in_long_random_runs(project: pytest.Pytester) -> None:
+    project.makepyfile(doors=GOOD, conftest=FEW)
+    result = project.runpytest_inprocess("--bluegreen-verify=full", "-k", "stateful")
+    result.assert_outcomes(passed=1, deselected=3)
+    (line,) = [line for line in told(result) if "random steps" in line]
+    assert line.endswith("random steps, door: 5 of 5 rows taken, 2 of 2 guards seen true and false")
+
+
+def test_full_notices_a_subject_that_does_something_else(project: pytest.Pytester) -> None:
+    wrong = GOOD.replace("from bluegreen.verify", "from bluegreen import step\n    from bluegreen.verify", 1)
+    wrong = wrong.replace("    DOOR = Verification(", JAMMED + "\n    DOOR = Verification(")
+    project.makepyfile(doors=wrong.replace("    ))\n", "    ), subject=Jammed)\n"), conftest=FEW)
+    result = project.runpytest_inprocess("--bluegreen-verify=full", "-k", "stateful")
+    result.assert_outcomes(failed=1, deselected=3)
+    result.stdout.fnmatch_lines(["*Disagreement: Locked() was accepted, and Open.locked forbid forbids it*"])
 
 
 def test_without_the_option_nothing_is_imported_and_nothing_is_told(project: pytest.Pytester) -> None:

@@ -37,11 +37,11 @@ class Declared:
 
 
 def declared(entries: Iterable[str]) -> list[Declared]:
-    """Return what is declared, each table once; whatever goes wrong on the way is in its `error`."""
+    """Return what is declared, each `Verification` once; whatever goes wrong on the way is in its `error`."""
     found: list[Declared] = []
     names: set[str] = set()
     for one in (one for entry in entries for one in _entry(entry)):
-        if any(one.table is not None and one.table is other.table for other in found):
+        if any(one.verification is not None and one.verification is other.verification for other in found):
             continue
         name, number = one.name, 2
         while name in names:

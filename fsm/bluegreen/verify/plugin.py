@@ -15,6 +15,7 @@ import pytest
 
 from bluegreen.errors import TableError
 from bluegreen.verify.declared import Declared, declared
+from bluegreen.verify.properties import Always
 from bluegreen.verify.reach import Reach, reach
 from bluegreen.verify.summary import covered, lines
 from bluegreen.verify.watch import Watch
@@ -105,7 +106,7 @@ class Verify:
         if one.verification is not None and one.error is None:
             found.append(("explore", lambda: self._explored(one)))
             if self._full:
-                found += [("mutants", lambda: _mutated(one))]
+                found += [("mutants", lambda: _mutated(one)), ("stateful", lambda: _held(one))]
         return found
 
     @pytest.hookimpl(wrapper=True)
@@ -175,3 +176,25 @@ def _mutated(one: Declared) -> str:
     if found.survivors or found.stale:
         raise NotVerified(f"{one.name}: {found}")
     return f"{one.name}: {found}"
+
+
+def _held(one: Declared) -> str:
+    verification = one.verification
+    assert verification is not None
+    try:
+        import hypothesis
+        from hypothesis.stateful import run_state_machine_as_test
+    except ImportError as error:
+        raise NotVerified("long random runs need Hypothesis: pip install 'bluegreen[verify]'") from error
+    from bluegreen.verify.stateful import state_machine_for
+    from bluegreen.verify.subjects import MachineSubject
+
+    own = verification.subject
+    machine = state_machine_for(
+        verification.table,
+        own or (lambda: MachineSubject(verification.table, verification.context)),
+        properties=[each for each in verification.properties if isinstance(each, Always)],
+        events=None if hasattr(own, "events") else verification.events_of,
+    )
+    run_state_machine_as_test(machine, settings=hypothesis.settings(deadline=None))
+    return f"{one.name}: {machine.tally.steps} random steps, {machine.tally.coverage()}"

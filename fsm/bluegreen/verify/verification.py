@@ -41,7 +41,8 @@ class Verification:
         plain: returns the context that stands for all those from which the same can follow.
         explained: mutants that nothing can notice, by name, with the reason.
         states: how many are kept at most.
-        subject: makes what is held against the table in long random runs; by default a `Machine` of it.
+        subject: makes what is held against the table in long random runs, see `subjects.Subject`; by default a
+            `Machine` of it. A class with `events` says itself what is sent; to anything else `events` says it.
 
     Raises:
         ValueError: there is nothing to send of some class; or a property looks at a world, or two have the same name.
