@@ -51,8 +51,9 @@ def events(*names: str) -> tuple[type[Any], ...]:
     made: list[type[Any]] = []
     for name in names:
         words = "".join(word.capitalize() for word in name.split("_"))
-        body = {"name": name, "__module__": module}
-        made.append(attrs.make_class(words, {}, class_body=body, frozen=True))
+        cls: type[Any] = attrs.make_class(words, {}, class_body={"name": name}, frozen=True)
+        cls.__module__ = module
+        made.append(cls)
     return tuple(made)
 
 

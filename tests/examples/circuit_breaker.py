@@ -51,8 +51,9 @@ def opens(taken):
     return taken.state == "Open" or (taken.step.state == "Open") == due
 
 
-def forgets(taken):
-    return taken.event != CallSucceeded() or taken.step.context == Calls()
+def counts(taken):
+    wanted = {CallSucceeded(): Calls(), CallFailed(): Calls(taken.context.failures + 1)}
+    return taken.step.state != "Closed" or taken.step.context == wanted.get(taken.event, taken.context)
 
 
 def into(state):
@@ -64,7 +65,7 @@ VERIFICATION = Verification(
     Calls(),
     properties=(
         Always("opens", "the third failure in a row opens it, or a failed try; nothing else does", opens),
-        Always("forgets", "a success forgets what failed before", forgets),
+        Always("counts", "failures in a row are counted one by one", counts),
         Always("rests", "no call starts in Open", lambda t: (t.state, t.event) != ("Open", CallStarted())),
         Sometimes("recovers", "it closes again", lambda t: t.step.row.target == "Closed"),
         Eventually("tries", "it does not stay open", into("Open"), into("HalfOpen"), of="step"),
