@@ -38,8 +38,8 @@ demo: $(VENV)/.demo ## the unmodified connector through 20 switches, without and
 soak: $(VENV)/.demo ## the covered connector through 315 switches in 10 minutes; SOAK_MINUTES=... for another time
 	$(BIN)/python -m bluegreen soak $(ARGS)
 
-test: $(VENV)/.test ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test ## all tests; the tables are verified, and what the tests take of them is told
+	$(BIN)/python -m pytest --bluegreen-verify=quick $(ARGS)
 
 matrix: $(VENV)/.test ## every shape of load on every way in through every kind of switch
 	$(BIN)/python -m pytest tests/integration/test_shapes.py --matrix $(ARGS)

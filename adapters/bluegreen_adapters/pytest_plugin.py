@@ -7,7 +7,17 @@ nothing of bluegreen before the option is given.
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
+
+
+def _depth(text: str) -> str:
+    """Return the value of the option; a path that comes after it is taken for one, which has to be explained."""
+    if text not in ("quick", "full"):
+        wanted = "accepted: quick, full; before a path, write --bluegreen-verify=quick"
+        raise argparse.ArgumentTypeError(f"{text!r}; {wanted}")
+    return text
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,7 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bluegreen-verify",
         nargs="?",
         const="quick",
-        choices=("quick", "full"),
+        type=_depth,
+        metavar="quick|full",
         help="verify the state machines that bluegreen_tables declares: quick (the default) or full",
     )
     parser.addini(

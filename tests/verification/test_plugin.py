@@ -249,6 +249,14 @@ def test_with_the_option_and_no_table_pytest_says_what_to_add(pytester: pytest.P
     )
 
 
+def test_a_path_after_the_option_is_told_apart_from_its_value(project: pytest.Pytester) -> None:
+    result = project.runpytest_inprocess("--bluegreen-verify", "tests")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*'tests'; accepted: quick, full; before a path, write --bluegreen-verify=quick*"]
+    )
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -323,5 +331,6 @@ def test_the_module_of_the_options_imports_nothing_of_bluegreen() -> None:
     source = Path(str(pytest_plugin.__file__)).read_text("utf-8")
     assert [line for line in source.splitlines() if line.startswith(("import ", "from "))] == [
         "from __future__ import annotations",
+        "import argparse",
         "import pytest",
     ]

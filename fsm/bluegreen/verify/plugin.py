@@ -106,7 +106,8 @@ class Verify:
         if one.verification is not None and one.error is None:
             found.append(("explore", lambda: self._explored(one)))
             if self._full:
-                found += [("mutants", lambda: _mutated(one)), ("stateful", lambda: _held(one))]
+                found += [("mutants", lambda: _mutated(one))] if one.verification.mutants else []
+                found += [("stateful", lambda: _held(one))]
         return found
 
     @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """What tests covered of a table, and what the explorer covers: missed is told apart from infeasible.
 
-Missed: some run takes it, the tests did not. Infeasible: no run takes it, the explorer has seen them all.
+Missed: some run takes it, the tests did not. Infeasible: no run takes it
+from the context and with the events that are declared, the explorer has seen them all.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Covered:
         explorer = "not explored" if self.explorer is None else f"{len(self.explorer)} by the explorer"
         told = [f"{len(self.tests)} of {len(self.every)} by the tests", explorer]
         told += [f"{len(self.missed)} missed", f"{len(self.infeasible)} infeasible"]
-        return f"{self.what}: " + ", ".join(told + [f"{len(self.unknown)} unknown"] * bool(self.unknown))
+        told += [f"{len(self.unknown)} unknown"] * bool(self.unknown)
+        told += [f"{len(self.beyond)} beyond the explorer"] * bool(self.beyond)
+        return f"{self.what}: {', '.join(told)}"
 
 
 def covered(table: Table[Any, Any, Any], tests: Tally, reached: Reach | None) -> tuple[Covered, ...]:

@@ -39,6 +39,7 @@ class Verification:
             and one of each class that has none and can be made without arguments.
         properties: what always holds, what sometimes happens, what eventually follows; each looks at a step.
         plain: returns the context that stands for all those from which the same can follow.
+        mutants: whether its mutants are tried where that is left to it, as in `pytest --bluegreen-verify=full`.
         explained: mutants that nothing can notice, by name, with the reason.
         states: how many are kept at most.
         subject: makes what is held against the table in long random runs, see `subjects.Subject`; by default a
@@ -55,6 +56,7 @@ class Verification:
     events: EventsOf | None = None
     properties: tuple[Property, ...] = attrs.field(default=(), converter=as_tuple)
     plain: Callable[[Any], Any] = _as_it_is
+    mutants: bool = True
     explained: Mapping[str, str] = attrs.field(factory=dict[str, str])
     states: int = 200_000
     subject: Callable[[], Any] | None = None
