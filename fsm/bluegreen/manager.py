@@ -91,7 +91,7 @@ Observer = Callable[[Record], None]
 
 
 @attrs.define(eq=False)
-class _Flight:
+class Flight:
     """One detection: who comes later waits for `landed`. `over` is set first, `landed` wakes who waits."""
 
     deadline_s: float
@@ -146,7 +146,7 @@ class StrategyManager:
         self._tickets: dict[int, Ticket] = {}
         self._numbers = itertools.count(1)
         self._abandoned: dict[Ticket, Ending] = {}
-        self._flight: _Flight | None = None
+        self._flight: Flight | None = None
         # Whatever readers iterate over is replaced as a whole, never changed.
         self._failures: Mapping[str, str] = {}
         self._armed: Mapping[Timer, float] = {}
@@ -296,7 +296,7 @@ class StrategyManager:
     def settling(self, prove: Prove, deadline_s: float) -> Flow[None]:
         """Lead the detection until `deadline_s`, or wait for the one that is under way until one of the two
         ends. Single flight (invariant I9)."""
-        mine = _Flight(deadline_s)
+        mine = self._new_flight(deadline_s)
         try:
             with self._lock:
                 if self._flight is None or self._flight.over:
@@ -323,7 +323,10 @@ class StrategyManager:
 
     # Inside.
 
-    def _detect(self, flight: _Flight, prove: Prove) -> Flow[None]:
+    def _new_flight(self, deadline_s: float) -> Flight:
+        return Flight(deadline_s)  # a method, so that `verify` can watch who touches it
+
+    def _detect(self, flight: Flight, prove: Prove) -> Flow[None]:
         """Try what is untried, in order, until the machine has settled. Each strategy once (invariant I8)."""
         while not flight.over:  # somebody may have timed it out, and lead another one by now
             state, context, _ = self._snapshot
@@ -345,7 +348,7 @@ class StrategyManager:
                 event = refused(strategy, context.version)
             self.send(event)
 
-    def _time_out(self, flight: _Flight) -> None:
+    def _time_out(self, flight: Flight) -> None:
         """Give a detection up, unless it is over: then another one may be under way, which goes on."""
         try:
             self._take(DetectionTimedOut(), still=flight.close)

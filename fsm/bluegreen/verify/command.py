@@ -20,6 +20,7 @@ from bluegreen.verify.coverage import Coverage, rows_and_guards
 from bluegreen.verify.explorer import Bounds
 from bluegreen.verify.export_command import export
 from bluegreen.verify.findings import STEPS, Found, examine
+from bluegreen.verify.interleavings_command import interleavings
 from bluegreen.verify.log_command import verify_logs
 from bluegreen.verify.moves import EVENTS, Liberties
 from bluegreen.verify.mutants_command import mutants
@@ -118,6 +119,7 @@ def verify(
 
 
 verify.add_command(mutants)
+verify.add_command(interleavings)
 
 
 @verify.command("log", context_settings=_AS_IT_IS, add_help_option=False)

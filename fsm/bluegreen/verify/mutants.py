@@ -64,6 +64,7 @@ class Verdict:
         events: what is sent to see it.
         path: what happens in the world, in words, if it takes one to see it.
         also: every property that is broken there.
+        test: a test module that shows it, if the events alone do not.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Verdict:
     events: tuple[Any, ...] = ()
     path: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    test: str = ""
 
     @property
     def killers(self) -> tuple[str, ...]:

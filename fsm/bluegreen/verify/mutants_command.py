@@ -61,6 +61,8 @@ def _bug(one: Verdict) -> dict[str, Any]:
         }
     if one.killer and one.events and not one.path and hasattr(one.events[0], "name") and _of_manager(one):
         shown["test"] = as_test(told, one.events)
+    elif one.test:
+        shown["test"] = one.test
     return shown
 
 

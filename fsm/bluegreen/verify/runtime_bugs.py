@@ -1,26 +1,28 @@
 """Bugs of the field that no table can have, because they are beside it: in who shares it, and in who is woken.
 
->>> [bug.verdict().killer for bug in RUNTIME_BUGS]
-['I5 apart', 'L2 woken', 'I9 single flight']
+>>> [bug.name for bug in RUNTIME_BUGS][:2]
+['state shared between clusters', 'lost wake-up in single flight']
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
 import attrs
 
-from bluegreen.flow import Flow, Wait
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
+from bluegreen.errors import EventForbidden
+from bluegreen.flow import Flow
+from bluegreen.machine import Step, step
+from bluegreen.manager import Flight, StrategyManager
+from bluegreen.strategy import STRATEGY
 from bluegreen.verify.counterexample import told
-from bluegreen.verify.flights import FLIGHT_ALWAYS, explore_flights
+from bluegreen.verify.interleaving import as_test, explore, retold
 from bluegreen.verify.mutants import Verdict
+from bluegreen.verify.programs import PROGRAMS
+from bluegreen.verify.runs import INTERLEAVED_ALWAYS
 from bluegreen.verify.scopes import SCOPES_APART, Clusters, first_shared
-from bluegreen.vocabulary import Scope
 
 
 @attrs.frozen
@@ -40,24 +42,19 @@ def _shared() -> Verdict:
     return Verdict(name, SCOPES_APART.name, SCOPES_APART.text, tuple(event for _, event in news), path)
 
 
+class Silent(Flight):
+    """A detection that is over, and wakes nobody."""
+
+    def land(self) -> None:
+        """As in `Flight`, but who waits is forgotten."""
+        self.over = True
+
+
 class Forgetful(StrategyManager):
-    """A manager that wakes nobody: who leads a detection lands where nobody who waits looks."""
+    """A manager whose detections wake nobody."""
 
-    def settling(self, prove: Any, deadline_s: float) -> Flow[None]:
-        """As in `StrategyManager`, but what others wait for is replaced while they wait for it."""
-        flow, answer = super().settling(prove, deadline_s), None
-        while True:
-            try:
-                command = flow.send(answer)
-            except StopIteration:
-                return
-            answer = yield command
-            if self._flight is not None and not isinstance(command, Wait):
-                self._flight.landed = Future()
-
-
-def _forgetful() -> StrategyManager:
-    return Forgetful(Scope("flights.example:443"), Settings(), clock=lambda: 0.0)
+    def _new_flight(self, deadline_s: float) -> Flight:
+        return Silent(deadline_s)
 
 
 class Crowded(StrategyManager):
@@ -69,26 +66,77 @@ class Crowded(StrategyManager):
         return super().settling(prove, deadline_s)
 
 
-def _crowded() -> StrategyManager:
-    return Crowded(Scope("flights.example:443"), Settings(), clock=lambda: 0.0)
+class Hasty(StrategyManager):
+    """A manager that lets go of the lock between the look at its state and the commit."""
+
+    def _step(self, before: Any, event: Any) -> Step:
+        taken = super()._step(before, event)
+        self._lock.release()
+        self._lock.acquire()
+        return taken
 
 
-def _flown(name: str, make: Callable[[], StrategyManager]) -> Verdict:
-    found = explore_flights(make)
-    if not found.violations:
-        return Verdict(name, "")
-    broken, flown = found.violations[0]
-    asleep = tuple(f"caller {one} sleeps until its time-out" for one in flown.asleep)
-    path = (*(f"caller {one} goes on" for one in flown.schedule), *asleep)
-    return Verdict(name, broken.name, broken.text, path=path)
+class Trusting(StrategyManager):
+    """A manager that looks whether a ticket is open before it takes the lock, and not again."""
+
+    def _take(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
+        return None if still is not None and not still() else super()._take(event, session)
+
+    def _step(self, before: Any, event: Any) -> Step:
+        return step(STRATEGY, before.state, before.context, event)
+
+    def _commit(self, before: Any, event: Any, taken: Step, ticket: Any) -> Any:
+        if hasattr(event, "ticket"):
+            self._tickets[event.ticket.query] = event.ticket  # that it has gone is nobody's error
+        return super()._commit(before, event, taken, ticket)
+
+
+class Busy(StrategyManager):
+    """A manager that carries out effects while it holds the lock."""
+
+    def _carry_out(self, before: Any, after: Any, taken: Step) -> None:
+        with self._lock:
+            super()._carry_out(before, after, taken)
+
+
+class Keeping(StrategyManager):
+    """A manager that keeps the lock when an event is refused."""
+
+    def _take(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
+        try:
+            return super()._take(event, session, still=still)
+        except EventForbidden:
+            self._lock.acquire()
+            raise
+
+
+def _interleaved(name: str, kind: type[StrategyManager]) -> Verdict:
+    """Explore the programs with a wrong manager, until one of them shows it."""
+    for program in PROGRAMS:
+        explored = explore(program, kind, schedules=200)
+        if explored.broken:
+            broken, ran = min(explored.broken, key=lambda found: found[1].switches)
+            also = tuple(one.name for one, _ in explored.broken)
+            return Verdict(
+                name, broken.name, broken.text, path=retold(ran), also=also, test=as_test(broken, ran, kind)
+            )
+    return Verdict(name, "")
+
+
+def _bug(name: str, kind: type[StrategyManager]) -> RuntimeBug:
+    return RuntimeBug(name, partial(_interleaved, name, kind))
 
 
 RUNTIME_BUGS: Final = (
     RuntimeBug("state shared between clusters", _shared),
-    RuntimeBug("lost wake-up in single flight", partial(_flown, "lost wake-up in single flight", _forgetful)),
-    RuntimeBug("every caller detects", partial(_flown, "every caller detects", _crowded)),
+    _bug("lost wake-up in single flight", Forgetful),
+    _bug("every caller detects", Crowded),
+    _bug("the lock is released early", Hasty),
+    _bug("a ticket is ended twice", Trusting),
+    _bug("effects are carried out under the lock", Busy),
+    _bug("the lock is kept when an event is refused", Keeping),
 )
 """Each is tried in a model or a manager of its own; `FIELD_BUGS` has those that a table can have."""
 
-RUNTIME_PROPERTIES: Final = (SCOPES_APART, *FLIGHT_ALWAYS)
+RUNTIME_PROPERTIES: Final = (SCOPES_APART, *INTERLEAVED_ALWAYS)
 """What they are held against."""

@@ -1,0 +1,349 @@
+"""The real `StrategyManager` with points where threads meet: its lock, its flights, its clock, its shared fields.
+
+Nothing of it is replaced but what it is made of: the lock is one of the scheduler's, a flight's future says when
+it is completed, and reads and writes of the fields that threads share are points. It also notes what cannot be
+seen from outside: the steps that were asked for, and what was done while the lock was held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from functools import cache, partial
+from typing import Any, Final, cast
+
+import attrs
+
+from bluegreen.flow import Call, Flow, Wait
+from bluegreen.manager import Flight, Record, Snapshot, StrategyManager
+from bluegreen.settings import Settings
+from bluegreen.verify.scheduler import Access, Halted, Scheduler
+from bluegreen.vocabulary import Scope, Strategy, Ticket
+
+FIELDS: Final = ("_snapshot", "_flight", "_failures", "_armed", "_next_due_s", "_proved_s")
+"""Fields that are replaced as a whole, and read without the lock."""
+
+Key = Callable[[Any], str]
+
+
+class Clock:
+    """Seconds that pass only when a thread of the program lets them; both are points."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds that have passed."""
+        self._scheduler.point(_LOOKS_AT_CLOCK)
+        return self._now_s
+
+    @property
+    def now_s(self) -> float:
+        """The time, for whoever only watches."""
+        return self._now_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._scheduler.point(_MOVES_CLOCK)
+        self._now_s += seconds
+
+
+@attrs.define(eq=False)
+class Asked:
+    """One step that a manager was asked for.
+
+    Args:
+        event: what was sent.
+        checked: whether the step was only to be taken if something still held under the lock.
+        step: what was taken, or none.
+        ticket: what the step issued.
+        error: what was raised instead.
+    """
+
+    event: Any
+    checked: bool
+    step: Any = None
+    ticket: Ticket | None = None
+    error: BaseException | None = None
+
+
+@attrs.define(eq=False)
+class Notes:
+    """What is noted while threads run.
+
+    Args:
+        asked: the steps that each thread asked for, in its order.
+        records: what a follower of every step got, in the order in which it came.
+        locked: what was done while its thread held the lock, and should not have been.
+        flights: the detection that each thread began last.
+        proving: which threads have somebody to ask.
+        detections: the most detections that were under way at a time.
+    """
+
+    asked: dict[int, list[Asked]] = attrs.field(factory=dict[int, list[Asked]])
+    records: list[Record] = attrs.field(factory=list[Record])
+    locked: list[str] = attrs.field(factory=list[str])
+    flights: dict[int, Flight] = attrs.field(factory=dict[int, Flight])
+    proving: set[int] = attrs.field(factory=set[int])
+    detections: int = 0
+
+
+class Lock:
+    """A lock whose acquire and release are points. As in `threading`, its holder would wait for itself."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._held = False
+        self.holder: int | None = None
+
+    def acquire(self) -> bool:
+        """Wait until it is free, and take it."""
+        self._scheduler.point(_ACQUIRES, self._is_free)
+        self._held, self.holder = True, self._scheduler.running
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._scheduler.point(_RELEASES)
+        self._held, self.holder = False, None
+
+    def locked(self) -> bool:
+        """Whether somebody holds it."""
+        return self._held
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _is_free(self) -> bool:
+        return not self._held
+
+
+class _Shared:
+    """A field whose reads and writes are points."""
+
+    def __init__(self, field: str, key: Key) -> None:
+        self._field, self._key = field, key
+
+    def __get__(self, one: Any, owner: type) -> Any:
+        if one is None:
+            return self
+        one.scheduler.point(_access("looks at", self._key(one), writes=False))
+        return one.__dict__[self._field]
+
+    def __set__(self, one: Any, value: Any) -> None:
+        one.scheduler.point(_access("sets", self._key(one), writes=True))
+        one.__dict__[self._field] = value
+
+
+class _Collection(dict[Any, Any]):
+    """A dictionary that is changed in place, whose reads and writes are points."""
+
+    def __init__(self, scheduler: Scheduler, name: str, values: dict[Any, Any]) -> None:
+        super().__init__(values)
+        self._looks = partial(scheduler.point, _access("looks at", name, writes=False))
+        self._changes = partial(scheduler.point, _access("changes", name, writes=True))
+
+    def __len__(self) -> int:
+        self._looks()
+        return super().__len__()
+
+    def __getitem__(self, key: Any) -> Any:
+        self._looks()
+        return super().__getitem__(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """As in a dictionary."""
+        self._looks()
+        return super().get(key, default)
+
+    def copy(self) -> dict[Any, Any]:
+        """As in a dictionary."""
+        self._looks()
+        return dict(super().items())
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._changes()
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self._changes()
+        super().__delitem__(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """As in a dictionary."""
+        self._changes()
+        return super().pop(key, *default)
+
+
+class _WatchedFuture(Future[None]):
+    """What a detection completes: a point, and a name by which those who wait know it."""
+
+    def __init__(self, scheduler: Scheduler, name: str) -> None:
+        super().__init__()
+        self.scheduler, self.name = scheduler, name
+
+    def set_result(self, result: None) -> None:
+        """Complete it."""
+        self.scheduler.point(_access("completes", self.name, writes=True))
+        super().set_result(result)
+
+
+class _WatchedFlight(Flight):
+    over = cast(bool, _Shared("over", lambda flight: f"over {flight.number}"))
+
+    def __init__(self, scheduler: Scheduler, deadline_s: float, number: int) -> None:
+        self.scheduler, self.number = scheduler, number
+        super().__init__(deadline_s, _WatchedFuture(scheduler, f"landing {number}"))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is over, for whoever only watches."""
+        return bool(self.__dict__["over"])
+
+
+@cache
+def _watched_flight(kind: Any) -> Any:
+    return type(
+        f"Watched{kind.__name__}", (_WatchedFlight,) if kind is Flight else (_WatchedFlight, kind), {}
+    )
+
+
+class Watched(StrategyManager):
+    """A manager that is watched; `watched` mixes it into the manager, or into one that is wrong on purpose."""
+
+    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
+        self.scheduler = scheduler
+        self.notes = Notes()
+        self.clock = Clock(scheduler)
+        self.flights = 0
+        super().__init__(Scope("interleaved.example:443"), settings, clock=self.clock)
+        self._tickets = _Collection(scheduler, "tickets", self._tickets)
+        self._abandoned = _Collection(scheduler, "abandoned", self._abandoned)
+        self._session_epochs = _Collection(scheduler, "epochs", self._session_epochs)
+        self.lock = Lock(scheduler)
+        self._lock = cast(Any, self.lock)
+        self.subscribe(self._recorded, every_step=True)
+        self.subscribe(lambda _: self._user_code("an observer"))
+
+    @property
+    def remains(self) -> tuple[Snapshot, frozenset[Ticket]]:
+        """What is left when nobody runs any more: the state, and the tickets that are open."""
+        return self.snapshot, frozenset(self._tickets.copy().values())
+
+    def asking(self, prove: Callable[[Strategy], None]) -> Callable[[Strategy, float], None]:
+        """Return `prove` as `start` wants it, with points before and after, and a look at who else is asking."""
+
+        def asked(strategy: Strategy, _: float) -> None:
+            self.scheduler.point(_access("asks", "the cluster", writes=True))
+            self._user_code("a prove")
+            thread = self.scheduler.running
+            if thread is not None:
+                self.notes.proving.add(thread)
+            under_way = {
+                id(flight) for flight in map(self.notes.flights.get, self.notes.proving) if _goes_on(flight)
+            }
+            self.notes.detections = max(self.notes.detections, len(under_way))
+            try:
+                self.scheduler.point(_access("is answered by", "the cluster", writes=True))
+                prove(strategy)
+            finally:
+                self.notes.proving -= {thread}
+
+        return asked
+
+    def settling(self, prove: Any, deadline_s: float) -> Flow[None]:
+        """As in the manager, but the scheduler carries out the waiting."""
+        flow: Generator[Any, Any, None] = super().settling(prove, deadline_s)
+        answer, error = None, None
+        while True:
+            try:
+                command = flow.send(answer) if error is None else flow.throw(error)
+            except StopIteration:
+                return
+            if isinstance(command, Wait):
+                command = Call(self._wait, (command.future, command.timeout_s))
+            answer, error = None, None
+            try:
+                answer = yield command
+            except BaseException as raised:  # noqa: BLE001  whatever it is belongs to the flow
+                error = raised
+
+    def _wait(self, future: Future[None], timeout_s: float) -> bool:
+        until_s = self.clock.now_s + timeout_s
+        name = future.name if isinstance(future, _WatchedFuture) else "a landing"
+        waits = Access(f"waits for {name}", reads=frozenset({name, "clock"}))
+        self.scheduler.point(waits, lambda: future.done() or self.clock.now_s >= until_s)
+        return future.done()
+
+    def _new_flight(self, deadline_s: float) -> Flight:
+        self.flights += 1
+        make = _watched_flight(cast(Any, type(super()._new_flight(deadline_s))))
+        flight: Flight = make(self.scheduler, deadline_s, self.flights)
+        if self.scheduler.running is not None:
+            self.notes.flights[self.scheduler.running] = flight
+        return flight
+
+    def _take(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
+        asked = Asked(event, still is not None)
+        if self.scheduler.running is not None:
+            self.notes.asked.setdefault(self.scheduler.running, []).append(asked)
+        try:
+            taken = super()._take(event, session, still=still)
+        except Halted:
+            raise
+        except BaseException as error:
+            asked.error = error
+            raise
+        if taken is not None:
+            asked.step, asked.ticket = taken
+        return taken
+
+    def _effect(self, effect: Any, before: Any, after: Any, taken: Any) -> Any:
+        self._user_code(f"the effect {type(effect).__name__}")
+        return super()._effect(effect, before, after, taken)
+
+    def _recorded(self, record: Record) -> None:
+        self._user_code("a follower")
+        self.notes.records.append(record)
+
+    def _user_code(self, what: str) -> None:
+        """Note it if this thread holds the lock while `what` is done."""
+        running = self.scheduler.running
+        if running is not None and self.lock.holder == running:
+            self.notes.locked.append(what)
+
+
+def _goes_on(flight: Flight | None) -> bool:
+    return isinstance(flight, _WatchedFlight) and not flight.is_over
+
+
+@cache
+def _access(text: str, what: str, *, writes: bool) -> Access:
+    names = frozenset({what})
+    return Access(f"{text} {what}", writes=names) if writes else Access(f"{text} {what}", reads=names)
+
+
+_LOOKS_AT_CLOCK: Final = _access("looks at", "clock", writes=False)
+_MOVES_CLOCK: Final = _access("moves", "clock", writes=True)
+_ACQUIRES: Final = _access("acquires", "lock", writes=True)
+_RELEASES: Final = _access("releases", "lock", writes=True)._replace(frees=True)
+
+
+def _named(name: str, _: Any) -> str:
+    return name
+
+
+def watched(kind: type[StrategyManager] = StrategyManager) -> type[Watched]:
+    """Return a class that is `kind`, and is watched.
+
+    >>> manager = watched()(Scheduler(0), Settings())
+    >>> manager.start(manager.asking(lambda strategy: None)).strategy
+    <Strategy.BLUE: 'blue'>
+    """
+    fields = {name: _Shared(name, partial(_named, name.lstrip("_"))) for name in FIELDS}
+    bases = (Watched,) if kind is StrategyManager else (Watched, kind)
+    return cast("type[Watched]", type(f"Watched{kind.__name__}", bases, fields))
