@@ -78,7 +78,7 @@ def explore(
             count += 1
             _keep(found, ran)
         if not complete:
-            for ran in _drawn(run, chances, seed):
+            for ran in drawn(run, chances, seed):
                 count += 1
                 _keep(found, ran)
         broken = tuple((one, shortest(run, one, ran)) for one, ran in found.values())
@@ -91,7 +91,8 @@ def _keep(found: dict[str, tuple[Always, Ran]], ran: Ran) -> None:
             found[one.name] = one, ran
 
 
-def _drawn(run: Run, count: int, seed: int) -> Iterator[Ran]:
+def drawn(run: Run, count: int, seed: int) -> Iterator[Ran]:
+    """Yield runs whose schedules are drawn at random: mostly a thread goes on, and sometimes another one does."""
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
 

@@ -14,7 +14,7 @@ from bluegreen.verify.interleaving import Explored, as_test, explore, needed, re
 from bluegreen.verify.programs import PROGRAMS, THREES, chance
 from bluegreen.verify.progress import counting
 
-BY_CHANCE: Final = {2: (6, 3), 3: (6, 2)}
+BY_CHANCE: Final = {2: (4, 3), 3: (4, 2)}
 """For each number of threads: how many programs are made at random, and how many operations a thread does in them."""
 
 
@@ -26,7 +26,7 @@ BY_CHANCE: Final = {2: (6, 3), 3: (6, 2)}
 @click.option(
     "--schedules",
     type=click.IntRange(1),
-    default=10_000,
+    default=5_000,
     show_default=True,
     help="Schedules of a program at most; if there are more, a tenth as many again are drawn at random.",
 )

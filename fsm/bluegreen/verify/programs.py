@@ -155,27 +155,31 @@ PROGRAMS: Final = (
     Program("rollback races announcement", "stable", (("send announced green", "send rollback"), ("start", "end 0"))),
     Program("an end from two threads", "stable", (("end 0", "end 0", "start"), ("end 0", "end 1"))),
     Program("abandon races start", "stable", (("abandon 0", "start"), ("start", "end 0"))),
+    Program("proof races expiry", "stable", (("proved blue", "end 0"), ("wait 3600 s", "start"))),
     Program("a detection that crashes", "new", (("start crashing",), ("start",))),
     Program("a detection that both refuse", "new", (("start refused by both",), ("start refused by blue",))),
     Program("time-out races success", "new", (("start",), ("wait 30 s", "start"))),
-    Program("proved races expiry", "stable", (("proved blue", "start"), ("wait 3600 s", "start"))),
+    Program("a whole switch", "stable", (("send announced green", "end 0", "start"), ("end 1", "start", "end"))),
     Program("two detections", "new", (("start", "end"), ("start", "end"))),
 )  # fmt: skip
-"""The races of two threads that matter, the smallest first."""
+"""The races of two threads that matter; the smaller ones come first."""
 
 THREES: Final = (
-    Program("time-out races two callers", "new", (("start",), ("start",), ("wait 30 s",))),
-    Program("three detections", "new", (("start",), ("start refused by blue",), ("start crashing",))),
     Program("an end from three threads", "pending", (("end 0",), ("end 0",), ("end 1", "start"))),
-    Program("a switch, its withdrawal and a query", "stable", (
+    Program("an announcement, an end and a start", "stable", (
+        ("send announced green",), ("end 0",), ("end 1", "start"),
+    )),
+    Program("a switch and its withdrawal", "stable", (
         ("send announced green", "send announced blue"), ("end 0", "end 1"), ("start", "end"),
     )),
+    Program("three detections", "new", (("start",), ("start refused by blue",), ("start crashing",))),
+    Program("time-out races two callers", "new", (("start",), ("start",), ("wait 30 s",))),
     Program("a refusal, a commit and a start", "pending", (("send 456 of green", "start"), ("end 0",), ("start",))),
     Program("a reset, a refusal and a detection", "detecting", (
         ("send reset", "start"), ("start refused by blue",), ("send 456 of blue", "end 0"),
     )),
 )  # fmt: skip
-"""Races of three threads."""
+"""Races of three threads. Most have more schedules than anybody waits for."""
 
 
 def chance(seed: int, threads: int, operations: int) -> Program:

@@ -183,6 +183,11 @@ class Scheduler:
             if self.running is None:
                 raise Halted
 
+    def amend(self, access: Access) -> None:
+        """Say that what this thread has just done touched less than it said at the point."""
+        if self.running is not None:
+            self._moments[-1] = self._moments[-1]._replace(access=access)
+
     def close(self) -> None:
         """Let the threads go."""
         self._closed = True

@@ -136,6 +136,8 @@ class _Shared:
 
     def __set__(self, one: Any, value: Any) -> None:
         one.scheduler.point(_access("sets", self._key(one), writes=True))
+        if one.__dict__.get(self._field, _access) is value:  # whoever reads it does not see that it was set
+            one.scheduler.amend(_access("sets again", self._key(one), writes=False))
         one.__dict__[self._field] = value
 
 
