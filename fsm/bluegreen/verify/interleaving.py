@@ -1,8 +1,9 @@
 """Interleavings: programs of some threads over the real `StrategyManager`, run in every order that matters.
 
->>> explored = explore(PROGRAMS[0], schedules=50)
->>> explored.schedules, explored.broken
-(50, ())
+>>> from bluegreen.verify.programs import PROGRAMS
+>>> explored = explore(PROGRAMS[0])
+>>> explored.schedules, explored.complete, explored.broken
+(19, True, ())
 >>> replay(PROGRAMS[0], (0, 0, 0, 1)).schedule[:4]
 (0, 0, 0, 1)
 
@@ -92,12 +93,19 @@ def _keep(found: dict[str, tuple[Always, Ran]], ran: Ran) -> None:
 
 
 def drawn(run: Run, count: int, seed: int) -> Iterator[Ran]:
-    """Yield runs whose schedules are drawn at random: mostly a thread goes on, and sometimes another one does."""
+    """Yield runs whose schedules are drawn at random: some with a switch now and then, some with many."""
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
+        often = chance.choice((0.02, 0.05, 0.2))
 
-        def choose(last: int | None, able: Sequence[int], _: object, chance: random.Random = chance) -> int:
-            return chance.choice(able) if chance.random() < 0.2 else going_on(last, able)
+        def choose(
+            last: int | None,
+            able: Sequence[int],
+            _: object,
+            chance: random.Random = chance,
+            often: float = often,
+        ) -> int:
+            return chance.choice(able) if chance.random() < often else going_on(last, able)
 
         yield run(choose)[1]
 

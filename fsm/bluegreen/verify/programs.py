@@ -161,8 +161,9 @@ PROGRAMS: Final = (
     Program("time-out races success", "new", (("start",), ("wait 30 s", "start"))),
     Program("a whole switch", "stable", (("send announced green", "end 0", "start"), ("end 1", "start", "end"))),
     Program("two detections", "new", (("start", "end"), ("start", "end"))),
+    Program("time-out races a new detection", "detecting", (("start",), ("wait 30 s", "start", "send reset", "start"))),
 )  # fmt: skip
-"""The races of two threads that matter; the smaller ones come first."""
+"""The races of two threads that matter; the smaller ones come first, and only the last is too large for all of it."""
 
 THREES: Final = (
     Program("an end from three threads", "pending", (("end 0",), ("end 0",), ("end 1", "start"))),

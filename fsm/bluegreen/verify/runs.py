@@ -43,6 +43,7 @@ class Ran:
         stuck: threads that wait for the lock then.
         locked: what was done while its thread held the lock.
         detections: the most detections that were under way at a time.
+        early: how many seconds before its time a detection was given up, for each that was.
     """
 
     program: Program
@@ -55,6 +56,7 @@ class Ran:
     stuck: tuple[int, ...]
     locked: tuple[str, ...]
     detections: int
+    early: tuple[float, ...]
 
     @property
     def schedule(self) -> tuple[int, ...]:
@@ -97,6 +99,7 @@ INTERLEAVED_ALWAYS: Final = (
     Always("L1 goes on", "no thread waits for the lock for ever", lambda ran: not ran.stuck, "world"),
     Always("L2 woken", "who waits for a detection is woken when it is over", lambda ran: not ran.asleep, "world"),
     Always("I9 single flight", "at most one detection at a time", lambda ran: ran.detections <= 1, "world"),
+    Always("I8 in time", "a detection is given up only when its own time is over", lambda ran: not ran.early, "world"),
     Always("R4 outside the lock", "no effect and no code of a user runs under it", lambda ran: not ran.locked, "world"),
     Always("I10 in one order", "what threads are answered is what one after the other would be", _linear, "world"),
     Always("I10 followed", "who follows gets every step; each begins where the last one ended", _followed, "world"),
@@ -135,7 +138,7 @@ def _run(scheduler: Scheduler, make: type[Watched], program: Program, choose: Ch
     notes = manager.notes
     ran = Ran(
         program, ended.moments, tuple(done), tuple(notes.records), first, manager.remains, asleep, stuck,
-        tuple(notes.locked), notes.detections,
+        tuple(notes.locked), notes.detections, tuple(notes.early),
     )  # fmt: skip
     return ended, ran
 

@@ -1,4 +1,4 @@
-"""Bugs of the field that no table can have, because they are beside it: in who shares it, and in who is woken.
+"""Bugs of the field that no table can have, because they are beside it: in who shares it, who locks, and who is woken.
 
 >>> [bug.name for bug in RUNTIME_BUGS][:2]
 ['state shared between clusters', 'lost wake-up in single flight']
@@ -6,21 +6,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import attrs
 
+from bluegreen.alphabet import DetectionTimedOut
 from bluegreen.errors import EventForbidden
 from bluegreen.flow import Flow
 from bluegreen.machine import Step, step
 from bluegreen.manager import Flight, StrategyManager
 from bluegreen.strategy import STRATEGY
 from bluegreen.verify.counterexample import told
-from bluegreen.verify.interleaving import as_test, explore, retold
+from bluegreen.verify.interleaving import Explored, as_test, explore, retold
 from bluegreen.verify.mutants import Verdict
-from bluegreen.verify.programs import PROGRAMS
+from bluegreen.verify.programs import PROGRAMS, Program
 from bluegreen.verify.runs import INTERLEAVED_ALWAYS
 from bluegreen.verify.scopes import SCOPES_APART, Clusters, first_shared
 
@@ -64,6 +65,16 @@ class Crowded(StrategyManager):
         """As in `StrategyManager`, but nobody looks whether one is under way."""
         self._flight = None
         return super().settling(prove, deadline_s)
+
+
+class Blind(StrategyManager):
+    """A manager that gives up the detection that is under way, whichever it was that took too long."""
+
+    def _time_out(self, flight: Flight) -> None:
+        try:
+            self._take(DetectionTimedOut())
+        finally:
+            flight.land()
 
 
 class Hasty(StrategyManager):
@@ -110,27 +121,41 @@ class Keeping(StrategyManager):
             raise
 
 
-def _interleaved(name: str, kind: type[StrategyManager]) -> Verdict:
-    """Explore the programs with a wrong manager, until one of them shows it."""
-    for program in PROGRAMS:
-        explored = explore(program, kind, schedules=200)
-        if explored.broken:
-            broken, ran = min(explored.broken, key=lambda found: found[1].switches)
-            also = tuple(one.name for one, _ in explored.broken)
-            return Verdict(
-                name, broken.name, broken.text, path=retold(ran), also=also, test=as_test(broken, ran, kind)
-            )
-    return Verdict(name, "")
+def first_broken(
+    kind: type[StrategyManager], programs: Sequence[Program], chances: int = 0
+) -> Explored | None:
+    """Return what was found in the first program in which a wrong manager shows, or none.
+
+    Args:
+        chances: schedules of a program that are drawn at random after the first 200.
+    """
+    found = (explore(program, kind, schedules=200, chances=chances) for program in programs)
+    return next((explored for explored in found if explored.broken), None)
 
 
-def _bug(name: str, kind: type[StrategyManager]) -> RuntimeBug:
-    return RuntimeBug(name, partial(_interleaved, name, kind))
+def _interleaved(
+    name: str, kind: type[StrategyManager], programs: Sequence[Program], chances: int
+) -> Verdict:
+    explored = first_broken(kind, programs, chances)
+    if explored is None:
+        return Verdict(name, "")
+    broken, ran = min(explored.broken, key=lambda found: found[1].switches)
+    also = tuple(one.name for one, _ in explored.broken)
+    test = as_test(broken, ran, kind)
+    return Verdict(name, broken.name, broken.text, path=retold(ran), also=also, test=test)
+
+
+def _bug(
+    name: str, kind: type[StrategyManager], programs: Sequence[Program] = PROGRAMS, chances: int = 0
+) -> RuntimeBug:
+    return RuntimeBug(name, partial(_interleaved, name, kind, programs, chances))
 
 
 RUNTIME_BUGS: Final = (
     RuntimeBug("state shared between clusters", _shared),
     _bug("lost wake-up in single flight", Forgetful),
     _bug("every caller detects", Crowded),
+    _bug("a time-out ends another detection", Blind, PROGRAMS[-1:], chances=300),
     _bug("the lock is released early", Hasty),
     _bug("a ticket is ended twice", Trusting),
     _bug("effects are carried out under the lock", Busy),

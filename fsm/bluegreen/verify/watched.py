@@ -14,39 +14,18 @@ from typing import Any, Final, cast
 
 import attrs
 
+from bluegreen.alphabet import DetectionTimedOut
 from bluegreen.flow import Call, Flow, Wait
+from bluegreen.machine import Step
 from bluegreen.manager import Flight, Record, Snapshot, StrategyManager
 from bluegreen.settings import Settings
+from bluegreen.strategy import DETECTING
+from bluegreen.verify.points import Clock, Collection, Landing, Lock, Shared, access
 from bluegreen.verify.scheduler import Access, Halted, Scheduler
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 
 FIELDS: Final = ("_snapshot", "_flight", "_failures", "_armed", "_next_due_s", "_proved_s")
 """Fields that are replaced as a whole, and read without the lock."""
-
-Key = Callable[[Any], str]
-
-
-class Clock:
-    """Seconds that pass only when a thread of the program lets them; both are points."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._now_s = 0.0
-
-    def __call__(self) -> float:
-        """Return the seconds that have passed."""
-        self._scheduler.point(_LOOKS_AT_CLOCK)
-        return self._now_s
-
-    @property
-    def now_s(self) -> float:
-        """The time, for whoever only watches."""
-        return self._now_s
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self._scheduler.point(_MOVES_CLOCK)
-        self._now_s += seconds
 
 
 @attrs.define(eq=False)
@@ -79,6 +58,7 @@ class Notes:
         flights: the detection that each thread began last.
         proving: which threads have somebody to ask.
         detections: the most detections that were under way at a time.
+        early: how many seconds before its time a detection was given up, for each that was.
     """
 
     asked: dict[int, list[Asked]] = attrs.field(factory=dict[int, list[Asked]])
@@ -87,119 +67,15 @@ class Notes:
     flights: dict[int, Flight] = attrs.field(factory=dict[int, Flight])
     proving: set[int] = attrs.field(factory=set[int])
     detections: int = 0
-
-
-class Lock:
-    """A lock whose acquire and release are points. As in `threading`, its holder would wait for itself."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._held = False
-        self.holder: int | None = None
-
-    def acquire(self) -> bool:
-        """Wait until it is free, and take it."""
-        self._scheduler.point(_ACQUIRES, self._is_free)
-        self._held, self.holder = True, self._scheduler.running
-        return True
-
-    def release(self) -> None:
-        """Give it back."""
-        self._scheduler.point(_RELEASES)
-        self._held, self.holder = False, None
-
-    def locked(self) -> bool:
-        """Whether somebody holds it."""
-        return self._held
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def _is_free(self) -> bool:
-        return not self._held
-
-
-class _Shared:
-    """A field whose reads and writes are points."""
-
-    def __init__(self, field: str, key: Key) -> None:
-        self._field, self._key = field, key
-
-    def __get__(self, one: Any, owner: type) -> Any:
-        if one is None:
-            return self
-        one.scheduler.point(_access("looks at", self._key(one), writes=False))
-        return one.__dict__[self._field]
-
-    def __set__(self, one: Any, value: Any) -> None:
-        one.scheduler.point(_access("sets", self._key(one), writes=True))
-        if one.__dict__.get(self._field, _access) is value:  # whoever reads it does not see that it was set
-            one.scheduler.amend(_access("sets again", self._key(one), writes=False))
-        one.__dict__[self._field] = value
-
-
-class _Collection(dict[Any, Any]):
-    """A dictionary that is changed in place, whose reads and writes are points."""
-
-    def __init__(self, scheduler: Scheduler, name: str, values: dict[Any, Any]) -> None:
-        super().__init__(values)
-        self._looks = partial(scheduler.point, _access("looks at", name, writes=False))
-        self._changes = partial(scheduler.point, _access("changes", name, writes=True))
-
-    def __len__(self) -> int:
-        self._looks()
-        return super().__len__()
-
-    def __getitem__(self, key: Any) -> Any:
-        self._looks()
-        return super().__getitem__(key)
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        """As in a dictionary."""
-        self._looks()
-        return super().get(key, default)
-
-    def copy(self) -> dict[Any, Any]:
-        """As in a dictionary."""
-        self._looks()
-        return dict(super().items())
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._changes()
-        super().__setitem__(key, value)
-
-    def __delitem__(self, key: Any) -> None:
-        self._changes()
-        super().__delitem__(key)
-
-    def pop(self, key: Any, *default: Any) -> Any:
-        """As in a dictionary."""
-        self._changes()
-        return super().pop(key, *default)
-
-
-class _WatchedFuture(Future[None]):
-    """What a detection completes: a point, and a name by which those who wait know it."""
-
-    def __init__(self, scheduler: Scheduler, name: str) -> None:
-        super().__init__()
-        self.scheduler, self.name = scheduler, name
-
-    def set_result(self, result: None) -> None:
-        """Complete it."""
-        self.scheduler.point(_access("completes", self.name, writes=True))
-        super().set_result(result)
+    early: list[float] = attrs.field(factory=list[float])
 
 
 class _WatchedFlight(Flight):
-    over = cast(bool, _Shared("over", lambda flight: f"over {flight.number}"))
+    over = cast(bool, Shared("over", lambda flight: f"over {flight.number}"))
 
     def __init__(self, scheduler: Scheduler, deadline_s: float, number: int) -> None:
         self.scheduler, self.number = scheduler, number
-        super().__init__(deadline_s, _WatchedFuture(scheduler, f"landing {number}"))
+        super().__init__(deadline_s, Landing(scheduler, f"landing {number}"))
 
     @property
     def is_over(self) -> bool:
@@ -223,9 +99,9 @@ class Watched(StrategyManager):
         self.clock = Clock(scheduler)
         self.flights = 0
         super().__init__(Scope("interleaved.example:443"), settings, clock=self.clock)
-        self._tickets = _Collection(scheduler, "tickets", self._tickets)
-        self._abandoned = _Collection(scheduler, "abandoned", self._abandoned)
-        self._session_epochs = _Collection(scheduler, "epochs", self._session_epochs)
+        self._tickets = Collection(scheduler, "tickets", self._tickets)
+        self._abandoned = Collection(scheduler, "abandoned", self._abandoned)
+        self._session_epochs = Collection(scheduler, "epochs", self._session_epochs)
         self.lock = Lock(scheduler)
         self._lock = cast(Any, self.lock)
         self.subscribe(self._recorded, every_step=True)
@@ -240,7 +116,7 @@ class Watched(StrategyManager):
         """Return `prove` as `start` wants it, with points before and after, and a look at who else is asking."""
 
         def asked(strategy: Strategy, _: float) -> None:
-            self.scheduler.point(_access("asks", "the cluster", writes=True))
+            self.scheduler.point(access("asks", "the cluster", writes=True))
             self._user_code("a prove")
             thread = self.scheduler.running
             if thread is not None:
@@ -250,7 +126,7 @@ class Watched(StrategyManager):
             }
             self.notes.detections = max(self.notes.detections, len(under_way))
             try:
-                self.scheduler.point(_access("is answered by", "the cluster", writes=True))
+                self.scheduler.point(access("is answered by", "the cluster", writes=True))
                 prove(strategy)
             finally:
                 self.notes.proving -= {thread}
@@ -276,7 +152,7 @@ class Watched(StrategyManager):
 
     def _wait(self, future: Future[None], timeout_s: float) -> bool:
         until_s = self.clock.now_s + timeout_s
-        name = future.name if isinstance(future, _WatchedFuture) else "a landing"
+        name = future.name if isinstance(future, Landing) else "a landing"
         waits = Access(f"waits for {name}", reads=frozenset({name, "clock"}))
         self.scheduler.point(waits, lambda: future.done() or self.clock.now_s >= until_s)
         return future.done()
@@ -304,6 +180,14 @@ class Watched(StrategyManager):
             asked.step, asked.ticket = taken
         return taken
 
+    def _step(self, before: Snapshot, event: Any) -> Step:
+        flight = self.__dict__["_flight"]
+        if isinstance(event, DetectionTimedOut) and before.state == DETECTING and flight is not None:
+            left_s = flight.deadline_s - self.clock.now_s
+            if left_s > 0:
+                self.notes.early.append(left_s)
+        return super()._step(before, event)
+
     def _effect(self, effect: Any, before: Any, after: Any, taken: Any) -> Any:
         self._user_code(f"the effect {type(effect).__name__}")
         return super()._effect(effect, before, after, taken)
@@ -323,18 +207,6 @@ def _goes_on(flight: Flight | None) -> bool:
     return isinstance(flight, _WatchedFlight) and not flight.is_over
 
 
-@cache
-def _access(text: str, what: str, *, writes: bool) -> Access:
-    names = frozenset({what})
-    return Access(f"{text} {what}", writes=names) if writes else Access(f"{text} {what}", reads=names)
-
-
-_LOOKS_AT_CLOCK: Final = _access("looks at", "clock", writes=False)
-_MOVES_CLOCK: Final = _access("moves", "clock", writes=True)
-_ACQUIRES: Final = _access("acquires", "lock", writes=True)
-_RELEASES: Final = _access("releases", "lock", writes=True)._replace(frees=True)
-
-
 def _named(name: str, _: Any) -> str:
     return name
 
@@ -346,6 +218,6 @@ def watched(kind: type[StrategyManager] = StrategyManager) -> type[Watched]:
     >>> manager.start(manager.asking(lambda strategy: None)).strategy
     <Strategy.BLUE: 'blue'>
     """
-    fields = {name: _Shared(name, partial(_named, name.lstrip("_"))) for name in FIELDS}
+    fields = {name: Shared(name, partial(_named, name.lstrip("_"))) for name in FIELDS}
     bases = (Watched,) if kind is StrategyManager else (Watched, kind)
     return cast("type[Watched]", type(f"Watched{kind.__name__}", bases, fields))
