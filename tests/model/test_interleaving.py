@@ -19,7 +19,7 @@ from bluegreen.verify import interleavings_command
 from bluegreen.verify.command import verify
 from bluegreen.verify.interleaving import as_test, drawn, explore, needed, replay, retold
 from bluegreen.verify.linear import Answer, Model, Operation, answered, in_one_order, in_sequence, stepped
-from bluegreen.verify.programs import PROGRAMS, THREES, Program, chance
+from bluegreen.verify.programs import PROGRAMS, THREES, chance
 from bluegreen.verify.reduction import every_schedule
 from bluegreen.verify.runs import INTERLEAVED_ALWAYS, Ran, running
 from bluegreen.verify.runtime_bugs import (
@@ -429,6 +429,12 @@ def test_the_command_shows_what_is_wrong_and_ends_with_exit_status_one(
     assert "sequenceDiagram" in done.output
 
 
+@pytest.mark.parametrize("arguments", [["--threads", "4"], ["--schedules", "0"]])
+def test_wrong_options_of_the_command_end_with_exit_status_two(arguments: list[str]) -> None:
+    done = CliRunner().invoke(verify, ["interleavings", *arguments])
+    assert done.exit_code == 2
+    assert "is not in the range" in done.output
+
+
 def test_every_property_has_a_name_of_its_own() -> None:
     assert len({one.name for one in INTERLEAVED_ALWAYS}) == len(INTERLEAVED_ALWAYS)
-    assert Program("one", "new", (("start",),)).settings is not None

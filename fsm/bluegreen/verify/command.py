@@ -1,4 +1,4 @@
-"""The command `verify`: explore the shipped machines; and its sub-commands, for mutants, logs and exports."""
+"""The command `verify`: explore the shipped machines; and its sub-commands, for threads, mutants, logs and exports."""
 
 from __future__ import annotations
 
