@@ -12,8 +12,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from bluegreen.alphabet import (
     AuthSuccess,
     CacheInvalidated,
+    DrainTimedOut,
     Error456,
     PersistentFailure,
+    QueryCancelled,
     QueryCompleted,
     QueryFailed,
     QueryStarted,
@@ -69,7 +71,15 @@ RARE: tuple[tuple[tuple[Any, ...], ...], ...] = (
         *HOLDS_A_WRITE, (CacheInvalidated,), (Error456, GREEN),
         (StrategyAnnounced, GREEN), (PersistentFailure, BLUE), (Error456, BLUE),
     ),
-    ((AuthSuccess, BLUE), (QueryStarted,), (QueryStarted,), (StrategyAnnounced, GREEN), (QueryFailed, 0)),
+    (
+        (AuthSuccess, BLUE), (QueryStarted,), (QueryStarted,), (QueryStarted,), (StrategyAnnounced, GREEN),
+        (QueryFailed, 0), (QueryCancelled, 0), (QueryCompleted, 0),
+    ),
+    (*HOLDS_A_WRITE, (CacheInvalidated,), (StrategyAnnounced, BLUE), (PersistentFailure, BLUE)),
+    (
+        *HOLDS_A_WRITE, (StrategyAnnounced, GREEN), (DrainTimedOut,),
+        (PersistentFailure, BLUE), (Error456, BLUE),
+    ),
 )  # fmt: skip
 """Runs that chance seldom finds, because a query has to be held while nothing routes: classes of events, each
 with the strategy that it names, or with which of the open tickets."""
