@@ -24,7 +24,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test matrix coverage lint ruff mypy pyright typing imports format wheel test-all clean
+.PHONY: help demo soak test matrix verify coverage lint ruff mypy pyright typing imports format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -43,6 +43,11 @@ test: $(VENV)/.test ## all tests; the tables are verified, and what the tests ta
 
 matrix: $(VENV)/.test ## every shape of load on every way in through every kind of switch
 	$(BIN)/python -m pytest tests/integration/test_shapes.py --matrix $(ARGS)
+
+verify: $(VENV)/.test ## explore the machines and their runtime to the end, and try what is wrong on purpose
+	$(BIN)/python -m bluegreen verify
+	$(BIN)/python -m bluegreen verify mutants
+	$(BIN)/python -m bluegreen verify interleavings
 
 coverage: $(VENV)/.test ## branch coverage by the unit and property tests
 	$(BIN)/python -m pytest --cov $(wildcard tests/unit tests/properties) $(ARGS)

@@ -42,12 +42,19 @@ def test_spin_stores_the_states_that_we_find_and_finds_nothing_wrong(
         "stale announcement flips back",
         "clear on the wrong stack",
         "late 456 clears a fresh cache",
+        "timer as the only way out",
     ],
 )
 def test_both_see_that_a_table_is_wrong(bug: str) -> None:
     agreed = compare(Composition.of(queries=1, table=BUGS[bug].table()))
     assert agreed.spin.broken
     assert agreed.same, str(agreed)
+
+
+@asks_spin
+def test_both_see_that_a_transition_never_ends_where_only_a_timer_would_end_it() -> None:
+    agreed = compare(Composition.of(queries=1, table=BUGS["timer as the only way out"].table()))
+    assert (agreed.ours.broken, agreed.spin.broken) == (frozenset({"L1"}), ("L1",))
 
 
 def test_without_spin_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,6 @@ import attrs
 from bluegreen.alphabet import (
     AuthFailure,
     AuthSuccess,
-    DrainTimedOut,
     Error456,
     QueryCancelled,
     QueryCompleted,
@@ -42,6 +41,9 @@ from bluegreen.vocabulary import Strategy, Ticket
 ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 ANSWERS: Final = (AuthSuccess, AuthFailure, Error456)
 """What a detection hears: while Detecting, it is the detection that reports it, and nobody else."""
+
+IDLE: Final = ("environment", "timers")
+"""Movers that may do nothing, for ever: nothing that follows sooner or later may depend on them."""
 
 _TIMED: Final = frozenset(type(timer.event) for timer in TIMERS)
 _FRESH: Final = 0
@@ -121,7 +123,7 @@ def normal(context: Any) -> Any:
     return attrs.evolve(context, version=0) if isinstance(context, Context) else context
 
 
-def strategy_inputs(*, drain_times_out: bool = True) -> tuple[Input, ...]:
+def strategy_inputs() -> tuple[Input, ...]:
     """Return what the strategy machine may be given: the start of a query first, then its ends."""
     said = [Input("queries", "query_started", QueryStarted())]
     said += [
@@ -130,7 +132,7 @@ def strategy_inputs(*, drain_times_out: bool = True) -> tuple[Input, ...]:
         for strategy in Strategy
     ]
     for cls in STRATEGY.events:
-        if cls is QueryStarted or cls in ENDS or (cls is DrainTimedOut and not drain_times_out):
+        if cls is QueryStarted or cls in ENDS:
             continue
         if [field.name for field in attrs.fields(cls)] == ["strategy", "version"]:
             said += [
@@ -214,7 +216,6 @@ class Composition:
         table: Table[Any, Any, Any] = STRATEGY,
         query_table: Table[Any, Any, Any] = QUERY,
         settings: Settings | None = None,
-        drain_times_out: bool = True,
     ) -> Composition:
         """Compose two tables.
 
@@ -222,15 +223,13 @@ class Composition:
             queries: how many there are at a time.
             table, query_table: the machines; by default the two that the runtime uses.
             settings: the scope's settings.
-            drain_times_out: whether the environment may send `drain_timed_out`; without, a transition must
-                end by itself.
         """
         settings = settings or Settings()
         first = normal(Context.initial(settings))
         ticket = Ticket(1, Strategy.BLUE, _FRESH)
         asked = [QueryContext(ticket, reads, settings.replay) for reads in (False, True)]
         return cls(
-            Numbered.of(table, [first], strategy_inputs(drain_times_out=drain_times_out), queries),
+            Numbered.of(table, [first], strategy_inputs(), queries),
             Numbered.of(query_table, asked, query_inputs(), queries),
             queries,
             table,

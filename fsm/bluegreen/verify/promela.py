@@ -35,7 +35,8 @@ TABLES: Final = "tables.h"
 """Name of the file that the model includes."""
 
 FORMULAS: Final = ("L1", "L2")
-"""What holds under weak fairness: a transition ends, and so does a detection."""
+"""What holds under weak fairness of queries and detection, whatever others do or leave: a transition ends, and so
+does a detection."""
 
 NONE: Final = 0
 _CODES: Final = {None: NONE, Strategy.BLUE: 1, Strategy.GREEN: 2}
@@ -218,16 +219,22 @@ def _processes(composition: Composition) -> Iterator[str]:
     timers = [(number, given) for number, given in said if given.mover == "timers"]
     others = [(number, given) for number, given in said if given.mover == "environment"]
     yield from _process("detection", (_said(*one, "st == DETECTING && ") for one in answers))
-    yield from _process("timers", (_said(*one, "") for one in timers))
+    yield from _process("timers", (_IDLE, *(_said(*one, "") for one in timers)))
     yield from _process(
         "environment",
         (
-            _said(number, given, "st != DETECTING && " if isinstance(given.event, ANSWERS) else "")
-            for number, given in others
+            _IDLE,
+            *(
+                _said(number, given, "st != DETECTING && " if isinstance(given.event, ANSWERS) else "")
+                for number, given in others
+            ),
         ),
     )
     for slot in range(composition.queries):
         yield from _process(f"query_{slot}", _of_query(composition, slot))
+
+
+_IDLE: Final = "  :: d_step { st != 0 -> skip } /* it may do nothing, for ever: nothing must depend on it */"
 
 
 def _process(name: str, options: Iterable[str]) -> Iterator[str]:
@@ -288,6 +295,6 @@ def _event(slot: int, number: int, given: Input, gone: str) -> Iterator[str]:
 
 
 def _formulas() -> Iterator[str]:
-    yield "/* Under weak fairness: a transition ends, and so does a detection. */"
+    yield "/* Under weak fairness of queries and detection: a transition ends, and so does a detection. */"
     yield "ltl L1 { [] ((st == PENDINGTRANSITION) -> <> (st != PENDINGTRANSITION)) }"
     yield "ltl L2 { [] ((st == DETECTING) -> <> (st != DETECTING)) }"
