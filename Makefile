@@ -48,6 +48,7 @@ verify: $(VENV)/.test ## explore the machines and their runtime to the end, and 
 	$(BIN)/python -m bluegreen verify
 	$(BIN)/python -m bluegreen verify mutants
 	$(BIN)/python -m bluegreen verify interleavings
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/model/test_stateful.py
 
 coverage: $(VENV)/.test ## branch coverage by the unit and property tests
 	$(BIN)/python -m pytest --cov $(wildcard tests/unit tests/properties) $(ARGS)
