@@ -24,7 +24,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test matrix verify coverage lint ruff mypy pyright typing imports format wheel test-all clean
+.PHONY: help demo soak test matrix verify explore attack coverage lint ruff mypy pyright typing imports format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -44,8 +44,13 @@ test: $(VENV)/.test ## all tests; the tables are verified, and what the tests ta
 matrix: $(VENV)/.test ## every shape of load on every way in through every kind of switch
 	$(BIN)/python -m pytest tests/integration/test_shapes.py --matrix $(ARGS)
 
-verify: $(VENV)/.test ## explore the machines and their runtime to the end, and try what is wrong on purpose
+verify: explore attack ## explore the machines to the end, and attack what runs and what checks it
+
+explore: $(VENV)/.test
 	$(BIN)/python -m bluegreen verify
+
+# Wrong tables, the manager's threads in every order, and long runs at random.
+attack: $(VENV)/.test
 	$(BIN)/python -m bluegreen verify mutants
 	$(BIN)/python -m bluegreen verify interleavings
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/model/test_stateful.py
