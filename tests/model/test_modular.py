@@ -124,6 +124,7 @@ def test_what_never_happens_is_told_only_of_what_was_seen_whole() -> None:
     assert "S PendingTransition" in whole.unreached
     cut = judge(1, 1, CALM, bounds=Bounds(states=100))
     assert (cut.searched.complete, cut.unreached, cut.good) == (False, (), False)
+    assert sum(map(len, cut.searched.levels)) == cut.searched.states == cut.worlds(1)
 
 
 def test_queries_that_change_places_are_one_state_and_are_counted_by_name() -> None:

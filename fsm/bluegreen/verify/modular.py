@@ -331,6 +331,8 @@ class Modular:
             level = _without(distinct(np.concatenate([one.result() for one in reached])), visited)
             visited = np.concatenate([visited, level])
             visited.sort(kind="stable")  # two sorted halves: they are merged
+        if len(level):  # a bound ended it: they were reached, and nobody looked further
+            levels.append(level)
         return Searched(
             len(visited), steps, len(levels) - 1, time.monotonic() - began, complete, tuple(levels)
         )
