@@ -32,6 +32,11 @@ from bluegreen.vocabulary import Strategy
 DROPPED: Final = {
     "active": ("active",),
     "pending": ("pending",),
+    "previous": ("previous",),
+    "untried": ("untried",),
+    "hold-down": ("held_down",),
+    "verified": ("verified",),
+    "proved": ("proved",),
     "version": ("version",),
     "tickets": ("open_blue", "open_green"),
     "ticket's id": ("query_id",),

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from bluegreen.alphabet import (
+    AuthFailure,
     ConnectionOpened,
     Error456,
+    PersistentFailure,
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
@@ -37,6 +39,7 @@ from bluegreen.strategy import DETECTING, PENDING, STABLE
 from bluegreen.verify.properties import Always, Taken
 
 _ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
+_REFUSALS: Final = (Error456, AuthFailure, PersistentFailure)
 _LIVE: Final = ("Started", "Prepared", "Executing", "Fetching")
 
 
@@ -49,17 +52,20 @@ def _committed(taken: Taken) -> bool:
     safe = before.settings.commit_when == "first_safe_point" or before.open_on(before.active) - ended == 0
     if not safe:
         return taken.step.state == PENDING and after.active is before.active
-    return taken.step.state == STABLE and (after.active, after.previous) == (before.pending, before.active)
+    moved = taken.step.state == STABLE and (after.active, after.previous) == (before.pending, before.active)
+    return bool(moved and after.verified == before.proved)
 
 
 def _not_flapping(taken: Taken) -> bool:
-    """What is held down is not announced again; what was announced and refuses is held down."""
+    """What is held down is not announced again; what was announced, and refuses before it has ever served, is held
+    down."""
     before, after, event = taken.context, taken.step.context, taken.event
     if isinstance(event, StrategyAnnounced) and event.strategy is before.held_down:
         return after.pending is before.pending or after.pending is None
-    refused = isinstance(event, Error456) and event.version == before.version
-    if refused and taken.state == PENDING and event.strategy is before.pending:
-        return bool(after.held_down is before.pending and taken.step.state == DETECTING)
+    refused = isinstance(event, _REFUSALS) and event.version == before.version
+    unproved = {PENDING: before.pending, STABLE: None if before.verified else before.active}.get(taken.state)
+    if refused and event.strategy is unproved:
+        return bool(after.held_down is unproved and taken.step.state == DETECTING)
     return True
 
 

@@ -105,8 +105,14 @@ def _gives_up(taken: Taken) -> bool:
     if fallback is None:
         return taken.step.state == FAILED
     cached = any(isinstance(effect, CacheStrategy) for effect in taken.step.effects)
-    settled = taken.step.state == STABLE and after.active is fallback
+    settled = taken.step.state == STABLE and after.active is fallback and _previous_set(taken)
     return settled and not after.verified and not cached
+
+
+def _previous_set(taken: Taken) -> bool:
+    """What was in use before is previous, if it differs."""
+    after, was = taken.step.context, taken.context.active
+    return after.previous is (was if was not in (None, after.active) else taken.context.previous)
 
 
 def _answered(taken: Taken) -> bool:
@@ -114,10 +120,10 @@ def _answered(taken: Taken) -> bool:
 
 
 def _adopted(taken: Taken) -> bool:
-    after, was = taken.step.context, taken.context.active
-    previous = was if was not in (None, after.active) else taken.context.previous
+    after, held = taken.step.context, taken.context.held_down
     told = taken.step.state == STABLE and after.active is taken.event.strategy and after.verified
-    return told and after.previous is previous and _cached(taken)
+    still_held = None if held is taken.event.strategy else held
+    return told and after.held_down is still_held and _previous_set(taken) and _cached(taken)
 
 
 def _cached(taken: Taken) -> bool:
@@ -159,7 +165,8 @@ def _can_go_back(taken: Taken) -> bool:
 
 def _goes_back(taken: Taken) -> bool:
     after, before = taken.step.context, taken.context
-    return taken.step.state == PENDING and (after.active, after.pending) == (before.active, before.previous)
+    there = taken.step.state == PENDING and (after.active, after.pending) == (before.active, before.previous)
+    return there and after.held_down is None  # somebody wants it
 
 
 RESPONSES: Final = (
