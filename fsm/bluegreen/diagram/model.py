@@ -1,0 +1,165 @@
+"""What a diagram shows of a table, as data: states, events, and an arrow for each row, all in table order.
+
+Every renderer draws from this and from nothing else, so that they agree, and the same table always gives the
+same text.
+
+    >>> from bluegreen.query import QUERY
+    >>> diagram = diagram_of(QUERY)
+    >>> [arrow.target for arrow in diagram.cell("Prepared", "executed")]
+    ['Executing']
+    >>> [node.name for node in diagram.focus("Fetching").nodes]
+    ['Started', 'Executing', 'Fetching', 'Completed', 'Cancelled', 'Failed']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from bluegreen.guards import ALWAYS, Guard
+from bluegreen.rows import Declaration, Outcome
+from bluegreen.verify.export import name_of
+
+
+@attrs.frozen
+class Node:
+    """A state.
+
+    Args:
+        name: of the state.
+        initial: whether the machine begins in it.
+        final: whether nothing leaves it.
+        tags: what the runtime is told about it.
+        holds: what is true in it, in words; empty if nothing is said.
+    """
+
+    name: str
+    initial: bool
+    final: bool
+    tags: tuple[str, ...]
+    holds: str
+
+
+@attrs.frozen
+class Arrow:
+    """A row.
+
+    Args:
+        name: of the row, for example `Stable.error_456[fresh & is active]`.
+        source: the state it is about.
+        event: the name of its event.
+        guard: when it is taken, in words; empty if always.
+        outcome: `go`, `stay`, `ignore` or `forbid`.
+        target: where it leads; none unless the outcome is `go`.
+        effects: what is to be done, by name, in order.
+        reduce: what becomes of the context, by name; empty if nothing.
+        why: the reason.
+        safe_point: whether its event is declared to be a safe point.
+    """
+
+    name: str
+    source: str
+    event: str
+    guard: str
+    outcome: str
+    target: str | None
+    effects: tuple[str, ...]
+    reduce: str
+    why: str
+    safe_point: bool
+
+
+@attrs.frozen
+class Diagram:
+    """A table as it is drawn. Made by `diagram_of`; `focus` and `only` make smaller ones."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    events: tuple[str, ...]
+    arrows: tuple[Arrow, ...]
+
+    def transitions(self) -> tuple[Arrow, ...]:
+        """Return the arrows that lead somewhere, in table order."""
+        return tuple(arrow for arrow in self.arrows if arrow.target is not None)
+
+    def cell(self, state: str, event: str) -> tuple[Arrow, ...]:
+        """Return the arrows of one state and event, in table order.
+
+        Raises:
+            ValueError: there is no such state or event; names it and those that there are.
+        """
+        self._known_state(state)
+        self._known_events((event,))
+        return tuple(arrow for arrow in self.arrows if arrow.source == state and arrow.event == event)
+
+    def focus(self, state: str) -> Diagram:
+        """Return the diagram of one state: its rows, the transitions that lead to it, and its neighbours.
+
+        Raises:
+            ValueError: there is no such state; names it and those that there are.
+        """
+        self._known_state(state)
+        arrows = tuple(arrow for arrow in self.arrows if state in (arrow.source, arrow.target))
+        near = {state, *(arrow.source for arrow in arrows), *(arrow.target for arrow in arrows)}
+        return attrs.evolve(self, nodes=tuple(node for node in self.nodes if node.name in near), arrows=arrows)
+
+    def only(self, events: Iterable[str]) -> Diagram:
+        """Return the diagram of some events: all states, and the rows of these events.
+
+        Raises:
+            ValueError: there is no such event; names it and those that there are.
+        """
+        wanted = frozenset(self._known_events(tuple(events)))
+        return attrs.evolve(
+            self,
+            events=tuple(event for event in self.events if event in wanted),
+            arrows=tuple(arrow for arrow in self.arrows if arrow.event in wanted),
+        )
+
+    def _known_state(self, state: str) -> None:
+        if all(node.name != state for node in self.nodes):
+            known = ", ".join(node.name for node in self.nodes)
+            raise ValueError(f"{self.name} has no state {state!r}; accepted: {known}")
+
+    def _known_events(self, events: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [event for event in events if event not in self.events]
+        if unknown:
+            named = ", ".join(map(repr, unknown))
+            raise ValueError(f"{self.name} has no event {named}; accepted: {', '.join(self.events)}")
+        return events
+
+
+def diagram_of(table: Declaration) -> Diagram:
+    """Return the diagram of a table.
+
+    Args:
+        table: a `Table`, also one that was read from JSON.
+    """
+    return Diagram(
+        table.name,
+        tuple(
+            Node(one.name, one.name == table.initial, one.final, one.tags, _said(one.holds))
+            for one in table.states
+        ),
+        tuple(event.name for event in table.events),
+        tuple(
+            Arrow(
+                row.name,
+                row.state,
+                row.event.name,
+                _said(row.guard),
+                row.outcome.value,
+                row.target if row.outcome is Outcome.GO else None,
+                tuple(name_of(make).lstrip("_") for make in row.effects),
+                "" if row.reduce is None else name_of(row.reduce).lstrip("_"),
+                row.why,
+                bool(getattr(row.event, "safe_point", False)),
+            )
+            for row in table.rows
+        ),
+    )
+
+
+def _said(guard: Guard) -> str:
+    return "" if guard is ALWAYS else str(guard)
