@@ -19,6 +19,7 @@ class ConnectionOpened:
     """A connection was opened: a safe point."""
 
     name: ClassVar[str] = "connection_opened"
+    safe_point: ClassVar[bool] = True
 
 
 @attrs.frozen
@@ -31,6 +32,7 @@ class QueryStarted:
 @attrs.frozen
 class _Ended:
     ticket: Ticket
+    safe_point: ClassVar[bool] = True
 
 
 @attrs.frozen
@@ -109,6 +111,7 @@ class CacheInvalidated:
     """Somebody asked for a new detection: a safe point."""
 
     name: ClassVar[str] = "cache_invalidated"
+    safe_point: ClassVar[bool] = True
 
 
 @attrs.frozen
@@ -168,6 +171,9 @@ StrategyEvent = (
 """Every event of the strategy machine; `EVENTS` has the same in the same order."""
 
 EVENTS: tuple[type[Any], ...] = get_args(StrategyEvent)
+
+SAFE_POINTS: tuple[type[Any], ...] = tuple(one for one in EVENTS if getattr(one, "safe_point", False))
+"""The events at which `active` may be replaced: those that say so of themselves, which diagrams show as well."""
 
 
 @attrs.frozen

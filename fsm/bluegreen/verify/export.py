@@ -45,7 +45,10 @@ def to_json(table: Declaration) -> str:
             {"name": one.name, "final": one.final, "tags": list(one.tags), "holds": _guard(one.holds)}
             for one in table.states
         ],
-        "events": [{"name": one.name, "fields": _fields(one)} for one in table.events],
+        "events": [
+            {"name": one.name, "fields": _fields(one), "safe_point": bool(getattr(one, "safe_point", False))}
+            for one in table.events
+        ],
         "facts": [
             {
                 "name": fact.name,
@@ -101,7 +104,7 @@ def read_json(text: str, like: Declaration | None = None) -> Table[Any, Any, Any
         for one in said["facts"]
     }
     events = {
-        one["name"]: known_events.get(one["name"]) or _event(one["name"], one["fields"])
+        one["name"]: known_events.get(one["name"]) or _event(one)
         for one in said["events"]
     }
     return Table(
@@ -253,10 +256,12 @@ def _looked_up(name: str) -> Callable[[Any, Any], Hashable]:
     return of
 
 
-def _event(name: str, fields: Sequence[str]) -> type[Any]:
-    words = "".join(word.capitalize() for word in name.split("_"))
-    made: Any = attrs.make_class(words, {field: attrs.field(default=None) for field in fields}, frozen=True)
-    made.name = name
+def _event(said: Mapping[str, Any]) -> type[Any]:
+    words = "".join(word.capitalize() for word in said["name"].split("_"))
+    fields = {field: attrs.field(default=None) for field in said["fields"]}
+    made: Any = attrs.make_class(words, fields, frozen=True)
+    made.name = said["name"]
+    made.safe_point = said.get("safe_point", False)  # a file from before there were any says nothing of it
     return cast("type[Any]", made)
 
 

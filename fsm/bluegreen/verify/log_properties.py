@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from bluegreen.alphabet import (
-    ConnectionOpened,
-    QueryCancelled,
-    QueryCompleted,
-    QueryFailed,
-    StrategyAnnounced,
-)
+from bluegreen.alphabet import SAFE_POINTS, CacheInvalidated, StrategyAnnounced
 from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.verify.properties import STRATEGY_ALWAYS, Always, Eventually, Taken
 
-_SAFE_POINTS: Final = (ConnectionOpened, QueryCompleted, QueryCancelled, QueryFailed)
+_COMMITTING: Final = tuple(one for one in SAFE_POINTS if one is not CacheInvalidated)
+"""The safe points that commit; the one that is left out detects."""
 
 
 def _progresses(taken: Taken) -> bool:
     """A safe point at which nothing is open on the old strategy is not let go by, whatever else is open."""
-    if taken.state != PENDING or not isinstance(taken.event, _SAFE_POINTS):
+    if taken.state != PENDING or not isinstance(taken.event, _COMMITTING):
         return True
     old, new = taken.context.active, taken.context.pending
     if old is None or taken.step.context.open_on(old) > 0:

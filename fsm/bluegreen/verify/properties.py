@@ -21,8 +21,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from bluegreen.alphabet import (
-    CacheInvalidated,
-    ConnectionOpened,
+    SAFE_POINTS,
     DrainTimedOut,
     IssueTicket,
     QueryCancelled,
@@ -118,7 +117,6 @@ def broken(properties: Iterable[Always], seen: Any) -> tuple[Always, ...]:
 
 
 _ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
-_SAFE_POINTS: Final = (ConnectionOpened, CacheInvalidated, *_ENDS)
 
 
 def _coherent(taken: Taken) -> bool:
@@ -148,7 +146,7 @@ def _routed(taken: Taken) -> bool:
 def _at_safe_points(taken: Taken) -> bool:
     if taken.step.context.active is taken.context.active or taken.state == DETECTING:
         return True
-    return isinstance(taken.event, (*_SAFE_POINTS, DrainTimedOut))
+    return isinstance(taken.event, (*SAFE_POINTS, DrainTimedOut))
 
 
 def _accounted(taken: Taken) -> bool:
