@@ -102,7 +102,9 @@ class Diagram:
         self._known_state(state)
         arrows = tuple(arrow for arrow in self.arrows if state in (arrow.source, arrow.target))
         near = {state, *(arrow.source for arrow in arrows), *(arrow.target for arrow in arrows)}
-        return attrs.evolve(self, nodes=tuple(node for node in self.nodes if node.name in near), arrows=arrows)
+        return attrs.evolve(
+            self, nodes=tuple(node for node in self.nodes if node.name in near), arrows=arrows
+        )
 
     def only(self, events: Iterable[str]) -> Diagram:
         """Return the diagram of some events: all states, and the rows of these events.

@@ -1,7 +1,7 @@
 """Tables by the name under which a command line gets them: a short name, `module:NAME`, or a file of JSON.
 
-    >>> table_named("query").name, table_named("bluegreen.recovery:RECOVERY").name
-    ('query', 'recovery')
+>>> table_named("query").name, table_named("bluegreen.recovery:RECOVERY").name
+('query', 'recovery')
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from bluegreen.verify.export import read_json
 SHIPPED: Final[Mapping[str, Declaration]] = {table.name: table for table in (STRATEGY, QUERY, RECOVERY)}
 """The tables of this library, by name."""
 
-ACCEPTED: Final = f"accepted: {', '.join(SHIPPED)}, MODULE:TABLE, a file that `verify export json` has written"
+ACCEPTED: Final = (
+    f"accepted: {', '.join(SHIPPED)}, MODULE:TABLE, a file that `verify export json` has written"
+)
 
 
 def table_named(name: str) -> Declaration:

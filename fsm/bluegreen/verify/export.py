@@ -103,10 +103,7 @@ def read_json(text: str, like: Declaration | None = None) -> Table[Any, Any, Any
         )
         for one in said["facts"]
     }
-    events = {
-        one["name"]: known_events.get(one["name"]) or _event(one)
-        for one in said["events"]
-    }
+    events = {one["name"]: known_events.get(one["name"]) or _event(one) for one in said["events"]}
     return Table(
         name=said["name"],
         initial=said["initial"],
