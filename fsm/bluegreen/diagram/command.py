@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
+from bluegreen.diagram.show_command import show
+
 
 @click.group()
 def diagram() -> None:
     """Draw tables: as text, as pictures; keep what is drawn up to date."""
+
+
+diagram.add_command(show)

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from bluegreen import errors
+from bluegreen.diagram.markdown import table
 from bluegreen.diagram.mermaid import state_diagram
 from bluegreen.query import QUERY
 from bluegreen.settings import ENVIRONMENT_PREFIX, describe
 from bluegreen.strategy import STRATEGY
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _mermaid(text: str) -> str:
@@ -33,7 +29,7 @@ def settings_table() -> str:
         [f"`{name}`", f"`{ENVIRONMENT_PREFIX}{name.upper()}`", default, accepted]
         for name, default, accepted in describe()
     ]
-    return _table(["setting", "environment", "default", "accepted"], rows)
+    return table(["setting", "environment", "default", "accepted"], rows)
 
 
 def errors_table() -> str:
@@ -44,7 +40,7 @@ def errors_table() -> str:
             bases = ", ".join(f"`{base.__name__}`" for base in cls.__bases__ if base is not Exception)
             summary = re.split(r"\n\s*\n", inspect.getdoc(cls) or "")[0].replace("\n", " ")
             rows.append([f"`{name}`", bases or "`Exception`", summary])
-    return _table(["error", "is a", "when"], rows)
+    return table(["error", "is a", "when"], rows)
 
 
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {

@@ -132,12 +132,14 @@ class Diagram:
         return events
 
 
-def diagram_of(table: Declaration) -> Diagram:
-    """Return the diagram of a table.
+def diagram_of(table: Declaration | Diagram) -> Diagram:
+    """Return the diagram of a table; a diagram as it is.
 
     Args:
         table: a `Table`, also one that was read from JSON.
     """
+    if isinstance(table, Diagram):
+        return table
     return Diagram(
         table.name,
         tuple(

@@ -1,0 +1,123 @@
+"""A table as a picture: SVG and PNG, laid out by graphviz-pure, which gives the same bytes on every platform.
+
+The SVG is for every page: it takes the colours of light and dark pages by itself, does without colours, and says
+in words what it shows.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from html import escape
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Final, Literal
+
+from bluegreen.diagram import dot
+from bluegreen.diagram.labels import Level, legend, told
+from bluegreen.diagram.model import Diagram, diagram_of
+from bluegreen.rows import Declaration
+
+ENGINE: Final = "graphviz-pure"
+"""The distribution that lays pictures out, and its program."""
+
+MISSING: Final = 'a picture needs the extra "diagram": pip install "bluegreen[diagram]"'
+LAYOUT_LIMIT_S: Final = 120.0
+
+_DARK: Final[Mapping[str, str]] = {
+    dot.INK: "#e6edf3", dot.PAPER: "#0d1117", dot.BOX: "#1c2330", dot.LINE: "#a3adb8", dot.ACCENT: "#79c0ff",
+}  # fmt: skip
+"""What stands for each colour on a dark page."""
+
+
+class PictureError(RuntimeError):
+    """A picture cannot be laid out: the program is missing, or did not do it."""
+
+
+def svg(of: Declaration | Diagram, level: Level = "overview") -> str:
+    """Return a table as SVG.
+
+    Args:
+        of: a table, or a part of one as a diagram.
+        level: see `dot.dot`.
+
+    Raises:
+        PictureError: it cannot be laid out; says what is missing, or what the program said.
+    """
+    diagram = diagram_of(of)
+    described = " ".join(part for part in (told(diagram), legend(diagram)) if part)
+    return drawn(dot.dot(diagram, level), f"{diagram.name}: {level}", described)
+
+
+def png(of: Declaration | Diagram, level: Level = "overview") -> bytes:
+    """Return a table as PNG, in the colours of a light page. See `svg`."""
+    return laid_out(dot.dot(of, level), "png")
+
+
+def drawn(text: str, title: str, described: str) -> str:
+    """Return DOT as SVG with a title, a description, and colours for light and dark pages.
+
+    Args:
+        text: DOT in the colours of `dot`.
+        title: what it is, in some words.
+        described: what it shows, for those who do not see it.
+
+    Raises:
+        PictureError: see `svg`.
+    """
+    plain = laid_out(text, "svg").decode()
+    plain = re.sub(
+        r"\A.*?(?=<svg )", "", plain, flags=re.DOTALL
+    )  # what is before names no more than the program
+    name = re.sub(r"\W+", "-", title)
+    size = re.search(r'<svg width="([\d.]+)pt" height="([\d.]+)pt"', plain)
+    assert size is not None
+    head = (
+        f'<svg role="img" aria-labelledby="{name}-title {name}-desc" class="bluegreen-diagram" '
+        f'width="{size[1]}" height="{size[2]}"'
+    )
+    plain = plain.replace(size[0], head, 1)
+    inside = (
+        f'<title id="{name}-title">{escape(title, quote=False)}</title>\n'
+        f'<desc id="{name}-desc">{escape(described, quote=False)}</desc>\n<style>{_style()}</style>\n'
+    )
+    at = plain.index(">") + 1
+    plain = f"{plain[:at]}\n{inside}{plain[at:].lstrip()}"
+    plain = re.sub(r'(<g id=")', rf"\1{name}-", plain)  # so that several can be in one page
+    return plain.replace('font-family="Helvetica,sans-Serif"', 'font-family="Helvetica, Arial, sans-serif"')
+
+
+def _style() -> str:
+    rules = "".join(
+        f'.bluegreen-diagram [{kind}="{light}"] {{ {kind}: {dark}; }} '
+        for light, dark in _DARK.items()
+        for kind in ("fill", "stroke")
+    )
+    return f"@media (prefers-color-scheme: dark) {{ {rules}}}"
+
+
+def laid_out(text: str, kind: Literal["svg", "png", "plain"]) -> bytes:
+    """Return DOT laid out by graphviz-pure.
+
+    Raises:
+        PictureError: see `svg`.
+    """
+    done = subprocess.run(
+        [_program(), "-q", f"-T{kind}"],
+        input=text.encode(), capture_output=True, check=False, timeout=LAYOUT_LIMIT_S,
+    )  # fmt: skip
+    if done.returncode != 0 or not done.stdout:
+        raise PictureError(f"{ENGINE} refused it: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+def _program() -> str:
+    """Return the path of the program: that of the distribution, whatever the search path has of that name."""
+    try:
+        files = distribution(ENGINE).files or ()
+    except PackageNotFoundError:
+        raise PictureError(MISSING) from None
+    found = next((file for file in files if file.name in (ENGINE, f"{ENGINE}.exe")), None)
+    if found is None:
+        raise PictureError(MISSING)
+    return str(found.locate())
