@@ -23,7 +23,9 @@ ACCENT: Final = "#0550ae"
 """The colours of a light page. What they say is also said by a line's width, a shape or a sign."""
 
 _BOX_WIDTH: Final = {"overview": 40, "full": 64}
-_LABEL_WIDTH: Final = 34
+LABEL_WIDTH: Final = 34
+"""Letters in a line of an arrow's label, about."""
+
 _START: Final = "[*]"
 _LABEL: Final = "-> "
 """What the name of a label begins with, and no state's does."""
@@ -32,11 +34,15 @@ _AS_LABEL: Final = (
 )
 
 _FONT: Final = f'fontname="Helvetica", fontcolor="{INK}"'
-_HEAD: Final = (
+HEAD: Final = (
     f'    graph [bgcolor="{PAPER}", rankdir="LR", nodesep="0.4", ranksep="0.5", pad="0.2", fontsize="11", {_FONT}]',
     f'    node [shape="box", style="rounded,filled", fillcolor="{BOX}", color="{LINE}", fontsize="13", {_FONT}]',
     f'    edge [color="{LINE}", fontsize="11", arrowsize="0.8", {_FONT}]',
 )
+"""What every diagram begins with."""
+
+THIN: Final = 'class="step"'
+THICK: Final = f'penwidth="2.2", color="{ACCENT}", class="safe"'
 _DISC: Final = (
     f'label="", shape="circle", style="filled", fillcolor="{INK}", color="{INK}", width="0.16", class="start"'
 )
@@ -51,7 +57,7 @@ def dot(of: Declaration | Diagram, level: Level = "overview") -> str:
             does not lead out of it.
     """
     diagram = diagram_of(of)
-    lines = [f"digraph {quoted(diagram.name)} {{", *_HEAD]
+    lines = [f"digraph {quoted(diagram.name)} {{", *HEAD]
     if legend(diagram):
         lines.append(f'    graph [label={quoted(legend(diagram))}, labelloc="b", labeljust="r"]')
     for node in diagram.nodes:
@@ -110,10 +116,7 @@ def _broken(lines: Sequence[str]) -> str:
 
 
 def _edges(diagram: Diagram, level: Level) -> list[str]:
-    """An arrow for each pair of states, and one for its safe points; in full, one for each group.
-
-    Its label is a node on its way: lines are led around nodes, but across the labels of other lines.
-    """
+    """An arrow for each pair of states, and one for its safe points; in full, one for each group."""
     order = {node.name: index for index, node in enumerate(diagram.nodes)}
     found: dict[tuple[object, ...], list[Group]] = {}
     for index, group in enumerate(groups(diagram.transitions(), level)):
@@ -124,19 +127,33 @@ def _edges(diagram: Diagram, level: Level) -> list[str]:
     for number, several in enumerate(found.values(), 1):
         source, target, safe = several[0].source, several[0].target, several[0].safe
         assert target is not None
-        text = "\n".join(part for group in several for part in wrapped(group.label(), _LABEL_WIDTH))
-        label = quoted(f"{_LABEL}{number}")
-        lines.append(f"    {label} [label={quoted(text, 'l')}, {_AS_LABEL}]")
-        ends = quoted(source), quoted(target)
-        thick = f'penwidth="2.2", color="{ACCENT}", class="safe"' if safe else 'class="step"'
-        if order[source] < order[target]:
-            lines += [
-                f'    {ends[0]} -> {label} [dir="none", {thick}]',
-                f"    {label} -> {ends[1]} [{thick}]",
-            ]
-        else:  # what leads back is laid out the other way round, so that its label is between the two as well
-            lines += [
-                f'    {ends[1]} -> {label} [dir="back", {thick}]',
-                f'    {label} -> {ends[0]} [dir="none", {thick}]',
-            ]
+        text = [part for group in several for part in wrapped(group.label(), LABEL_WIDTH)]
+        lines += arrow(
+            number, (source, target), text, THICK if safe else THIN, back=order[source] > order[target]
+        )
     return lines
+
+
+def arrow(
+    number: int, ends: tuple[str, str], text: Sequence[str], style: str, *, back: bool = False
+) -> list[str]:
+    """Return an arrow as DOT. Its label is a node on its way: lines are led around nodes, but across labels.
+
+    Args:
+        number: of the arrow, its own within a diagram.
+        ends: the names of the nodes from which and to which it leads.
+        text: the lines of its label.
+        style: attributes of DOT, such as `THIN`.
+        back: whether it leads against the order of the nodes: it is laid out the other way round then, so that its
+            label is between the two as well.
+    """
+    label = quoted(f"{_LABEL}{number}")
+    source, target = quoted(ends[0]), quoted(ends[1])
+    shown = f"    {label} [label={quoted(chr(10).join(text), 'l')}, {_AS_LABEL}]"
+    if back:
+        return [
+            shown,
+            f'    {target} -> {label} [dir="back", {style}]',
+            f'    {label} -> {source} [dir="none", {style}]',
+        ]
+    return [shown, f'    {source} -> {label} [dir="none", {style}]', f"    {label} -> {target} [{style}]"]

@@ -104,7 +104,7 @@ def in_words(guard: str) -> str:
 
 
 def quiet_lines(diagram: Diagram, node: Node) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return what does not lead out of a state: `stays`, `ignores`, `forbids`, each with its lines, if there are any."""
+    """Return what does not lead out of a state: `stays`, `ignores`, `forbids`, each with its lines, if any."""
     inside = groups((one for one in diagram.arrows if one.source == node.name and one.target is None), "full")
     found = ((word, tuple(one.label() for one in inside if one.outcome == kind)) for kind, word in QUIET)
     return tuple((word, lines) for word, lines in found if lines)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
 import attrs
 
 from bluegreen.strategy import Context
+from bluegreen.verify.cluster import Phase
 from bluegreen.verify.explorer import Bounds, Progress, Searched, path_to, search
 from bluegreen.verify.lasso import lasso
 from bluegreen.verify.moves import MEDDLING, Move
@@ -136,12 +137,22 @@ def way(world: World, path: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Any
     """Return what happens along a path, in words, and what is sent to the process that moves last."""
     words: list[str] = []
     events: list[Any] = []
+    for happened in along(world, path):
+        if isinstance(happened, Phase):
+            words.append(f"cluster: {happened.name}, from {happened.origin}")
+        else:
+            words.append(happened.text)
+            events = [] if happened.text.startswith("crash") else [*events, *happened.trail.sent]
+    return tuple(words), tuple(events)
+
+
+def along(world: World, path: tuple[int, ...]) -> Iterator[Phase | Move]:
+    """Yield what happens along a path: a phase that the cluster comes into, or a move of a process."""
     for before, after in pairwise(path):
         place, processes = world.unpack(before)
         place_after, _ = world.unpack(after)
         if world.places[place][0] != world.places[place_after][0]:
-            phase = world.places[place_after][0]
-            words.append(f"cluster: {phase.name}, from {phase.origin}")
+            yield world.places[place_after][0]
             continue
         for process in processes:
             rest = list(processes)
@@ -155,10 +166,8 @@ def way(world: World, path: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Any
                 None,
             )
             if hit is not None:
-                words.append(hit.text)
-                events = [] if hit.text.startswith("crash") else [*events, *hit.trail.sent]
+                yield hit
                 break
-    return tuple(words), tuple(events)
 
 
 def _lassos(world: World, searched: Searched) -> list[Violation]:
