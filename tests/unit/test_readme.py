@@ -41,7 +41,7 @@ def test_a_stale_block_is_found_and_refreshed(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_block_of_an_unknown_name_is_named_with_the_known_ones() -> None:
-    with pytest.raises(KeyError, match=f"'picture'; known: {', '.join(BLOCKS)}"):
+    with pytest.raises(ValueError, match=f"'picture'; known: {', '.join(BLOCKS)}, diagram"):
         embedded("<!-- bluegreen:picture -->\n<!-- /bluegreen:picture -->")
 
 

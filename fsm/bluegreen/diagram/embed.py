@@ -1,19 +1,26 @@
 """Blocks of a document that are filled from the code, so that they cannot go stale.
 
 A block stands between `<!-- bluegreen:NAME -->` and `<!-- /bluegreen:NAME -->`; `embedded` fills it. Names
-are the keys of `BLOCKS`.
+are the keys of `BLOCKS`; and `diagram`, which is followed by a table and by how it is drawn:
+`<!-- bluegreen:diagram package.module:TABLE format=mermaid level=full focus=STATE events=a,b -->`.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from bluegreen import errors
+from bluegreen.diagram.formats import render
+from bluegreen.diagram.labels import LEVELS
 from bluegreen.diagram.markdown import table
 from bluegreen.diagram.mermaid import state_diagram
+from bluegreen.diagram.model import diagram_of, part_of
+from bluegreen.diagram.named import table_named
+from bluegreen.diagram.picture import PictureError
 from bluegreen.query import QUERY
 from bluegreen.settings import ENVIRONMENT_PREFIX, describe
 from bluegreen.strategy import STRATEGY
@@ -51,23 +58,79 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
 }
 """What a block can hold."""
 
-_BLOCK: Final = re.compile(r"(<!-- bluegreen:(\S+) -->\n).*?(<!-- /bluegreen:\2 -->)", re.DOTALL)
+DIAGRAM: Final = "diagram"
+"""The block that holds any table, drawn in any way."""
+
+_OPTIONS: Final = ("format", "level", "focus", "events")
+_FENCED: Final = ("mermaid", "dot", "plantuml", "json")
+"""The formats that are code to Markdown; the others are put in as they are."""
+
+_BLOCK: Final = re.compile(r"(<!-- bluegreen:(\S+)((?: \S+)*) -->\n).*?(<!-- /bluegreen:\2 -->)", re.DOTALL)
 
 
 def embedded(document: str) -> str:
     """Return `document` with every block filled anew.
 
     Raises:
-        KeyError: a block has a name that is none of `BLOCKS`; it names both.
+        ValueError: a block names something that there is not; it says what there is.
+        PictureError: a block holds a picture, which cannot be laid out.
 
     >>> print(embedded("<!-- bluegreen:query -->\\n<!-- /bluegreen:query -->").splitlines()[3])
     stateDiagram-v2
     """
 
     def filled(match: re.Match[str]) -> str:
-        name = match.group(2)
-        if name not in BLOCKS:
-            raise KeyError(f"no block is called {name!r}; known: {', '.join(BLOCKS)}")
-        return f"{match.group(1)}\n{BLOCKS[name]()}\n\n{match.group(3)}"
+        name, words = match[2], match[3].split()
+        if name == DIAGRAM:
+            content = _diagram(words)
+        elif name in BLOCKS and not words:
+            content = BLOCKS[name]()
+        else:
+            known = ", ".join((*BLOCKS, DIAGRAM))
+            raise ValueError(f"no block is called {' '.join((name, *words))!r}; known: {known}")
+        return f"{match[1]}\n{content}\n\n{match[4]}"
 
     return _BLOCK.sub(filled, document)
+
+
+def _diagram(words: Sequence[str]) -> str:
+    """Draw what a block asks for: a table, and options as `name=value`."""
+    options = dict(word.partition("=")[::2] for word in words[1:])
+    if not words or any(name not in _OPTIONS for name in options):
+        raise ValueError(f"{' '.join(words)!r} is no diagram; accepted: a table, and {'=, '.join(_OPTIONS)}=")
+    level = options.get("level", "overview")
+    if level not in LEVELS:
+        raise ValueError(f"there is no level {level!r}; accepted: {', '.join(LEVELS)}")
+    form = options.get("format", "mermaid")
+    shown = part_of(diagram_of(table_named(words[0])), options.get("focus"), options.get("events"))
+    text = render(shown, form, level).rstrip()
+    return f"```{form}\n{text}\n```" if form in _FENCED else text
+
+
+def refresh(files: Iterable[Path], *, check: bool, say: Callable[[str], object]) -> int:
+    """Fill the blocks of some files; return the exit status.
+
+    Args:
+        files: documents, in UTF-8.
+        check: whether nothing is written, and 1 is returned if one is stale.
+        say: is told which are stale, and what is wrong.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    status = 0
+    for file in files:
+        before = file.read_bytes().decode()
+        try:
+            after = embedded(before)
+        except (ValueError, PictureError) as error:
+            say(f"{file}: {error}")
+            return 2
+        if after == before:
+            continue
+        if check:
+            status = 1
+            say(f"{file} is stale; refresh it with: python -m bluegreen.diagram {file}")
+        else:
+            file.write_bytes(after.encode())
+    return status

@@ -165,5 +165,21 @@ def diagram_of(table: Declaration | Diagram) -> Diagram:
     )
 
 
+def part_of(diagram: Diagram, focus: str | None, events: str | None) -> Diagram:
+    """Return the part of a diagram that a command asks for.
+
+    Args:
+        diagram: of the whole table.
+        focus: a state; none if all.
+        events: names of events with commas between them; none if all.
+
+    Raises:
+        ValueError: there is no such state or event; names it and those that there are.
+    """
+    if events is not None:
+        diagram = diagram.only(name.strip() for name in events.split(","))
+    return diagram if focus is None else diagram.focus(focus)
+
+
 def _said(guard: Guard) -> str:
     return "" if guard is ALWAYS else str(guard)

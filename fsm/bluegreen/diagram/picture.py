@@ -6,12 +6,15 @@ in words what it shows.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
-from collections.abc import Mapping
-from html import escape
+import tempfile
+from collections.abc import Iterator, Mapping
+from html import escape, unescape
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal, cast
 
 from bluegreen.diagram import dot
 from bluegreen.diagram.labels import Level, legend, told
@@ -28,6 +31,9 @@ _DARK: Final[Mapping[str, str]] = {
     dot.INK: "#e6edf3", dot.PAPER: "#0d1117", dot.BOX: "#1c2330", dot.LINE: "#a3adb8", dot.ACCENT: "#79c0ff",
 }  # fmt: skip
 """What stands for each colour on a dark page."""
+
+
+_TEXT: Final = re.compile(r'(<text [^>]*? x="([-\d.]+)"[^>]*)>([^<]*)</text>')
 
 
 class PictureError(RuntimeError):
@@ -65,10 +71,9 @@ def drawn(text: str, title: str, described: str) -> str:
     Raises:
         PictureError: see `svg`.
     """
-    plain = laid_out(text, "svg").decode()
-    plain = re.sub(
-        r"\A.*?(?=<svg )", "", plain, flags=re.DOTALL
-    )  # what is before names no more than the program
+    plain, lengths = _measured(text)
+    plain = plain[plain.index("<svg ") :]  # what is before it only names the program
+    plain = _TEXT.sub(lambda found: _fitted(found, lengths), plain)
     name = re.sub(r"\W+", "-", title)
     size = re.search(r'<svg width="([\d.]+)pt" height="([\d.]+)pt"', plain)
     assert size is not None
@@ -102,13 +107,56 @@ def laid_out(text: str, kind: Literal["svg", "png", "plain"]) -> bytes:
     Raises:
         PictureError: see `svg`.
     """
+    return _ran(text, f"-T{kind}")
+
+
+def _ran(text: str, *arguments: str) -> bytes:
     done = subprocess.run(
-        [_program(), "-q", f"-T{kind}"],
+        [_program(), "-q", *arguments],
         input=text.encode(), capture_output=True, check=False, timeout=LAYOUT_LIMIT_S,
     )  # fmt: skip
-    if done.returncode != 0 or not done.stdout:
+    if done.returncode != 0:
         raise PictureError(f"{ENGINE} refused it: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout
+
+
+_Lengths = Mapping[tuple[str, str], float]
+"""How long each text is in the layout, by what it says and where it stands."""
+
+
+def _measured(text: str) -> tuple[str, _Lengths]:
+    """Return DOT as SVG, and how long its texts are: SVG has no word for that, so JSON is asked as well."""
+    with tempfile.TemporaryDirectory(prefix="bluegreen-") as name:
+        files = [Path(name, f"picture.{kind}") for kind in ("svg", "json")]
+        _ran(text, *(part for file in files for part in (f"-T{file.suffix[1:]}", "-o", str(file))))
+        plain, told = (file.read_text(encoding="utf-8") for file in files)
+    return plain, {
+        (one["text"], f"{one['pt'][0]:.2f}"): one["width"]
+        for one in _drawings(json.loads(told))
+        if one["op"] == "T"
+    }
+
+
+def _drawings(part: Any) -> Iterator[Any]:
+    """Yield what is drawn in a layout, wherever it stands."""
+    if isinstance(part, dict):
+        told = cast("dict[str, Any]", part)
+        if "op" in told:
+            yield told
+        for inner in told.values():
+            yield from _drawings(inner)
+    elif isinstance(part, list):
+        for inner in cast("list[Any]", part):
+            yield from _drawings(inner)
+
+
+def _fitted(found: re.Match[str], lengths: _Lengths) -> str:
+    """A text keeps the length of the layout, whichever fonts whoever looks at it has."""
+    length = lengths.get((unescape(found[3]).replace("\xa0", " "), f"{float(found[2]):.2f}"))
+    if length is None or not found[3].strip():
+        return found[0]
+    fit = f' textLength="{length:.2f}" lengthAdjust="spacingAndGlyphs"'
+    return f"{found[1]}{fit}>{found[3]}</text>"
 
 
 def _program() -> str:

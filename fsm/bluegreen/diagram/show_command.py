@@ -9,7 +9,7 @@ import click
 
 from bluegreen.diagram.formats import FORMATS
 from bluegreen.diagram.labels import LEVELS, Level
-from bluegreen.diagram.model import Diagram, diagram_of
+from bluegreen.diagram.model import diagram_of, part_of
 from bluegreen.diagram.named import table_named
 from bluegreen.diagram.picture import PictureError
 
@@ -59,19 +59,3 @@ def show(
         output.write_bytes(data)
     else:
         sys.stdout.buffer.write(data)
-
-
-def part_of(diagram: Diagram, focus: str | None, events: str | None) -> Diagram:
-    """Return the part of a diagram that is asked for.
-
-    Args:
-        diagram: of the whole table.
-        focus: a state; none if all.
-        events: names of events with commas between them; none if all.
-
-    Raises:
-        ValueError: there is no such state or event; names it and those that there are.
-    """
-    if events is not None:
-        diagram = diagram.only(name.strip() for name in events.split(","))
-    return diagram if focus is None else diagram.focus(focus)
