@@ -24,7 +24,8 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test matrix verify explore attack coverage lint ruff mypy pyright typing imports format wheel test-all clean
+.PHONY: help demo soak test matrix verify explore attack diagrams coverage lint ruff mypy pyright typing imports format wheel
+.PHONY: test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -54,6 +55,10 @@ attack: $(VENV)/.test
 	$(BIN)/python -m bluegreen verify mutants
 	$(BIN)/python -m bluegreen verify interleavings
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/model/test_stateful.py
+
+diagrams: $(VENV)/.test ## draw diagrams/ anew, and fill the blocks of README; a test compares both
+	$(BIN)/python -m bluegreen diagram write
+	$(BIN)/python -m bluegreen diagram embed README.md
 
 coverage: $(VENV)/.test ## branch coverage by the unit and property tests
 	$(BIN)/python -m pytest --cov $(wildcard tests/unit tests/properties) $(ARGS)

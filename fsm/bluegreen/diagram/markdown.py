@@ -8,10 +8,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from bluegreen.diagram.labels import Level, actions_of, in_words, marked
 from bluegreen.diagram.model import Arrow, Diagram, diagram_of
 from bluegreen.rows import Declaration
+
+
+_ELSEWHERE: Final = "…"
+"""Stands in a cell whose rows are not in the part that is drawn: a table has rows for every cell."""
 
 
 def cells(of: Declaration | Diagram, level: Level = "overview") -> str:
@@ -28,7 +33,7 @@ def cells(of: Declaration | Diagram, level: Level = "overview") -> str:
         [
             marked(event, event in safe),
             *(
-                "<br>".join(_said(one, level) for one in diagram.cell(node.name, event))
+                "<br>".join(_said(one, level) for one in diagram.cell(node.name, event)) or _ELSEWHERE
                 for node in diagram.nodes
             ),
         ]

@@ -57,6 +57,5 @@ def _escaped(text: str) -> str:
 
 
 def _id(name: str, index: int) -> str:
-    return (
-        name if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and name.lower() != "state" else f"state_{index}"
-    )
+    taken = name.lower() in ("state", "end", "note", "legend", "hide")
+    return name if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and not taken else f"state_{index}"
