@@ -262,6 +262,18 @@ def test_a_table_of_two_hundred_states_is_drawn_whole(form: str, level: Level) -
         assert state.name in text
 
 
+@pytest.mark.slow
+def test_a_picture_of_two_hundred_states_has_each_of_them() -> None:
+    texts = {one.text for one in ET.fromstring(svg(corridor(200))).iter(f"{SVG}text")}
+    assert {state.name for state in corridor(200).states} <= texts
+
+
+def test_a_layout_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture, "LAYOUT_LIMIT_S", 0.001)
+    with pytest.raises(PictureError, match=r"was not done after 0\.001 s; draw a part of it"):
+        laid_out(dot.dot(corridor(200)), "svg")
+
+
 def test_each_effect_of_the_machines_has_somebody_whom_it_is_for() -> None:
     assert set(RECEIVERS) == {*get_args(StrategyEffect), *get_args(QueryEffect)}
 

@@ -95,7 +95,7 @@ def embedded(document: str) -> str:
 
 def _diagram(words: Sequence[str]) -> str:
     """Draw what a block asks for: a table, and options as `name=value`."""
-    options = dict(word.partition("=")[::2] for word in words[1:])
+    options = {name: value for name, _, value in (word.partition("=") for word in words[1:])}
     if not words or any(name not in _OPTIONS for name in options):
         raise ValueError(f"{' '.join(words)!r} is no diagram; accepted: a table, and {'=, '.join(_OPTIONS)}=")
     level = options.get("level", "overview")

@@ -110,10 +110,10 @@ def _present(file: Path) -> bytes | None:
 
 def _difference(before: bytes, after: bytes) -> str:
     try:
-        texts = [data.decode().splitlines() for data in (before, after)]
+        old, new = (data.decode().splitlines() for data in (before, after))
     except UnicodeDecodeError:
         return f"    {len(before)} bytes, now {len(after)}"
-    lines = list(difflib.unified_diff(*texts, "committed", "from the code", lineterm="", n=1))
+    lines = list(difflib.unified_diff(old, new, "committed", "from the code", lineterm="", n=1))
     shown = [f"    {line[:160]}" for line in lines[:_LINES]]
     more = len(lines) - len(shown)
     return "\n".join([*shown, f"    ... and {more} lines more"] if more > 0 else shown)

@@ -14,7 +14,6 @@ from bluegreen.diagram.labels import Level, actions_of, in_words, marked
 from bluegreen.diagram.model import Arrow, Diagram, diagram_of
 from bluegreen.rows import Declaration
 
-
 _ELSEWHERE: Final = "…"
 """Stands in a cell whose rows are not in the part that is drawn: a table has rows for every cell."""
 

@@ -10,11 +10,11 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import escape, unescape
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from bluegreen.diagram import dot
 from bluegreen.diagram.labels import Level, legend, told
@@ -111,10 +111,13 @@ def laid_out(text: str, kind: Literal["svg", "png", "plain"]) -> bytes:
 
 
 def _ran(text: str, *arguments: str) -> bytes:
-    done = subprocess.run(
-        [_program(), "-q", *arguments],
-        input=text.encode(), capture_output=True, check=False, timeout=LAYOUT_LIMIT_S,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [_program(), "-q", *arguments],
+            input=text.encode(), capture_output=True, check=False, timeout=LAYOUT_LIMIT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise PictureError(f"{ENGINE} was not done after {LAYOUT_LIMIT_S:g} s; draw a part of it") from None
     if done.returncode != 0:
         raise PictureError(f"{ENGINE} refused it: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout
@@ -130,24 +133,10 @@ def _measured(text: str) -> tuple[str, _Lengths]:
         files = [Path(name, f"picture.{kind}") for kind in ("svg", "json")]
         _ran(text, *(part for file in files for part in (f"-T{file.suffix[1:]}", "-o", str(file))))
         plain, told = (file.read_text(encoding="utf-8") for file in files)
-    return plain, {
-        (one["text"], f"{one['pt'][0]:.2f}"): one["width"]
-        for one in _drawings(json.loads(told))
-        if one["op"] == "T"
-    }
-
-
-def _drawings(part: Any) -> Iterator[Any]:
-    """Yield what is drawn in a layout, wherever it stands."""
-    if isinstance(part, dict):
-        told = cast("dict[str, Any]", part)
-        if "op" in told:
-            yield told
-        for inner in told.values():
-            yield from _drawings(inner)
-    elif isinstance(part, list):
-        for inner in cast("list[Any]", part):
-            yield from _drawings(inner)
+    layout: Any = json.loads(told)
+    parts = (layout, *layout.get("objects", ()), *layout.get("edges", ()))
+    texts = (one for part in parts for one in part.get("_ldraw_", ()) if one["op"] == "T")
+    return plain, {(one["text"], f"{one['pt'][0]:.2f}"): one["width"] for one in texts}
 
 
 def _fitted(found: re.Match[str], lengths: _Lengths) -> str:
