@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import transitions
 
-from bluegreen import QUERY, RECOVERY, STRATEGY
+from bluegreen import QUERY, RECOVERY, STRATEGY, State, events, go
 from bluegreen.alphabet import SAFE_POINTS
+from bluegreen.diagram.formats import TEXTS, render
 from bluegreen.diagram.labels import groups, in_words, wrapped
-from bluegreen.diagram.model import diagram_of, part_of
+from bluegreen.diagram.model import UNDECLARED, diagram_of, part_of
 from bluegreen.diagram.named import table_named
 from bluegreen.verify.export import read_json, to_json
+from bluegreen.verify.unchecked import Unchecked
 from support.door import DOOR
 
 TABLES: tuple[Any, ...] = (STRATEGY, QUERY, RECOVERY, DOOR)
@@ -80,6 +82,18 @@ def test_what_there_is_not_is_named_with_what_there_is(focus: Any, events: Any, 
 def test_a_cell_of_an_unknown_event_is_no_empty_cell() -> None:
     with pytest.raises(ValueError, match="has no event 'nothing'"):
         diagram_of(RECOVERY).cell("Trying", "nothing")
+
+
+def test_what_a_table_that_was_never_checked_does_not_declare_is_drawn_as_that() -> None:
+    (Pushed,) = events("pushed")
+    loose = Unchecked(
+        "loose", "Shut", (State("Shut"),), (), (go("Shut", Pushed, "Nowhere", why="somewhere"),)
+    )
+    diagram = diagram_of(loose)
+    assert [(node.name, node.tags) for node in diagram.nodes] == [("Shut", ()), ("Nowhere", (UNDECLARED,))]
+    assert diagram.events == ("pushed",)
+    for form in TEXTS:
+        assert "Nowhere" in render(diagram, form, "full")
 
 
 @pytest.mark.parametrize(

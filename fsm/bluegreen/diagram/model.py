@@ -14,12 +14,15 @@ same text.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
 from bluegreen.guards import ALWAYS, Guard
 from bluegreen.rows import Declaration, Outcome
 from bluegreen.verify.export import name_of
+
+UNDECLARED: Final = "not declared"
 
 
 @attrs.frozen
@@ -136,17 +139,30 @@ def diagram_of(table: Declaration | Diagram) -> Diagram:
     """Return the diagram of a table; a diagram as it is.
 
     Args:
-        table: a `Table`, also one that was read from JSON.
+        table: a `Table`, also one that was read from JSON; or one that was never checked: what its rows name and it
+            does not declare comes last, such states with the tag `UNDECLARED`.
     """
     if isinstance(table, Diagram):
         return table
+    nodes = [
+        Node(one.name, one.name == table.initial, one.final, one.tags, _said(one.holds))
+        for one in table.states
+    ]
+    named = [
+        table.initial,
+        *(name for row in table.rows for name in (row.state, row.target) if name is not None),
+    ]
+    declared = {node.name for node in nodes}
+    nodes += [
+        Node(name, name == table.initial, False, (UNDECLARED,), "")
+        for name in dict.fromkeys(named)
+        if name not in declared
+    ]
+    events = [event.name for event in (*table.events, *(row.event for row in table.rows))]
     return Diagram(
         table.name,
-        tuple(
-            Node(one.name, one.name == table.initial, one.final, one.tags, _said(one.holds))
-            for one in table.states
-        ),
-        tuple(event.name for event in table.events),
+        tuple(nodes),
+        tuple(dict.fromkeys(events)),
         tuple(
             Arrow(
                 row.name,
