@@ -60,13 +60,14 @@ def png(of: Declaration | Diagram, level: Level = "overview") -> bytes:
     return laid_out(dot.dot(of, level), "png")
 
 
-def drawn(text: str, title: str, described: str) -> str:
+def drawn(text: str, title: str, described: str, dark: Mapping[str, str] | None = None) -> str:
     """Return DOT as SVG with a title, a description, and colours for light and dark pages.
 
     Args:
         text: DOT in the colours of `dot`.
         title: what it is, in some words.
         described: what it shows, for those who do not see it.
+        dark: what stands for each other colour of the text on a dark page.
 
     Raises:
         PictureError: see `svg`.
@@ -84,7 +85,7 @@ def drawn(text: str, title: str, described: str) -> str:
     plain = plain.replace(size[0], head, 1)
     inside = (
         f'<title id="{name}-title">{escape(title, quote=False)}</title>\n'
-        f'<desc id="{name}-desc">{escape(described, quote=False)}</desc>\n<style>{_style()}</style>\n'
+        f'<desc id="{name}-desc">{escape(described, quote=False)}</desc>\n<style>{_style({**_DARK, **(dark or {})})}</style>\n'
     )
     at = plain.index(">") + 1
     plain = f"{plain[:at]}\n{inside}{plain[at:].lstrip()}"
@@ -92,10 +93,10 @@ def drawn(text: str, title: str, described: str) -> str:
     return plain.replace('font-family="Helvetica,sans-Serif"', 'font-family="Helvetica, Arial, sans-serif"')
 
 
-def _style() -> str:
+def _style(colours: Mapping[str, str]) -> str:
     rules = "".join(
         f'.bluegreen-diagram [{kind}="{light}"] {{ {kind}: {dark}; }} '
-        for light, dark in _DARK.items()
+        for light, dark in colours.items()
         for kind in ("fill", "stroke")
     )
     return f"@media (prefers-color-scheme: dark) {{ {rules}}}"

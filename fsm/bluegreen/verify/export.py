@@ -22,6 +22,7 @@ import attrs
 from bluegreen.guards import ALWAYS, Fact, Guard
 from bluegreen.rows import Declaration, Outcome, Row, State
 from bluegreen.table import Table
+from bluegreen.verify.unchecked import Unchecked
 
 FORMAT: Final = 1
 """The version of the JSON format, which stands in it."""
@@ -74,13 +75,16 @@ def to_json(table: Declaration) -> str:
     return json.dumps(said, indent=1) + "\n"
 
 
-def read_json(text: str, like: Declaration | None = None) -> Table[Any, Any, Any]:
+def read_json(
+    text: str, like: Declaration | None = None, *, checked: bool = True
+) -> Table[Any, Any, Any]:
     """Return the table that `to_json` has written. It passes every check again.
 
     Args:
         like: where events, facts, reducers and effects of the same names are taken from. Whatever it does not
             have is made up: an event is a class with its fields, a fact is looked up in a context that is a mapping, a
             reducer changes nothing, an effect is its own name.
+        checked: false if it is to stand whatever is wrong with it; see `Unchecked`.
 
     Raises:
         TableError: what it says is no table.
@@ -104,7 +108,8 @@ def read_json(text: str, like: Declaration | None = None) -> Table[Any, Any, Any
         for one in said["facts"]
     }
     events = {one["name"]: known_events.get(one["name"]) or _event(one) for one in said["events"]}
-    return Table(
+    kind: type[Table[Any, Any, Any]] = Table if checked else Unchecked
+    return kind(
         name=said["name"],
         initial=said["initial"],
         states=[

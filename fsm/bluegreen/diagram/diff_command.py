@@ -1,0 +1,95 @@
+"""The command `diagram diff`: what differs between two tables, and between what they do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+
+from bluegreen.diagram.diff_picture import picture
+from bluegreen.diagram.diff_text import as_json, markdown, text
+from bluegreen.diagram.graph import STATES
+from bluegreen.diagram.marked import as_dot, as_mermaid, as_svg
+from bluegreen.diagram.named import SHIPPED
+from bluegreen.diagram.picture import PictureError
+from bluegreen.diagram.sides import Compared, compared, side
+
+FORMATS: Final[Mapping[str, Callable[[Compared], str]]] = {
+    "text": text,
+    "markdown": markdown,
+    "mermaid": lambda found: as_mermaid(picture(found)),
+    "dot": lambda found: as_dot(picture(found)),
+    "svg": lambda found: as_svg(picture(found)),
+    "json": as_json,
+}
+"""How a comparison can be written."""
+
+
+@click.command("diff")
+@click.argument("old")
+@click.argument("new")
+@click.option(
+    "--table",
+    metavar="MODULE:NAME",
+    help="The table of a revision; by default the one that the other side names, else strategy.",
+)
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="DIRECTORY",
+    help="Where the modules of a revision are, from the top of its repository; may be repeated.  "
+    "[default: those of fsm, src and . that it has]",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice([*FORMATS]),
+    default="text",
+    show_default=True,
+    help="How it is written; svg needs the extra diagram.",
+)
+@click.option(
+    "--states",
+    type=click.IntRange(1),
+    default=STATES,
+    show_default=True,
+    help="Pairs of state and context of each side that are looked at, at most.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; else it is printed."
+)
+def diff(
+    old: str, new: str, table: str | None, paths: tuple[str, ...], kind: str, states: int, output: Path | None
+) -> None:
+    """Compare two tables: their rows, and the machines' behaviour.
+
+    OLD and NEW are each a shipped table (strategy, query, recovery), MODULE:NAME, a file that `verify export json` has
+    written, or a revision of the git repository here, whose own code is then run, in a process of its own.
+
+    Exit status 0: nothing differs; 1: something does; 2: wrong usage, or a side cannot be had.
+    """
+    named = table or _named(old) or _named(new) or "strategy"
+    try:
+        found = compared(*(side(one, table=named, paths=paths, states=states) for one in (old, new)))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        said = FORMATS[kind](found)
+    except PictureError as error:
+        raise click.UsageError(str(error)) from error
+    if output is None:
+        click.echo(said)
+    else:
+        output.write_text(said + "\n", encoding="utf-8")
+    sys.exit(0 if found.same else 1)
+
+
+def _named(side: str) -> str | None:
+    """The table that a side names, for a revision on the other one: what is not there is refused later."""
+    module, colon, name = side.partition(":")
+    is_module = all(word.isidentifier() for word in module.split("."))
+    return side if is_module and (name.isidentifier() if colon else side in SHIPPED) else None

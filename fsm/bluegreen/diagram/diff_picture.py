@@ -1,0 +1,106 @@
+"""What differs between two tables, as a picture: changes are labelled, drawn in their own lines, and coloured.
+
+>>> from bluegreen.diagram.sides import compared, side
+>>> same = side("recovery")
+>>> [box.name for box in picture(compared(same, same)).boxes]
+['Trying', 'Settled', 'Escalated']
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from bluegreen.diagram.diff import ADDED, CHANGED, KINDS, REMOVED, RETARGETED, Change, does
+from bluegreen.diagram.marked import BOLD, DASHED, DOTTED, SOLID, Box, Line, Mark, Marked, Note
+from bluegreen.diagram.model import Arrow, diagram_of
+from bluegreen.diagram.sides import Compared
+
+MARKS: Final = {
+    ADDED: Mark(ADDED, "#00704f", BOLD, "#56d4a0"),
+    REMOVED: Mark(REMOVED, "#b3430a", DASHED, "#ff9d5c"),
+    RETARGETED: Mark(RETARGETED, "#0b63b5", SOLID, "#79c0ff"),
+    CHANGED: Mark(CHANGED, "#7a5195", SOLID, "#d2a8ff"),
+}
+"""How each kind of change is drawn. The colours are told apart by colour-blind people; the words, by everybody."""
+
+WAS: Final = Mark("before", "#0b63b5", DOTTED, "#79c0ff")
+"""Where a row led that leads elsewhere now."""
+
+
+def picture(compared: Compared) -> Marked:
+    """Return the picture: every state of both, every row that changed, and what did not change as thin arrows."""
+    old, new = (diagram_of(table) for table in compared.tables)
+    names = dict.fromkeys((*(node.name for node in new.nodes), *(node.name for node in old.nodes)))
+    changes = {one.name: one for one in compared.changes if one.part == "state"}
+    touched = [one for one in compared.changes if one.part == "row"]
+    lines = [line for one in touched for line in _lines(one)]
+    notes = [note for one in touched for note in _notes(one)]
+    drawn = {one.name for one in touched if one.new is not None}
+    kept = dict.fromkeys(
+        (arrow.source, arrow.target) for arrow in new.transitions() if arrow.name not in drawn
+    )
+    lines += [Line(source, target) for source, target in kept if target is not None]
+    known = [line for line in lines if line.source in names and line.target in names]
+    title = f"{compared.new} against {compared.old}: {summary(compared)}"
+    boxes = tuple(_box(name, changes.get(name)) for name in names)
+    return Marked(title, boxes, tuple(known), tuple(note for note in notes if note.at in names))
+
+
+def summary(compared: Compared) -> str:
+    """Return how many rows differ, by what became of them, in words.
+
+    >>> from bluegreen.diagram.sides import compared, side
+    >>> same = side("recovery")
+    >>> summary(compared(same, same))
+    'no row differs'
+    """
+    kinds = Counter(one.kind for one in compared.changes if one.part == "row")
+    first = next((kind for kind in KINDS if kinds[kind]), "")
+    told = ", ".join(
+        f"{kinds[kind]} {'row' if kinds[kind] == 1 else 'rows'} {kind}" if kind == first else f"{kinds[kind]} {kind}"
+        for kind in KINDS
+        if kinds[kind]
+    )
+    others = [one for one in compared.changes if one.part != "row"]
+    more = f"; also differs: {', '.join(f'{one.part} {one.name}' for one in others)}" if others else ""
+    return (told or "no row differs") + more
+
+
+def _box(name: str, change: Change | None) -> Box:
+    if change is None:
+        return Box(name)
+    return Box(name, MARKS[change.kind], tuple(map(str, change.details)))
+
+
+def _lines(change: Change) -> list[Line]:
+    """The arrows of a row: as it is, or as it was if it is gone; if it leads elsewhere now, as it was as well."""
+    row, was = change.row, change.old
+    lines: list[Line] = []
+    if change.kind == RETARGETED and was is not None and was.target not in (None, was.source):
+        lines.append(Line(was.source, str(was.target), (_label(was),), WAS))
+    if row.target not in (None, row.source):
+        lines.append(Line(row.source, str(row.target), (_label(row), *_told(change)), MARKS[change.kind]))
+    return lines
+
+
+def _notes(change: Change) -> list[Note]:
+    """What a row says beside its state, if it does not lead away from it."""
+    row, was = change.row, change.old
+    notes: list[Note] = []
+    if change.kind == RETARGETED and was is not None and was.target == was.source:
+        notes.append(Note(was.source, (_label(was),), WAS))
+    if row.target in (None, row.source):
+        notes.append(Note(row.source, ("; ".join((_label(row), *_told(change))),), MARKS[change.kind]))
+    return notes
+
+
+def _label(row: Arrow) -> str:
+    guard = f" [{row.guard}]" if row.guard else ""
+    said = f", {does(row)}" if row.target is None else ", to itself" if row.target == row.source else ""
+    return f"{row.event}{guard}{said}"
+
+
+def _told(change: Change) -> list[str]:
+    """What changed in a row that is still there; where it leads is drawn."""
+    return [str(one) for one in change.details if one.field != "outcome" or change.kind == CHANGED]
