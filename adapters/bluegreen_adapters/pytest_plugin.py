@@ -3,6 +3,7 @@ nothing of bluegreen before the option is given.
 
     pytest --bluegreen-verify          # definition and exploration of each declared table, and what the tests covered
     pytest --bluegreen-verify=full     # also the mutants of each table, and long random runs
+    pytest --bluegreen-verify --bluegreen-tally=tally.json     # also writes what the tests covered to a file
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ def _depth(text: str) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option, and the setting that declares tables."""
-    parser.getgroup("bluegreen").addoption(
+    """Add the options, and the setting that declares tables."""
+    group = parser.getgroup("bluegreen")
+    group.addoption(
+        "--bluegreen-tally",
+        metavar="FILE",
+        help="with --bluegreen-verify: write what the tests took of each table, for `bluegreen diagram coverage`",
+    )
+    group.addoption(
         "--bluegreen-verify",
         nargs="?",
         const="quick",
@@ -44,3 +51,5 @@ def pytest_configure(config: pytest.Config) -> None:
         from bluegreen.verify.plugin import Verify
 
         config.pluginmanager.register(Verify(config), "bluegreen-verify")
+    elif config.getoption("bluegreen_tally") is not None:
+        raise pytest.UsageError("--bluegreen-tally counts what --bluegreen-verify watches: give both")

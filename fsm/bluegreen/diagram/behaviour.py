@@ -158,9 +158,7 @@ class _Comparison:
                 found.append(f"not compared, since only the {side} one is sent it: {', '.join(alone)}")
             starts = [name for name in mine.starts if name not in its.starts]
             if starts:
-                found.append(
-                    f"not compared, since only the {side} one begins there: {_few(starts)}"
-                )
+                found.append(f"not compared, since only the {side} one begins there: {_few(starts)}")
         return tuple(found)
 
 
@@ -219,9 +217,7 @@ class _Cases:
             words[side].update({name: name for name in mine if name not in its})
         for state in states:
             for event in (name for name in known[0] if name in known[1]):
-                cells = [
-                    table.cell(state, known[side][event]) for side, table in enumerate(self._tables)
-                ]
+                cells = [table.cell(state, known[side][event]) for side, table in enumerate(self._tables)]
                 for case, taken in self._taken(state, cells):
                     key = f"{event} where {case}" if case else event
                     for side, row in enumerate(taken):

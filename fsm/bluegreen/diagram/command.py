@@ -10,6 +10,7 @@ import click
 from bluegreen.diagram.embed_command import embed
 from bluegreen.diagram.gallery import DIRECTORY
 from bluegreen.diagram.gallery_command import check, checked, write
+from bluegreen.diagram.coverage_command import coverage
 from bluegreen.diagram.diff_command import diff
 from bluegreen.diagram.show_command import show
 
@@ -31,3 +32,4 @@ diagram.add_command(write)
 diagram.add_command(check)
 diagram.add_command(embed)
 diagram.add_command(diff)
+diagram.add_command(coverage)

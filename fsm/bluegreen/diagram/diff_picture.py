@@ -48,23 +48,22 @@ def picture(compared: Compared) -> Marked:
 
 
 def summary(compared: Compared) -> str:
-    """Return how many rows differ, by what became of them, in words.
+    """Return how much differs, by what became of it, in words.
 
     >>> from bluegreen.diagram.sides import compared, side
     >>> same = side("recovery")
     >>> summary(compared(same, same))
     'no row differs'
     """
-    kinds = Counter(one.kind for one in compared.changes if one.part == "row")
-    first = next((kind for kind in KINDS if kinds[kind]), "")
-    told = ", ".join(
-        f"{kinds[kind]} {'row' if kinds[kind] == 1 else 'rows'} {kind}" if kind == first else f"{kinds[kind]} {kind}"
-        for kind in KINDS
-        if kinds[kind]
-    )
-    others = [one for one in compared.changes if one.part != "row"]
-    more = f"; also differs: {', '.join(f'{one.part} {one.name}' for one in others)}" if others else ""
-    return (told or "no row differs") + more
+    told: list[str] = []
+    for part in dict.fromkeys(("row", *(one.part for one in compared.changes))):
+        kinds = Counter(one.kind for one in compared.changes if one.part == part)
+        for kind in (kind for kind in KINDS if kinds[kind]):
+            noun = part if kinds[kind] == 1 else f"{part}s"
+            told.append(f"{kinds[kind]} {noun} {kind}")
+        if not kinds:
+            told.append(f"no {part} differs")
+    return ", ".join(told)
 
 
 def _box(name: str, change: Change | None) -> Box:

@@ -4,7 +4,7 @@
 >>> same = side("recovery")
 >>> print(text(compared(same, same)))
 recovery against recovery: no row differs
-behaviour: the same; all 72 pairs of states and contexts that can be reached were compared
+behaviour: the same; all 108 pairs of states and contexts that can be reached were compared
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def behaved(behaviour: Behaviour) -> Iterator[str]:
     elif behaviour.verdict == SAME:
         yield f"the same; all {pairs} pairs of states and contexts that can be reached were compared"
     elif behaviour.verdict == SO_FAR:
-        yield f"the same as far as it was compared, within a bound: {pairs} pairs of states and contexts; there are more"
+        yield f"the same within a bound: {pairs} pairs of states and contexts were met, and there are more"
     else:
         yield "not comparable"
 

@@ -6,7 +6,7 @@ the tables and the library of another revision: it uses only what has been there
 >>> from bluegreen.verify.shipped import RECOVERY_VERIFICATION
 >>> found = graph_of(RECOVERY_VERIFICATION.table, [("", RECOVERY_VERIFICATION)])
 >>> len(found.states), found.complete
-(72, True)
+(108, True)
 """
 
 from __future__ import annotations

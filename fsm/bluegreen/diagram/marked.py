@@ -76,7 +76,7 @@ class Line:
 
 @attrs.frozen
 class Note:
-    """What is said beside a state: what happens there and leads nowhere. Each of its lines begins with its mark's word."""
+    """What is said beside a state: what happens there and does not lead away."""
 
     at: str
     lines: tuple[str, ...]
@@ -145,12 +145,13 @@ def _mermaid(lines: Sequence[str]) -> str:
 
 
 _WIDTH: Final = 34
+_FONT: Final = 'fontname="Helvetica"'
+_NODE: Final = f'shape="box", style="rounded,filled", fillcolor="{BOX}", color="{LINE}", fontcolor="{INK}"'
 _HEAD: Final = (
-    f'    graph [bgcolor="{PAPER}", rankdir="LR", nodesep="0.35", ranksep="0.45", pad="0.2", '
-    f'fontname="Helvetica", fontsize="11", fontcolor="{INK}", labelloc="b", labeljust="l"]',
-    f'    node [shape="box", style="rounded,filled", fillcolor="{BOX}", color="{LINE}", '
-    f'fontname="Helvetica", fontsize="13", fontcolor="{INK}", margin="0.16,0.1"]',
-    f'    edge [color="{LINE}", fontname="Helvetica", fontsize="11", arrowsize="0.8"]',
+    f'    graph [bgcolor="{PAPER}", rankdir="LR", nodesep="0.35", ranksep="0.45", pad="0.2", labelloc="b"]',
+    f'    graph [{_FONT}, fontsize="11", fontcolor="{INK}", labeljust="l"]',
+    f'    node [{_NODE}, {_FONT}, fontsize="13", margin="0.16,0.1"]',
+    f'    edge [color="{LINE}", {_FONT}, fontsize="11", arrowsize="0.8"]',
 )
 _STYLES: Final = {
     SOLID: 'style="solid", penwidth="2"',

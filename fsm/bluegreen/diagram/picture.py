@@ -83,9 +83,10 @@ def drawn(text: str, title: str, described: str, dark: Mapping[str, str] | None 
         f'width="{size[1]}" height="{size[2]}"'
     )
     plain = plain.replace(size[0], head, 1)
+    style = _style({**_DARK, **(dark or {})})
     inside = (
         f'<title id="{name}-title">{escape(title, quote=False)}</title>\n'
-        f'<desc id="{name}-desc">{escape(described, quote=False)}</desc>\n<style>{_style({**_DARK, **(dark or {})})}</style>\n'
+        f'<desc id="{name}-desc">{escape(described, quote=False)}</desc>\n<style>{style}</style>\n'
     )
     at = plain.index(">") + 1
     plain = f"{plain[:at]}\n{inside}{plain[at:].lstrip()}"

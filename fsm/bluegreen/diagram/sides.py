@@ -22,7 +22,8 @@ from bluegreen.rows import Declaration
 from bluegreen.verify.export import read_json
 
 ACCEPTED: Final = (
-    f"accepted: {', '.join(SHIPPED)}, MODULE:NAME, a file that `verify export json` has written, a revision of git"
+    f"accepted: {', '.join(SHIPPED)}, MODULE:NAME, a file that `verify export json` has written, "
+    "a revision of git"
 )
 
 

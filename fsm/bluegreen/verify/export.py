@@ -75,9 +75,7 @@ def to_json(table: Declaration) -> str:
     return json.dumps(said, indent=1) + "\n"
 
 
-def read_json(
-    text: str, like: Declaration | None = None, *, checked: bool = True
-) -> Table[Any, Any, Any]:
+def read_json(text: str, like: Declaration | None = None, *, checked: bool = True) -> Table[Any, Any, Any]:
     """Return the table that `to_json` has written. It passes every check again.
 
     Args:

@@ -9,10 +9,12 @@ quick: the definition and the exploration of each table. full: also its mutants,
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from bluegreen.diagram.counts import tally_json
 from bluegreen.errors import TableError
 from bluegreen.verify.declared import Declared, declared
 from bluegreen.verify.properties import Always
@@ -78,6 +80,7 @@ class Verify:
 
     def __init__(self, config: pytest.Config) -> None:
         self._full = config.getoption("bluegreen_verify") == "full"
+        self._tally: str | None = config.getoption("bluegreen_tally")
         entries = config.getini("bluegreen_tables")
         if not entries:
             raise pytest.UsageError(NOTHING)
@@ -152,7 +155,10 @@ class Verify:
         self._watch.add(getattr(node, "workeroutput", {}).get("bluegreen_verify", {}))
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Tell what the tests covered."""
+        """Tell what the tests covered, and write it down if that is asked for."""
+        tables = [one.table for one in self._declared if one.table is not None]
+        if self._tally is not None:
+            Path(self._tally).write_text(tally_json(map(self._watch.tally, tables)), encoding="utf-8")
         terminalreporter.section("bluegreen: what the tests took of each table")
         for one in self._declared:
             if one.table is not None:
