@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -106,6 +107,22 @@ def test_a_good_table_passes_and_a_row_that_the_tests_left_out_is_missed(project
         "  guard outcomes: 4 of 4 by the tests, 4 by the explorer, 0 missed, 0 infeasible",
         "  row pairs: 1 of 13 by the tests, 12 by the explorer, 11 missed, 1 infeasible",
     ]
+
+
+def test_what_the_tests_took_is_written_to_a_file_that_the_coverage_of_a_diagram_reads(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(doors=GOOD, test_doors=TESTS)
+    result = project.runpytest_inprocess("--bluegreen-verify", "--bluegreen-tally=tally.json")
+    result.assert_outcomes(passed=4)
+    (counted,) = json.loads((project.path / "tally.json").read_text("utf-8"))["tallies"]
+    assert (counted["table"], counted["taken"]) == ("door", [1, 1, 0, 1, 0])
+
+
+def test_a_tally_is_not_written_if_nothing_is_counted(project: pytest.Pytester) -> None:
+    result = project.runpytest_inprocess("--bluegreen-tally=tally.json")
+    result.stderr.fnmatch_lines(["*--bluegreen-tally counts what --bluegreen-verify watches: give both*"])
+    assert not (project.path / "tally.json").exists()
 
 
 def test_what_no_run_takes_is_infeasible_and_not_missed(project: pytest.Pytester) -> None:

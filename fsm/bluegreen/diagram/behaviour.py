@@ -93,7 +93,8 @@ class Behaviour:
 def compare(old: Graph, new: Graph) -> Behaviour:
     """Send both the same events, from each context in which both may begin, until they differ or all was seen.
 
-    An event that only one side knows is not sent; it is noted.
+    An event that only one side knows is not sent; it is noted. If both know it, and it carries other things, nothing
+    can be said unless they differ in something else.
     """
     return _Comparison(old, new).run()
 
@@ -128,7 +129,19 @@ class _Comparison:
                 if mine.to is not None and its.to is not None and (after := (mine.to, its.to)) not in causes:
                     causes[after] = pair, event
                     waiting.append(after)
-        return Behaviour(SAME if self._complete else SO_FAR, len(causes), notes=self._notes())
+        verdict = UNKNOWN if self._other_contents() else SAME if self._complete else SO_FAR
+        return Behaviour(verdict, len(causes), notes=self._notes())
+
+    def _other_contents(self) -> bool:
+        """Whether an event that both know carries other things on one side."""
+        sides = self._old.words, self._new.words
+        names = [{_name(word) for word in words.values()} for words in sides]
+        unshared = {**sides[0], **sides[1]}.items()
+        return any(
+            _name(word) in names[0] & names[1]
+            for event, word in unshared
+            if event not in sides[0] or event not in sides[1]
+        )
 
     def _sent(self, pair: tuple[int, int]) -> Iterator[tuple[str, Move, Move]]:
         mine, its = self._old.moves[pair[0]], self._new.moves[pair[1]]
@@ -160,6 +173,11 @@ class _Comparison:
             if starts:
                 found.append(f"not compared, since only the {side} one begins there: {_few(starts)}")
         return tuple(found)
+
+
+def _name(words: str) -> str:
+    """Return the name of an event: what it carries follows in parentheses, what else is said after a comma."""
+    return words.partition("(")[0].partition(",")[0]
 
 
 def _few(names: Sequence[str], most: int = 3) -> str:

@@ -43,7 +43,8 @@ class Detail:
     new: str
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.old or 'none'} becomes {self.new or 'none'}"
+        old, new = (f'"{one}"' if self.field == "why" else one or "none" for one in (self.old, self.new))
+        return f"{self.field}: {old} becomes {new}"
 
 
 @attrs.frozen

@@ -10,11 +10,12 @@ from typing import Final
 import click
 
 from bluegreen.diagram.diff_picture import picture
-from bluegreen.diagram.diff_text import as_json, markdown, text
+from bluegreen.diagram.diff_text import as_json, markdown, missing, text
 from bluegreen.diagram.graph import STATES
 from bluegreen.diagram.marked import as_dot, as_mermaid, as_svg
 from bluegreen.diagram.named import SHIPPED
 from bluegreen.diagram.picture import PictureError
+from bluegreen.diagram.revision import RevisionError
 from bluegreen.diagram.sides import Compared, compared, side
 
 FORMATS: Final[Mapping[str, Callable[[Compared], str]]] = {
@@ -27,14 +28,19 @@ FORMATS: Final[Mapping[str, Callable[[Compared], str]]] = {
 }
 """How a comparison can be written."""
 
+TOGETHER: Final = ("text", "markdown")
+"""Formats in which several comparisons can follow each other."""
+
 
 @click.command("diff")
 @click.argument("old")
 @click.argument("new")
 @click.option(
     "--table",
+    "tables",
+    multiple=True,
     metavar="MODULE:NAME",
-    help="The table of a revision; by default the one that the other side names, else strategy.",
+    help="The table of a revision; may be repeated; by default the one that the other side names, else strategy.",
 )
 @click.option(
     "--path",
@@ -60,11 +66,17 @@ FORMATS: Final[Mapping[str, Callable[[Compared], str]]] = {
     help="Pairs of state and context of each side that are looked at, at most.",
 )
 @click.option(
+    "--keep-going",
+    is_flag=True,
+    help="If a table cannot be had of a revision, say so and go on; that counts as a difference.",
+)
+@click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; else it is printed."
 )
 def diff(
-    old: str, new: str, table: str | None, paths: tuple[str, ...], kind: str, states: int, output: Path | None
-) -> None:
+    old: str, new: str, tables: tuple[str, ...], paths: tuple[str, ...], kind: str, states: int, keep_going: bool,
+    output: Path | None,
+) -> None:  # fmt: skip
     """Compare two tables: their rows, and the machines' behaviour.
 
     OLD and NEW are each a shipped table (strategy, query, recovery), MODULE:NAME, a file that `verify export json` has
@@ -72,20 +84,29 @@ def diff(
 
     Exit status 0: nothing differs; 1: something does; 2: wrong usage, or a side cannot be had.
     """
-    named = table or _named(old) or _named(new) or "strategy"
-    try:
-        found = compared(*(side(one, table=named, paths=paths, states=states) for one in (old, new)))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    try:
-        said = FORMATS[kind](found)
-    except PictureError as error:
-        raise click.UsageError(str(error)) from error
+    tables = tables or (_named(old) or _named(new) or "strategy",)
+    if len(tables) > 1 and kind not in TOGETHER:
+        raise click.UsageError(f"several tables are written as {' or '.join(TOGETHER)}, not as {kind}")
+    said: list[str] = []
+    same = True
+    for table in tables:
+        try:
+            found = compared(*(side(one, table=table, paths=paths, states=states) for one in (old, new)))
+            said.append(FORMATS[kind](found))
+            same = same and found.same
+        except RevisionError as error:
+            if not keep_going or kind not in TOGETHER:
+                raise click.UsageError(str(error)) from error
+            said.append(missing(table, str(error)))
+            same = False
+        except (ValueError, PictureError) as error:
+            raise click.UsageError(str(error)) from error
+    whole = "\n\n".join(said)
     if output is None:
-        click.echo(said)
+        click.echo(whole)
     else:
-        output.write_text(said + "\n", encoding="utf-8")
-    sys.exit(0 if found.same else 1)
+        output.write_text(whole + "\n", encoding="utf-8")
+    sys.exit(0 if same else 1)
 
 
 def _named(side: str) -> str | None:

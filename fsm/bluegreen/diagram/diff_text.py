@@ -119,6 +119,11 @@ def markdown(compared: Compared) -> str:
     return "\n".join(lines)
 
 
+def missing(table: str, why: str) -> str:
+    """Return what is said of a table that one side does not have; it is Markdown, and reads well as it is."""
+    return f"### Table {_code(table)} cannot be compared\n\n{_text(why)}"
+
+
 def _text(words: str) -> str:
     """Return a text in which nothing is a sign of Markdown or HTML."""
     escaped = words.replace("&", "&amp;").replace("<", "&lt;")

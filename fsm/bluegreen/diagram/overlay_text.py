@@ -81,17 +81,21 @@ def _named(one: Counted) -> str:
 
 def _label(one: Counted) -> str:
     guard = f" [{one.arrow.guard}]" if one.arrow.guard else ""
-    times = f", {one.times:,} times" if one.times else ""
+    times = f", {_times(one.times)}" if one.times else ""
     half = f", guard {_guard(one)}" if one.unseen and one.times else ""
     return f"{one.arrow.event}{guard}{times}{half}"
+
+
+def _times(times: int) -> str:
+    return "once" if times == 1 else f"{times:,} times"
 
 
 def _quiet(several: list[Counted], status: str) -> Iterator[str]:
     """What does not lead away: how much of it was taken; each that was not."""
     if status == TAKEN:
         times = sum(one.times for one in several)
-        rows = "1 row does" if len(several) == 1 else f"{len(several)} rows do"
-        yield f"{times:,} times; {rows} not lead away"
+        rows = "1 row that stays" if len(several) == 1 else f"{len(several)} rows that stay"
+        yield f"{rows} here, {_times(times)}"
         several = [one for one in several if one.unseen]
     yield from (f"{_label(one)}: {_outcome(one)}" for one in several)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from bluegreen.diagram.behaviour import Behaviour, compare, compare_cases
+from bluegreen.diagram.behaviour import UNKNOWN, Behaviour, compare, compare_cases
 from bluegreen.diagram.diff import Change, diff
 from bluegreen.diagram.graph import STATES, Graph, NotExplored, graph_of, starts_of, table_and_beside
 from bluegreen.diagram.named import SHIPPED, table_named
@@ -114,11 +114,13 @@ def _of_file(path: Path) -> Side:
 
 
 def compared(old: Side, new: Side) -> Compared:
-    """Compare two sides: by what they do if both can be run, else by the cases of their facts."""
+    """Compare two sides: by what they do if both run and get the same events, else by the cases of their facts."""
+    whys = tuple(f"{one.name} was not run: {one.why}" for one in (old, new) if one.graph is None)
+    behaviour: Behaviour | None = None
     if old.graph is not None and new.graph is not None:
         behaviour = compare(old.graph, new.graph)
-    else:
+        whys = behaviour.notes
+    if behaviour is None or behaviour.verdict == UNKNOWN:
         behaviour = compare_cases(old.table, new.table)
-        whys = tuple(f"{one.name} was not run: {one.why}" for one in (old, new) if one.graph is None)
         behaviour = attrs.evolve(behaviour, notes=(*whys, *behaviour.notes))
     return Compared(old.name, new.name, (old.table, new.table), diff(old.table, new.table), behaviour)

@@ -1,0 +1,250 @@
+"""What was counted on a table is shown on it: taken, not taken, infeasible, and how guards came out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
+from bluegreen.diagram.command import diagram
+from bluegreen.diagram.counts import counted, tally_json
+from bluegreen.diagram.marked import as_dot, as_mermaid
+from bluegreen.diagram.overlay import INFEASIBLE, MISSED, TAKEN, explored, overlay
+from bluegreen.diagram.overlay_text import picture, text
+from bluegreen.diagram.picture import laid_out
+from bluegreen.manager import StrategyManager
+from bluegreen.query import QUERY
+from bluegreen.recovery import RECOVERY, Answered, Attempts, DetectionFailed, TransientError
+from bluegreen.strategy import STRATEGY
+from bluegreen.verify.export import to_json
+from bluegreen.verify.journal import Journal
+from bluegreen.verify.tally import Tally
+from bluegreen.vocabulary import Scope
+from support.pairs import DOOR, SNAPPING, Uses
+
+GOLDEN = Path(__file__).parent / "diffs"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(diagram, ["coverage", *arguments], prog_name="bluegreen diagram")
+
+
+def pushed_once(table: Any) -> Tally:
+    tally = Tally(table)
+    tally.took("Shut", Uses(), table.events[0]())
+    return tally
+
+
+def status(found: Any) -> dict[str, str]:
+    return {one.arrow.name: one.status for one in found.rows}
+
+
+def test_what_was_not_taken_is_told_apart_from_what_no_run_takes() -> None:
+    found = overlay(SNAPPING, pushed_once(SNAPPING), explored(SNAPPING))
+    assert status(found)["Shut.pushed[!worn]"] == TAKEN
+    assert status(found)["Open.pushed[!unused]"] == MISSED
+    assert status(found)["Open.pushed[unused]"] == INFEASIBLE
+    assert (found.taken, found.feasible, len(found.rows)) == (1, 10, 11)
+    assert str(found) == "door: 1 of 10 rows taken (10.0 %), 1 infeasible; 2 of 6 outcomes of guards seen"
+
+
+def test_a_guard_that_never_comes_out_in_one_way_is_told_and_not_asked_for() -> None:
+    found = overlay(SNAPPING, explored(SNAPPING).tally, explored(SNAPPING))
+    one = next(one for one in found.rows if one.arrow.name == "Open.pushed[unused]")
+    assert (one.seen, one.unseen, one.never) == ((False,), (), (True,))
+    assert found.percent == 100
+
+
+def test_without_the_explorer_nothing_is_infeasible_and_it_is_said_why() -> None:
+    found = overlay(SNAPPING, pushed_once(SNAPPING), None, "a file has no code")
+    assert INFEASIBLE not in status(found).values()
+    assert text(found).endswith("note: which rows are infeasible is not known: a file has no code")
+
+
+def test_when_a_bound_ends_the_explorer_nothing_is_infeasible() -> None:
+    found = overlay(SNAPPING, Tally(SNAPPING), explored(SNAPPING, states=2))
+    assert set(status(found).values()) == {MISSED}
+    assert "which rows are infeasible is not known: a bound ended the explorer" in text(found)
+
+
+def test_what_was_taken_although_the_explorer_cannot_is_noted() -> None:
+    tally = Tally(SNAPPING)
+    tally.took("Open", Uses(0), SNAPPING.events[0]())
+    found = overlay(SNAPPING, tally, explored(SNAPPING))
+    assert found.beyond == ("Open.pushed[unused] -> Bolted",)
+    assert "taken, although the explorer cannot" in text(found)
+
+
+def test_every_row_of_the_strategy_table_is_taken_under_some_setting() -> None:
+    reached = explored(STRATEGY)
+    found = overlay(STRATEGY, reached.tally, reached)
+    assert (found.percent, found.complete, found.feasible) == (100, True, len(STRATEGY.rows))
+
+
+# Files.
+
+
+@pytest.fixture
+def tallies(tmp_path: Path) -> Path:
+    """A file in which two tables are counted."""
+    tally = Tally(RECOVERY)
+    for event in (TransientError(), TransientError(), Answered()):
+        tally.took("Trying", Attempts(), event)
+    path = tmp_path / "tally.json"
+    path.write_text(tally_json([tally, Tally(QUERY)]), "utf-8")
+    return path
+
+
+def test_counts_of_several_files_are_added(tallies: Path, tmp_path: Path) -> None:
+    other = Tally(RECOVERY)
+    other.took("Trying", Attempts(), DetectionFailed())
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(other.as_dict()), "utf-8")
+    found = counted(RECOVERY, [tallies, path, tallies])
+    assert sorted(found.rows.values()) == [1, 2, 4]
+
+
+def journal(path: Path) -> list[str]:
+    """Write a journal of a graceful switch; return the rows that were taken, in order."""
+    with Journal(path) as written:
+        manager = StrategyManager(Scope("db.example:443"))
+        taken: list[str] = []
+        manager.subscribe(lambda record: taken.append(record.step.row.name), every_step=True)
+        written.follow(manager)
+        ticket = manager.start(lambda strategy, left_s: None)
+        version = manager.snapshot.context.version
+        manager.send(StrategyAnnounced(ticket.strategy.other, version))
+        manager.end(QueryCompleted(ticket))
+    return taken
+
+
+def test_a_journal_is_counted_row_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    taken = journal(path)
+    found = counted(STRATEGY, [path])
+    assert {row.name: times for row, times in found.rows.items()} == {one: taken.count(one) for one in taken}
+    assert found.steps == len(taken) >= 4
+    seen = found.guards
+    assert seen["Detecting.auth_success[fresh]"] == {True}
+    assert seen["Detecting.auth_success[!fresh]"] == {False}
+
+
+def damaged(path: Path, change: Callable[[str], str]) -> Path:
+    path.write_text(change(path.read_text("utf-8")), "utf-8")
+    return path
+
+
+def test_a_journal_that_was_changed_is_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal(path)
+    damaged(path, lambda lines: lines.replace('"open_blue":1', '"open_blue":2'))
+    with pytest.raises(ValueError, match=r"journal\.jsonl: the journal is wrong in line \d"):
+        counted(STRATEGY, [path])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("nonsense", "it has no counts"),
+        ("[1]", "it has no counts"),
+        ("{}", "it has no counts"),
+        ('{"tallies": []}', "it counts nothing, and not recovery"),
+        (json.dumps(Tally(QUERY).as_dict()), "it counts query, and not recovery"),
+        (json.dumps({**Tally(RECOVERY).as_dict(), "names": []}), "does not fit the rows of 'recovery'"),
+    ],
+)
+def test_a_file_without_counts_of_the_table_is_refused_by_name(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "counts.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(ValueError, match=f"counts.json: .*{re.escape(said)}"):
+        counted(RECOVERY, [path])
+
+
+# The command.
+
+
+@pytest.mark.parametrize(("percent", "code"), [("0", 0), ("11.1", 0), ("11.12", 1), ("100", 1)])
+def test_the_exit_status_is_1_below_the_percentage_that_is_asked_for(
+    tallies: Path, percent: str, code: int
+) -> None:
+    """2 of 18 rows are 11.11 %."""
+    result = run("recovery", "--from", str(tallies), "--fail-under", percent)
+    assert result.exit_code == code
+    assert ("% are asked for" in result.output) == (code == 1)
+    assert "  taken 2      Trying.transient_error[retries left] stay (seen true)" in result.output
+
+
+def test_what_the_explorer_takes_is_counted_if_that_is_asked_for() -> None:
+    result = run("recovery", "--explore", "--fail-under", "100")
+    assert (result.exit_code, result.output.splitlines()[0]) == (
+        0,
+        "recovery: 18 of 18 rows taken (100.0 %), 0 infeasible; 12 of 12 outcomes of guards seen",
+    )
+
+
+def test_a_table_of_a_file_can_be_counted_and_not_explored(tallies: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recovery.json"
+    path.write_text(to_json(RECOVERY), "utf-8")
+    shown = run(str(path), "--from", str(tallies))
+    assert shown.exit_code == 0
+    assert "note: which rows are infeasible is not known: a file has no code" in shown.output
+    refused = run(str(path), "--explore")
+    assert refused.exit_code == 2
+    assert "cannot be explored: a file has no code" in " ".join(refused.output.split())
+
+
+def test_a_machine_of_transitions_can_be_explored() -> None:
+    result = run("verification.test_diff:strict", "--explore")
+    if result.exit_code == 2:  # the tests are not at the root of a path here
+        pytest.fail(result.output)
+    assert result.output.startswith("turnstile: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["recovery"], "nothing to count: give --from FILE, or --explore"),
+        (["nothing", "--explore"], "there is no table 'nothing'"),
+        (["recovery", "--from", __file__], "it has no counts"),
+        (["recovery", "--from", "no such file"], "does not exist"),
+        (["recovery", "--explore", "--fail-under", "101"], "101"),
+    ],
+)
+def test_what_cannot_be_counted_is_wrong_usage(arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+
+
+KINDS = {"text": "txt", "markdown": "md", "mermaid": "mmd", "dot": "dot", "svg": "svg"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_format_is_written_as_it_was_looked_at(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(GOLDEN.parents[1])
+    tally, written = GOLDEN.relative_to(Path.cwd()) / "coverage.tally.json", tmp_path / "written"
+    arguments = ["support.pairs:SNAPPING", "--from", str(tally), "--format", kind, "-o"]
+    path = GOLDEN.relative_to(Path.cwd()) / f"coverage.{KINDS[kind]}"
+    assert run(*arguments, str(written)).exit_code == 0
+    again = f"changed: in tests, python -m bluegreen diagram coverage {' '.join(arguments)} {path}"
+    assert path.read_text("utf-8") == written.read_text("utf-8"), again
+
+
+@pytest.mark.parametrize("table", [STRATEGY, QUERY, RECOVERY, DOOR, SNAPPING], ids=lambda table: table.name)
+def test_each_picture_is_labelled_and_can_be_laid_out(table: Any) -> None:
+    found = overlay(table, Tally(table), None)
+    drawn = picture(found, tuple(state.name for state in table.states))
+    assert laid_out(as_dot(drawn), "plain").startswith(b"graph")
+    for one in (*drawn.lines, *drawn.notes):
+        assert one.said[0].startswith("not taken: ")
+    assert as_mermaid(drawn).count("not taken: ") >= len(drawn.lines)
