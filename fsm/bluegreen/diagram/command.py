@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
+from bluegreen.diagram.coverage_command import coverage
+from bluegreen.diagram.diff_command import diff
 from bluegreen.diagram.embed_command import embed
 from bluegreen.diagram.gallery import DIRECTORY
 from bluegreen.diagram.gallery_command import check, checked, write
-from bluegreen.diagram.coverage_command import coverage
-from bluegreen.diagram.diff_command import diff
 from bluegreen.diagram.show_command import show
 
 

@@ -108,8 +108,8 @@ def does(row: Arrow) -> str:
     return row.outcome if row.target is None else f"-> {row.target}"
 
 
-Said = Iterator[tuple[str, Any, Any]]
-"""Respects in which two parts may differ, with how each is."""
+Said = Iterator[tuple[str, str, str]]
+"""Respects in which two parts may differ, with how each is, in words."""
 
 
 def _parts(
@@ -124,14 +124,11 @@ def _parts(
 
 
 def _details(said: Said) -> tuple[Detail, ...]:
-    return tuple(Detail(field, _told(old), _told(new)) for field, old, new in said if old != new)
+    return tuple(Detail(*one) for one in said if one[1] != one[2])
 
 
-def _told(value: Any) -> str:
-    if isinstance(value, tuple):
-        several: tuple[Any, ...] = value
-        return ", ".join(map(str, several))
-    return str(value)
+def _told(several: Iterable[Any]) -> str:
+    return ", ".join(map(str, several))
 
 
 def _named(several: Iterable[Any]) -> dict[str, Any]:
@@ -144,24 +141,28 @@ def _of_table(old: Declaration, new: Declaration) -> Said:
 
 
 def _of_state(old: State, new: State) -> Said:
-    yield "final", old.final, new.final
-    yield "tags", old.tags, new.tags
+    yield "final", str(old.final), str(new.final)
+    yield "tags", _told(old.tags), _told(new.tags)
     yield from _of_guard("holds", old.holds, new.holds)
 
 
 def _of_event(old: Any, new: Any) -> Said:
     yield "fields", _fields(old), _fields(new)
-    yield "safe point", bool(getattr(old, "safe_point", False)), bool(getattr(new, "safe_point", False))
+    yield "safe point", _is_safe(old), _is_safe(new)
 
 
-def _fields(event: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(event)) if attrs.has(event) else ()
+def _is_safe(event: type[Any]) -> str:
+    return str(bool(getattr(event, "safe_point", False)))
+
+
+def _fields(event: type[Any]) -> str:
+    return _told(field.name for field in attrs.fields(event)) if attrs.has(event) else ""
 
 
 def _of_fact(old: Fact, new: Fact) -> Said:
-    yield "values", old.values, new.values
+    yield "values", _told(old.values), _told(new.values)
     for state in dict.fromkeys((*old.within, *new.within)):
-        yield f"values in {state}", old.domain(state), new.domain(state)
+        yield f"values in {state}", _told(old.domain(state)), _told(new.domain(state))
 
 
 def _of_guard(field: str, old: Guard, new: Guard) -> Said:
@@ -245,5 +246,5 @@ def _of_row(old: _Both, new: _Both) -> Said:
     yield "outcome", does(old[1]), does(new[1])
     yield from _of_guard("guard", old[0].guard, new[0].guard)
     yield "reducer", old[1].reduce, new[1].reduce
-    yield "effects", old[1].effects, new[1].effects
+    yield "effects", _told(old[1].effects), _told(new[1].effects)
     yield "why", old[1].why, new[1].why

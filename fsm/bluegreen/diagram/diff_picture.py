@@ -42,9 +42,11 @@ def picture(compared: Compared) -> Marked:
     )
     lines += [Line(source, target) for source, target in kept if target is not None]
     known = [line for line in lines if line.source in names and line.target in names]
-    title = f"{compared.new} against {compared.old}: {summary(compared)}"
+    caption = f"{compared.new} against {compared.old}: {summary(compared)}"
     boxes = tuple(_box(name, changes.get(name)) for name in names)
-    return Marked(title, boxes, tuple(known), tuple(note for note in notes if note.at in names))
+    return Marked(
+        f"{new.name}: diff", caption, boxes, tuple(known), tuple(note for note in notes if note.at in names)
+    )
 
 
 def summary(compared: Compared) -> str:

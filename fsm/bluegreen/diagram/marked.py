@@ -1,7 +1,7 @@
 """A picture in which some states and arrows are marked: with a word, a kind of line, and a colour, in this order.
 
 >>> new = Mark("added", "#00704f", "bold")
->>> lamp = Marked("lamp", (Box("On"), Box("Off")), (Line("On", "Off", ("turned",), new),))
+>>> lamp = Marked("lamp", "a new row", (Box("On"), Box("Off")), (Line("On", "Off", ("turned",), new),))
 >>> print(as_mermaid(lamp))
 flowchart LR
     s0(["On"])
@@ -90,9 +90,15 @@ class Note:
 
 @attrs.frozen
 class Marked:
-    """A picture: its title, its states, its arrows, and what is said beside states. All names are those of boxes."""
+    """A picture: its states, its arrows, and what is said beside states. All names are those of boxes.
+
+    Args:
+        title: what it is, in a word or two.
+        caption: what stands below it.
+    """
 
     title: str
+    caption: str
     boxes: tuple[Box, ...]
     lines: tuple[Line, ...]
     notes: tuple[Note, ...] = ()
@@ -165,7 +171,7 @@ def as_dot(marked: Marked) -> str:
     """Return the picture as DOT. A label is a node on the way of its arrow: other arrows are led around it."""
     names = _numbered(marked)
     places = {box.name: number for number, box in enumerate(marked.boxes)}
-    out = [f"digraph {_quoted(marked.title)} {{", *_HEAD, f"    graph [label={_quoted(marked.title)}]"]
+    out = [f"digraph {_quoted(marked.title)} {{", *_HEAD, f"    graph [label={_quoted(marked.caption)}]"]
     for box in marked.boxes:
         style = "" if box.mark is None else f", {_pen(box.mark, filled=True)}"
         out.append(f"    {names[box.name]} [label={_quoted(*_in_box(box))}{style}]")
@@ -213,8 +219,11 @@ def as_svg(marked: Marked) -> str:
         PictureError: it cannot be laid out; says what is missing, or what the program said.
     """
     said = [
+        f"{marked.caption}.",
         *(f"{line.source} to {line.target}: {', '.join(line.said)}." for line in marked.lines if line.said),
         *(f"In {note.at}: {', '.join(note.said)}." for note in marked.notes),
     ]
-    marks = [one.mark for one in (*marked.boxes, *marked.lines, *marked.notes) if one.mark is not None]
-    return drawn(as_dot(marked), marked.title, " ".join(said), {one.colour: one.dark for one in marks})
+    marks = [*(box.mark for box in marked.boxes), *(line.mark for line in marked.lines)]
+    marks += [note.mark for note in marked.notes]
+    dark = {mark.colour: mark.dark for mark in marks if mark is not None}
+    return drawn(as_dot(marked), marked.title, " ".join(said), dark)

@@ -114,12 +114,11 @@ def overlay(table: Table[Any, Any, Any], tally: Tally, reached: Reach | None, wh
     for row, arrow in zip(table.rows, diagram_of(table).arrows, strict=True):
         times = tally.times(row)
         status = TAKEN if times else INFEASIBLE if str(row) in infeasible else MISSED
-        seen = unseen = out = ()
-        if arrow.guard:
-            had = outcomes.get(row.name, set[bool]())
-            seen = tuple(one for one in (True, False) if one in had)
-            out = tuple(one for one in (True, False) if f"{row.name}: {one}" in never)
-            unseen = tuple(one for one in (True, False) if one not in seen and one not in out)
+        ways = (True, False) if arrow.guard else ()
+        had = outcomes.get(row.name, set[bool]())
+        seen = tuple(one for one in ways if one in had)
+        out = tuple(one for one in ways if f"{row.name}: {one}" in never)
+        unseen = tuple(one for one in ways if one not in seen and one not in out)
         found.append(Counted(arrow, status, times, seen, unseen, out))
     complete = reached is not None and reached.complete
     why = why or ("" if complete else "a bound ended the explorer")

@@ -62,7 +62,9 @@ def picture(found: Overlay, states: tuple[str, ...]) -> Marked:
         for status in STATUSES
         if (state, status) in quiet
     ]
-    return Marked(str(found), tuple(map(Box, states)), tuple(lines), tuple(beside))
+    return Marked(
+        f"{found.table}: coverage", str(found), tuple(map(Box, states)), tuple(lines), tuple(beside)
+    )
 
 
 def notes(found: Overlay) -> Iterator[str]:

@@ -106,7 +106,7 @@ def read_json(text: str, like: Declaration | None = None, *, checked: bool = Tru
         for one in said["facts"]
     }
     events = {one["name"]: known_events.get(one["name"]) or _event(one) for one in said["events"]}
-    kind: type[Table[Any, Any, Any]] = Table if checked else Unchecked
+    kind: type[Table[Any, Any, Any]] = Table if checked else Unchecked[Any, Any, Any]
     return kind(
         name=said["name"],
         initial=said["initial"],
