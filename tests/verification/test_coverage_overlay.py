@@ -148,6 +148,13 @@ def test_a_journal_that_was_changed_is_not_counted(tmp_path: Path) -> None:
         counted(STRATEGY, [path])
 
 
+def test_a_journal_is_refused_for_another_machine_than_the_one_that_it_is_of(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal(path)
+    with pytest.raises(ValueError, match="a journal of the strategy machine, and not of recovery"):
+        counted(RECOVERY, [path])
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -120,6 +120,29 @@ def test_modules_are_found_where_the_option_says(repository: Repository) -> None
     assert run("HEAD", "HEAD", "--table", "doors:DOOR", "--path", "library").exit_code == 0
 
 
+def test_a_module_of_today_does_not_stand_in_for_one_that_the_revision_does_not_have(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    (installed / "gates.py").write_text(DOOR.replace("DOOR", "GATE"), "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    refused = run("HEAD", "HEAD", "--table", "gates:GATE")
+    assert refused.exit_code == 2
+    assert "No module named 'gates' in this revision" in " ".join(refused.output.split())
+
+
+def test_a_module_may_import_what_is_installed(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    (installed / "hinges.py").write_text('WHY = "it opens"\n', "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    repository.commit(doors="from hinges import WHY\n" + DOOR.replace('why="it opens"', "why=WHY"))
+    assert run("HEAD~1", "HEAD", "--table", "doors:DOOR").exit_code == 0
+
+
 @pytest.mark.parametrize("revision", ["nowhere", "HEAD:doors.py", "--help-me"])
 def test_what_is_no_revision_is_wrong_usage(repository: Repository, revision: str) -> None:
     assert run("HEAD", revision, "--table", "doors:DOOR").exit_code == 2
@@ -164,12 +187,10 @@ def step(path: str, name: str) -> dict[str, Any]:
     return next(one for one in steps(loaded(GITHUB / path)) if one.get("name") == name)
 
 
-@pytest.fixture(autouse=True)
-def _in_a_checkout() -> None:
-    if not GITHUB.exists():
-        pytest.skip("the tests run outside a checkout")
+in_a_checkout = pytest.mark.skipif(not GITHUB.exists(), reason="the tests run outside a checkout")
 
 
+@in_a_checkout
 def test_there_are_an_action_and_a_workflow_that_ours_calls() -> None:
     assert sorted(str(path.relative_to(GITHUB)) for path in GITHUB.rglob("*.yml")) == PATHS
     called = loaded(GITHUB / "workflows/ci.yml")["jobs"]["tables"]
@@ -180,6 +201,7 @@ def test_there_are_an_action_and_a_workflow_that_ours_calls() -> None:
     assert set(called["with"]) <= set(known)
 
 
+@in_a_checkout
 @pytest.mark.parametrize("path", PATHS)
 def test_each_script_is_one_for_the_shell_and_gets_what_others_wrote_by_its_environment_only(
     path: str,
@@ -191,6 +213,7 @@ def test_each_script_is_one_for_the_shell_and_gets_what_others_wrote_by_its_envi
         subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
+@in_a_checkout
 @pytest.mark.parametrize("path", ["actions/table-diff/action.yml", "workflows/table-diff.yml"])
 @pytest.mark.parametrize("differs", [True, False])
 def test_the_script_writes_the_comment_for_a_change_and_for_none(
@@ -240,6 +263,7 @@ def test_the_script_writes_the_comment_for_a_change_and_for_none(
         assert (repository.folder / "comment/pull-request").read_text("utf-8") == "7\n"
 
 
+@in_a_checkout
 @pytest.mark.parametrize("path", ["actions/table-diff/action.yml", "workflows/table-diff.yml"])
 def test_the_script_hands_every_requirement_to_pip_as_one_word(tmp_path: Path, path: str) -> None:
     program = tmp_path / "python"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bluegreen.guards import ALWAYS
+from bluegreen.strategy import STRATEGY
 from bluegreen.table import Table
 from bluegreen.verify.log import check_log
 from bluegreen.verify.tally import Tally
@@ -77,6 +78,8 @@ def _of_tallies(table: Table[Any, Any, Any], data: bytes) -> Tally:
 
 def _of_journal(table: Table[Any, Any, Any], data: bytes) -> Tally:
     """Count the records of a journal. It has what was taken: what was forbidden changed nothing, and is not in it."""
+    if set(table.events).isdisjoint(STRATEGY.events):
+        raise ValueError(f"it is a journal of the strategy machine, and not of {table.name}")
     lines = data.splitlines(keepends=True)
     report = check_log(lines, table)
     if report.divergence is not None:

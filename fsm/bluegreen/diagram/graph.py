@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -243,10 +244,18 @@ def table_and_beside(name: str) -> tuple[Any, list[Any]]:
 
 
 def main(name: str, to: str, states: str) -> None:
-    """Write the table `name` and its graph to the file `to`, as JSON; the graph is none if `why` says so."""
+    """Write the table `name` and its graph to the file `to`, as JSON; the graph is none if `why` says so.
+
+    Raises:
+        ImportError: its module is not below the working directory. An installed one of today would be found otherwise.
+    """
     from bluegreen.verify.export import to_json
 
     table, beside = table_and_beside(name)
+    module = SHORT.get(name, name).partition(":")[0]
+    file, here = (os.path.realpath(one) for one in (str(sys.modules[module].__file__), os.getcwd()))
+    if os.path.commonpath((file, here)) != here:
+        raise ImportError(f"No module named {module!r} in this revision")
     said: dict[str, Any] = {"table": json.loads(to_json(table)), "graph": None, "why": ""}
     try:
         said["graph"] = graph_of(table, starts_of(table, beside), int(states)).as_dict()

@@ -86,7 +86,8 @@ def _check_out(commit: str, repository: Path, to: Path, index: Path) -> None:
 def _asked(
     name: str, files: Path, roots: Sequence[Path], to: Path, states: int, commit: str
 ) -> dict[str, Any]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, roots)), "PYTHONSAFEPATH": ""}
+    found = [*map(str, roots), os.environ.get("PYTHONPATH", "")]  # the modules of the revision come first
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found)), "PYTHONSAFEPATH": ""}
     command = [sys.executable, "-c", inspect.getsource(graph), name, str(to), str(states)]
     try:
         done = subprocess.run(
