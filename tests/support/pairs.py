@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import attrs
+import transitions
 
 from bluegreen.diagram.behaviour import DIFFER, SAME, SO_FAR
 from bluegreen.rows import Row, Rows
@@ -320,3 +321,21 @@ PAIRS: Final = (
         SO_FAR,
     ),
 )
+
+
+def turnstile(*, strict: bool) -> transitions.Machine:
+    machine = transitions.Machine(
+        states=["Locked", "Free"],
+        initial="Locked",
+        auto_transitions=False,
+        name="turnstile",
+        ignore_invalid_triggers=not strict,
+    )
+    machine.add_transition("coin", "Locked", "Free", conditions="genuine")
+    machine.add_transition("passed", "Free", "Locked", before="ring")
+    return machine
+
+
+STRICT: Final = turnstile(strict=True)
+LENIENT: Final = turnstile(strict=False)
+"""Two machines of transitions: one refuses what has no transition, the other one ignores it."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 import pytest
-import transitions
 from click.testing import CliRunner, Result
 
 import bluegreen.diagram
@@ -28,7 +27,6 @@ from bluegreen.recovery import RECOVERY
 from bluegreen.strategy import STRATEGY
 from bluegreen.verify.export import read_json, to_json
 from bluegreen.verify.fieldbugs import FIELD_BUGS, FieldBug
-from bluegreen.verify.foreign import from_transitions
 from support.pairs import DOOR, PAIRS, Pair, Uses
 
 GOLDEN = Path(__file__).parent / "diffs"
@@ -204,24 +202,8 @@ def test_a_graph_is_the_same_after_it_went_through_json() -> None:
 # Machines of transitions.
 
 
-def turnstile(*, strict: bool) -> transitions.Machine:
-    machine = transitions.Machine(
-        states=["Locked", "Free"],
-        initial="Locked",
-        auto_transitions=False,
-        name="turnstile",
-        ignore_invalid_triggers=not strict,
-    )
-    machine.add_transition("coin", "Locked", "Free", conditions="genuine")
-    machine.add_transition("passed", "Free", "Locked", before="ring")
-    return machine
-
-
-strict, lenient = turnstile(strict=True), turnstile(strict=False)
-
-
 def test_machines_of_transitions_are_compared_as_tables() -> None:
-    found = compared(of("strict", from_transitions(strict)), of("lenient", from_transitions(lenient)))
+    found = compared(side("support.pairs:STRICT"), side("support.pairs:LENIENT"))
     assert [str(one).partition("; why")[0] for one in found.changes] == [
         "changed row Locked.passed: outcome: forbid becomes ignore",
         "changed row Free.coin: outcome: forbid becomes ignore",
