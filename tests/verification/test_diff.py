@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +281,31 @@ def test_each_format_is_written_as_it_was_looked_at(
     assert run(*arguments, str(written)).exit_code == 1
     again = f"changed: in tests, python -m bluegreen diagram diff {' '.join(arguments)} {path}"
     assert path.read_text("utf-8") == written.read_text("utf-8"), again
+
+
+def test_the_bytes_do_not_depend_on_the_hash_seed() -> None:
+    command = [
+        "-m",
+        "bluegreen",
+        "diagram",
+        "diff",
+        "support.pairs:DOOR",
+        "support.pairs:PROPOSAL",
+        "--format",
+    ]
+    said: set[bytes] = set()
+    for seed in ("0", "1", "2"):
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": os.pathsep.join([*sys.path, str(GOLDEN.parents[1])]),
+        }
+        done = subprocess.run(
+            [sys.executable, *command, "markdown"], env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 1, done.stderr
+        said.add(done.stdout)
+    assert len(said) == 1
 
 
 def test_the_example_of_the_review_workflow_is_what_the_command_prints() -> None:

@@ -261,8 +261,8 @@ def main(name: str, to: str, states: str) -> None:
         said["graph"] = graph_of(table, starts_of(table, beside), int(states)).as_dict()
     except (NotExplored, ImportError) as error:
         said["why"] = str(error)
-    with open(to, "w", encoding="utf-8") as file:
-        json.dump(said, file)
+    with open(to, "w", encoding="utf-8") as written:
+        json.dump(said, written)
 
 
 if __name__ == "__main__":
