@@ -28,9 +28,10 @@ from bluegreen.machine import step
 from bluegreen.query import QUERY
 from bluegreen.recovery import RECOVERY
 from bluegreen.strategy import STRATEGY
+from bluegreen.table import State, Table, go, ignore
 from bluegreen.verify.export import read_json, to_json
 from bluegreen.verify.fieldbugs import FIELD_BUGS, FieldBug
-from support.pairs import DOOR, PAIRS, Pair, Uses
+from support.pairs import DOOR, PAIRS, Bolted, Pair, Pushed, Uses
 
 GOLDEN = Path(__file__).parent / "diffs"
 pairs = pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
@@ -316,6 +317,26 @@ def test_the_example_of_the_review_workflow_is_what_the_command_prints() -> None
 @pairs
 def test_each_picture_can_be_laid_out(pair: Pair) -> None:
     assert laid_out(as_dot(picture(both(pair))), "plain").startswith(b"graph")
+
+
+def ring(states: int, *, snapped: bool) -> Any:
+    names = [f"S{number}" for number in range(states)]
+    targets = [*names[1:], names[0]]
+    if snapped:
+        targets[3] = "S7"
+    rows = [go(name, Pushed, target, why="round") for name, target in zip(names, targets, strict=True)]
+    rows.append(go("S3", Bolted, "S4", why="another way") if snapped else ignore("S3", Bolted, why="no"))
+    rows += [ignore(name, Bolted, why="no") for name in names if name != "S3"]
+    return Table("ring", "S0", [State(name) for name in names], (Pushed, Bolted), rows)
+
+
+def test_of_a_large_table_what_no_change_touches_is_left_out_and_counted() -> None:
+    drawn = picture(compared(of("old", ring(200, snapped=False)), of("new", ring(200, snapped=True))))
+    assert [box.name for box in drawn.boxes] == ["S3", "S4", "S7"]
+    assert drawn.caption.endswith("; 197 states that no change touches are left out")
+    small = picture(compared(of("old", ring(20, snapped=False)), of("new", ring(20, snapped=True))))
+    assert len(small.boxes) == 20
+    assert "left out" not in small.caption
 
 
 @pairs

@@ -28,14 +28,25 @@ WAS: Final = Mark("before", "#0b63b5", DOTTED, "#79c0ff")
 """Where a row led that leads elsewhere now."""
 
 
+MOST: Final = 30
+"""States of which all are drawn."""
+
+
 def picture(compared: Compared) -> Marked:
-    """Return the picture: every state of both, every row that changed, and what did not change as thin arrows."""
+    """Return the picture: every state of both, every row that changed, and what did not change as thin arrows.
+
+    Of more states than `MOST`, those that no change touches are left out.
+    """
     old, new = (diagram_of(table) for table in compared.tables)
     names = dict.fromkeys((*(node.name for node in new.nodes), *(node.name for node in old.nodes)))
     changes = {one.name: one for one in compared.changes if one.part == "state"}
     touched = [one for one in compared.changes if one.part == "row"]
     lines = [line for one in touched for line in _lines(one)]
     notes = [note for one in touched for note in _notes(one)]
+    every = len(names)
+    if every > MOST:
+        near = {end for line in lines for end in (line.source, line.target)} | {note.at for note in notes}
+        names = {name: None for name in names if name in near or name in changes}
     drawn = {one.name for one in touched if one.new is not None}
     kept = dict.fromkeys(
         (arrow.source, arrow.target) for arrow in new.transitions() if arrow.name not in drawn
@@ -43,6 +54,8 @@ def picture(compared: Compared) -> Marked:
     lines += [Line(source, target) for source, target in kept if target is not None]
     known = [line for line in lines if line.source in names and line.target in names]
     caption = f"{compared.new} against {compared.old}: {summary(compared)}"
+    if len(names) < every:
+        caption += f"; {every - len(names)} states that no change touches are left out"
     boxes = tuple(_box(name, changes.get(name)) for name in names)
     return Marked(
         f"{new.name}: diff", caption, boxes, tuple(known), tuple(note for note in notes if note.at in names)

@@ -26,8 +26,8 @@ _BOX_WIDTH: Final = {"overview": 40, "full": 64}
 LABEL_WIDTH: Final = 34
 """Letters in a line of an arrow's label, about."""
 
-_LARGE: Final = 60
-_IN_TIME: Final = '    graph [splines="line", nslimit="1", nslimit1="1", mclimit="0.1"]'
+LARGE: Final = 60
+IN_TIME: Final = '    graph [splines="line", nslimit="1", nslimit1="1", mclimit="0.1"]'
 """For more states than that: the layout is less careful, so that it does not take minutes."""
 
 _START: Final = "[*]"
@@ -62,8 +62,8 @@ def dot(of: Declaration | Diagram, level: Level = "overview") -> str:
     """
     diagram = diagram_of(of)
     lines = [f"digraph {quoted(diagram.name)} {{", *HEAD]
-    if len(diagram.nodes) > _LARGE:
-        lines.append(_IN_TIME)
+    if len(diagram.nodes) > LARGE:
+        lines.append(IN_TIME)
     if legend(diagram):
         lines.append(f'    graph [label={quoted(legend(diagram))}, labelloc="b", labeljust="r"]')
     for node in diagram.nodes:

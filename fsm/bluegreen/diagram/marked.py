@@ -21,7 +21,7 @@ from typing import Final
 
 import attrs
 
-from bluegreen.diagram.dot import BOX, INK, LINE, PAPER, quoted
+from bluegreen.diagram.dot import BOX, IN_TIME, INK, LARGE, LINE, PAPER, quoted
 from bluegreen.diagram.picture import drawn
 
 SOLID: Final = "solid"
@@ -172,6 +172,8 @@ def as_dot(marked: Marked) -> str:
     names = _numbered(marked)
     places = {box.name: number for number, box in enumerate(marked.boxes)}
     out = [f"digraph {_quoted(marked.title)} {{", *_HEAD, f"    graph [label={_quoted(marked.caption)}]"]
+    if len(marked.boxes) > LARGE:
+        out.insert(1 + len(_HEAD), IN_TIME)
     for box in marked.boxes:
         style = "" if box.mark is None else f", {_pen(box.mark, filled=True)}"
         out.append(f"    {names[box.name]} [label={_quoted(*_in_box(box))}{style}]")
