@@ -12,6 +12,7 @@ from bluegreen.diagram.diff_command import diff
 from bluegreen.diagram.embed_command import embed
 from bluegreen.diagram.gallery import DIRECTORY
 from bluegreen.diagram.gallery_command import check, checked, write
+from bluegreen.diagram.page_command import page
 from bluegreen.diagram.show_command import show
 
 
@@ -27,6 +28,7 @@ def diagram(context: click.Context, wanted: bool) -> None:
     click.echo(context.get_help())
 
 
+diagram.add_command(page)
 diagram.add_command(show)
 diagram.add_command(write)
 diagram.add_command(check)

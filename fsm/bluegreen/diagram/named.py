@@ -40,6 +40,15 @@ def table_named(name: str) -> Declaration:
     Raises:
         ValueError: there is no such table; says why, and what is accepted.
     """
+    return _as_table(found_named(name), name)
+
+
+def found_named(name: str) -> object:
+    """Return what is found under a name: a table, or what one can be made of. See `table_named`.
+
+    Raises:
+        ValueError: nothing is; says why, and what is accepted.
+    """
     if name in SHIPPED:
         return SHIPPED[name]
     path = Path(name)
@@ -49,7 +58,7 @@ def table_named(name: str) -> Declaration:
     if not module or not attribute or path.suffix == ".json":
         raise ValueError(f"there is no table {name!r}; {ACCEPTED}")
     try:
-        return _as_table(getattr(_imported(module), attribute), name)
+        return getattr(_imported(module), attribute)
     except (ImportError, AttributeError, TableError) as error:
         raise ValueError(f"{name} is no table: {error}; {ACCEPTED}") from error
 

@@ -164,15 +164,19 @@ TICKETS: Final = 2
 """Open tickets at a time, when the strategy machine is explored alone."""
 
 
-def strategy_events(_: str, context: Context) -> Iterator[Any]:
-    """Yield whatever may be sent to the strategy machine: fresh and stale news, and tickets that are open."""
+def strategy_events(_: str, context: Context, tickets: int = TICKETS) -> Iterator[Any]:
+    """Yield whatever may be sent to the strategy machine: fresh and stale news, and tickets that are open.
+
+    Args:
+        tickets: with so many open no query starts.
+    """
     for cls in STRATEGY.events:
         fields = [field.name for field in attrs.fields(cls)]
         if fields == ["strategy", "version"]:
             yield from (cls(one, version) for one in Strategy for version in (NOW, NOW - 1))
         elif fields == ["ticket"]:
             yield from (cls(Ticket(1, one, NOW)) for one in Strategy)
-        elif cls.name != "query_started" or context.open_blue + context.open_green < TICKETS:
+        elif cls.name != "query_started" or context.open_blue + context.open_green < tickets:
             yield cls()
 
 

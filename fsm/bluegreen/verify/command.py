@@ -16,6 +16,7 @@ from bluegreen.verify.agreement import compare
 from bluegreen.verify.alone import Explored, explore_query, explore_strategy
 from bluegreen.verify.composition import Composition
 from bluegreen.verify.counterexample import as_query_test, as_test, listed, mermaid
+from bluegreen.verify.counterexample import told as event_told
 from bluegreen.verify.coverage import Coverage, rows_and_guards
 from bluegreen.verify.explorer import Bounds
 from bluegreen.verify.export_command import export
@@ -213,6 +214,7 @@ def _violation(
     return {
         "table": table,
         "property": name,
+        "events": [event_told(event) for event in events],
         "counterexample": listed(told, events, path),
         "mermaid": mermaid(told, events, path),
         "test": as_test(told, events) if strategy else as_query_test(told, events, QUERY.contexts[0]),

@@ -1,0 +1,90 @@
+"""Where a walk through a table may begin, and what may be sent on the way: what the explorer page is compiled from.
+
+    >>> [one.label for one in beginnings_of(QUERY)]
+    ['reads, replay reads', 'reads, replay never', 'writes, replay reads', 'writes, replay never']
+    >>> beginnings_of(RECOVERY)[0].first
+    Attempts(transient=0, refused=0, denied=0)
+
+Source: spec, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from typing import Any, Final, cast
+
+import attrs
+
+from bluegreen.query import QUERY, QueryContext
+from bluegreen.recovery import RECOVERY
+from bluegreen.rows import Declaration
+from bluegreen.settings import Settings
+from bluegreen.strategy import STRATEGY, Context
+from bluegreen.table import Table
+from bluegreen.verify.alone import TICKETS, strategy_events
+from bluegreen.verify.process import NOW, rebased
+from bluegreen.verify.shipped import RECOVERY_VERIFICATION
+from bluegreen.verify.verification import Verification
+from bluegreen.vocabulary import Strategy, Ticket
+
+MOST_TICKETS: Final = 4
+"""Open tickets of a page at most: with each, there are more contexts, and the page grows."""
+
+
+@attrs.frozen
+class Beginning:
+    """A context in which a walk begins.
+
+    Args:
+        label: how it differs from the other ones; empty if there is only one.
+        verification: what may be sent, and which contexts are alike.
+        first: the context as it really is, before those that are alike are put together.
+        horizon: what the walk leaves out, as a sentence; empty if nothing.
+    """
+
+    label: str
+    verification: Verification
+    first: Any
+    horizon: str = ""
+
+
+def beginnings_of(found: object, tickets: int = TICKETS) -> tuple[Beginning, ...]:
+    """Return where a walk through `found` begins; nothing if that is not known: then guards are free to choose.
+
+    Args:
+        found: a table, or a `Verification` of one.
+        tickets: how many are open at a time at most, in the strategy machine.
+    """
+    if isinstance(found, Verification):
+        return (Beginning("", found, found.context),)
+    if not isinstance(found, Declaration):
+        return ()
+    if found is STRATEGY:
+        return tuple(_strategy(tickets))
+    if found is QUERY:
+        return tuple(_query())
+    return (Beginning("", RECOVERY_VERIFICATION, RECOVERY_VERIFICATION.context),) if found is RECOVERY else ()
+
+
+def _strategy(tickets: int) -> Iterator[Beginning]:
+    horizon = f"this page goes as far as {tickets} open tickets at a time"
+    for commit_when, default in product(("drained", "first_safe_point"), (None, *Strategy)):
+        settings = Settings(commit_when=commit_when, default_strategy=default)
+        first = Context.initial(settings)
+        explored = Verification(
+            cast("Table[Any, Any, Any]", STRATEGY),
+            rebased(first),
+            partial(strategy_events, tickets=tickets),
+            plain=rebased,
+        )
+        label = f"{commit_when}, default {default or 'none'}"
+        yield Beginning(label, explored, first, horizon)
+
+
+def _query() -> Iterator[Beginning]:
+    for reads, replay in product((True, False), ("reads", "never")):
+        first = QueryContext(Ticket(1, Strategy.BLUE, NOW), reads, replay)
+        label = f"{'reads' if reads else 'writes'}, replay {replay}"
+        yield Beginning(label, Verification(cast("Table[Any, Any, Any]", QUERY), first), first)

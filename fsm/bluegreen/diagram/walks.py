@@ -1,0 +1,299 @@
+"""A table as data that a page can walk through: every step is taken here, by `step`, and written down.
+
+Reducers are code, so the page cannot run them. What it gets instead is every situation that can be reached, and
+for each event that may be sent there the row, the values of the facts that decided, where it leads and the effects.
+Where no first context is known, a table is written down as it is, and its facts are free to choose.
+
+    >>> from bluegreen.diagram.beginnings import beginnings_of
+    >>> from bluegreen.recovery import RECOVERY
+    >>> data = compiled(beginnings_of(RECOVERY))
+    >>> data["mode"], len(data["nodes"]), data["inputs"][0]["label"]
+    ('compiled', 108, 'transient_error')
+    >>> free(RECOVERY)["facts"][0]["name"]
+    'retries_left'
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import product
+from typing import Any, Final
+
+import attrs
+
+from bluegreen.diagram.beginnings import Beginning
+from bluegreen.diagram.model import diagram_of
+from bluegreen.guards import ALWAYS, Fact, Guard
+from bluegreen.guards import told as values_told
+from bluegreen.rows import Declaration
+from bluegreen.table import Table
+from bluegreen.verify.alone import Explored
+from bluegreen.verify.counterexample import told
+from bluegreen.verify.export import facts_of
+from bluegreen.verify.leads import Arrow
+
+Data = dict[str, Any]
+"""What the page is given, as JSON has it."""
+
+MOST: Final = 20_000
+"""Situations of one beginning at most: a page with more would not open."""
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: of an object its fields, of a member of an enumeration its value."""
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if attrs.has(value.__class__):
+        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(value.__class__)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, (tuple, list)):
+        return [plain(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+    return str(value)
+
+
+def effect_told(effect: Any, version: int | None) -> str:
+    """Return an effect in words; a version in it as so many more than the one before the step.
+
+    >>> from bluegreen.alphabet import Publish
+    >>> effect_told(Publish("green", 4), 3)
+    'Publish(green, version {+1})'
+    """
+    if not attrs.has(effect.__class__):
+        return str(effect)
+    words: list[str] = []
+    for name, value in attrs.asdict(effect, recurse=False).items():
+        if name == "version" and version is not None:
+            words.append(f"version {{+{value - version}}}")
+        elif name != "event" and value is not None:
+            words.append(str(value))
+        elif hasattr(value, "name") and type(effect).__name__ != "Audit":
+            words.append(str(value.name))
+    return type(effect).__name__ + (f"({', '.join(words)})" if words else "")
+
+
+def free(table: Declaration) -> Data:
+    """Return a table whose facts are free to choose: what a page needs in order to evaluate its guards."""
+    facts = facts_of(table)
+    number = {fact: index for index, fact in enumerate(facts)}
+    states = [state.name for state in table.states]
+    data = _common(table, "free")
+    for said, row in zip(data["rows"], table.rows, strict=True):
+        said["facts"] = [number[fact] for fact in row.guard.facts]
+        said["true"] = None if row.guard is ALWAYS else _true(row.guard)
+    data["facts"] = [
+        {
+            "name": fact.name,
+            "values": [repr(value) for value in fact.values],
+            "within": {states.index(one): _indexes(fact, fact.domain(one)) for one in fact.within},
+        }
+        for fact in facts
+    ]
+    data["inputs"] = [
+        {"label": event.name, "event": index, "detail": "", "ends": None}
+        for index, event in enumerate(table.events)
+    ]
+    data["beginnings"] = [{"label": "", "node": None, "version": None, "fixed": {}}]
+    return _sealed(data)
+
+
+def _true(guard: Guard) -> list[list[int]]:
+    """The cases in which a guard is true, each as the numbers of the values of its facts."""
+    names = [fact.name for fact in guard.facts]
+    return [
+        [index for index, _ in case]
+        for case in product(*(enumerate(fact.values) for fact in guard.facts))
+        if guard.holds(dict(zip(names, (value for _, value in case), strict=True)))
+    ]
+
+
+def _indexes(fact: Fact, values: Sequence[Hashable]) -> list[int]:
+    return [index for index, value in enumerate(fact.values) if value in values]
+
+
+def compiled(beginnings: Sequence[Beginning]) -> Data:
+    """Return every step that can be taken from these beginnings, of one table.
+
+    Raises:
+        ValueError: more than `MOST` situations can be reached; it names the limit.
+    """
+    table = beginnings[0].verification.table
+    data = _common(table, "compiled")
+    writer = _Writer(table)
+    data["horizon"] = beginnings[0].horizon
+    for one in beginnings:
+        writer.begin(one)
+    return _sealed(data | writer.written())
+
+
+@attrs.define
+class _Writer:
+    """What was written down, each thing once, and its number."""
+
+    table: Table[Any, Any, Any]
+    inputs: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    nodes: list[tuple[Any, list[Arrow]]] = attrs.field(factory=list[Any])
+    numbers: list[dict[Any, int]] = attrs.field(factory=list[dict[Any, int]])
+    firsts: list[Beginning] = attrs.field(factory=list[Beginning])
+    owner: list[int] = attrs.field(factory=list[int])
+
+    def begin(self, beginning: Beginning) -> None:
+        """Explore from one beginning, and number what is found.
+
+        Raises:
+            ValueError: that is more than `MOST`.
+        """
+        explored: Explored = beginning.verification.explore(keep=True, states=MOST)
+        if explored.states > MOST:
+            raise ValueError(
+                f"{self.table.name}: more than {MOST:,} situations can be reached; that is the limit"
+            )
+        numbers: dict[Any, int] = {}
+        for node, arrows in explored.arrows.items():
+            numbers[node] = len(self.nodes)
+            self.nodes.append((node, arrows))
+            self.owner.append(len(self.firsts))
+            for arrow in arrows:
+                self.inputs.setdefault(told(arrow.event), arrow.event)
+        self.numbers.append(numbers)
+        self.firsts.append(beginning)
+
+    def written(self) -> Data:
+        """Return what was written down."""
+        order = [event.name for event in self.table.events]
+        labels = sorted(self.inputs, key=lambda label: order.index(self.inputs[label].name))
+        place = {label: index for index, label in enumerate(labels)}
+        rows = {id(row): index for index, row in enumerate(self.table.rows)}
+        states = {state.name: index for index, state in enumerate(self.table.states)}
+        shown = [plain_context(context) for (_, context), _ in self.nodes]
+        fixed = self._fixed(shown)
+        fields = [name for name in dict.fromkeys(name for one in shown for name in one) if name not in fixed]
+        facts, effects, cells, contexts = _Numbers(), _Numbers(), _Numbers(), _Numbers()
+        nodes: list[list[Any]] = []
+        for number, ((state, context), arrows) in enumerate(self.nodes):
+            cell: list[tuple[int, int] | None] = [None] * len(labels)
+            moves: dict[int, list[int]] = {}
+            for arrow in arrows:
+                index = place[told(arrow.event)]
+                valued = self.table.facts(state, context, arrow.event)
+                cell[index] = rows[id(arrow.row)], facts.of(values_told(valued.items()))
+                move = self._move(number, context, arrow, effects)
+                if move is not None:
+                    moves[index] = move
+            values = [shown[number].get(name) for name in fields]
+            nodes.append([states[state], contexts.of(values), cells.of(cell), moves])
+        return {
+            "beginnings": [self._begins(index, shown, fixed) for index in range(len(self.firsts))],
+            "inputs": [_input(label, self.inputs[label], order) for label in labels],
+            "fields": fields,
+            "nodes": nodes,
+            "contexts": contexts.said,
+            "cells": cells.said,
+            "facts": facts.said,
+            "effects": effects.said,
+        }
+
+    def _fixed(self, shown: Sequence[Data]) -> frozenset[str]:
+        """The fields that no step from any beginning changes, and the version, which is counted."""
+        found = set(shown[0])
+        for owner, one in zip(self.owner, shown, strict=True):
+            first = shown[self._begins_at(owner)]
+            found = {name for name in found if name in one and one[name] == first[name]}
+        return frozenset(found) | {"version"}
+
+    def _begins_at(self, index: int) -> int:
+        return self.owner.index(index)
+
+    def _begins(self, index: int, shown: Sequence[Data], fixed: frozenset[str]) -> Data:
+        node = self._begins_at(index)
+        return {
+            "label": self.firsts[index].label,
+            "node": node,
+            "version": getattr(self.firsts[index].first, "version", None),
+            "fixed": {
+                name: value for name, value in shown[node].items() if name in fixed and name != "version"
+            },
+        }
+
+    def _move(self, number: int, context: Any, arrow: Arrow, effects: _Numbers) -> list[int] | None:
+        """Where an arrow leads, its effects, and by how much the version grows; none: nothing changes."""
+        if arrow.taken is None:
+            return None
+        step = arrow.taken.step
+        before = getattr(context, "version", None)
+        told_effects = [effect_told(one, before) for one in step.effects]
+        issued = [str(one.strategy) for one in step.effects if type(one).__name__ == "IssueTicket"]
+        grown = 0 if before is None else step.context.version - before
+        target = self.numbers[self.owner[number]][arrow.after]
+        if target == number and not told_effects and not grown:
+            return None
+        return [target, effects.of({"told": told_effects, "issues": issued[0] if issued else None}), grown]
+
+
+@attrs.define
+class _Numbers:
+    """Things by number, each once."""
+
+    said: list[Any] = attrs.field(factory=list[Any])
+    _known: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def of(self, thing: Any) -> int:
+        """Return the number of a thing."""
+        key = json.dumps(thing)
+        if key not in self._known:
+            self._known[key] = len(self.said)
+            self.said.append(thing)
+        return self._known[key]
+
+
+def plain_context(context: Any) -> Data:
+    """Return a context as JSON has it; one without fields as `context`, unless there is none."""
+    shown = plain(context)
+    return shown if isinstance(shown, dict) else {} if shown is None else {"context": shown}
+
+
+def _input(label: str, event: Any, order: Sequence[str]) -> Data:
+    detail = label.removeprefix(event.name).replace("(", "").replace(")", "").removeprefix(", ")
+    ticket = getattr(event, "ticket", None)
+    ends = None if ticket is None else str(ticket.strategy)
+    return {"label": label, "event": order.index(event.name), "detail": detail, "ends": ends}
+
+
+def _common(table: Declaration, mode: str) -> Data:
+    diagram = diagram_of(table)
+    states = {node.name: index for index, node in enumerate(diagram.nodes)}
+    events = {name: index for index, name in enumerate(diagram.events)}
+    return {
+        "name": diagram.name,
+        "mode": mode,
+        "horizon": "",
+        "initial": states[table.initial],
+        "states": [attrs.asdict(node) for node in diagram.nodes],
+        "events": list(diagram.events),
+        "safe": [events[event.name] for event in table.events if getattr(event, "safe_point", False)],
+        "rows": [
+            {
+                "name": arrow.name,
+                "state": states[arrow.source],
+                "event": events[arrow.event],
+                "outcome": arrow.outcome,
+                "guard": arrow.guard,
+                "target": None if arrow.target is None else states[arrow.target],
+                "effects": list(arrow.effects),
+                "reduce": arrow.reduce,
+                "why": arrow.why,
+            }
+            for arrow in diagram.arrows
+        ],
+    }
+
+
+def _sealed(data: Data) -> Data:
+    """Add a check sum, so that a link that was made for another table is noticed."""
+    text = json.dumps(data, sort_keys=True)
+    return {**data, "digest": hashlib.sha256(text.encode()).hexdigest()[:12]}
