@@ -14,6 +14,9 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # pyright is JavaScript in a wheel; where there is no recent enough node, one comes as a wheel too.
 NODE = $(shell node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))' 2>/dev/null || echo "'pyright[nodejs]'")
 
+# Held at one version: what a newer one reads otherwise must not turn the gate red by itself.
+MERMAID = mermaid@11.17.2
+
 # A PYTHON from outside that is not the one which made the environment makes it again.
 ifneq ($(origin PYTHON),file)
 ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version)' 2>/dev/null | cksum),$(shell cat $(VENV)/.made 2>/dev/null))
@@ -24,8 +27,8 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test matrix verify explore attack diagrams coverage lint ruff mypy pyright typing imports format wheel
-.PHONY: test-all clean
+.PHONY: help demo soak test matrix verify explore attack diagrams mermaid coverage lint ruff mypy pyright typing imports
+.PHONY: format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -59,6 +62,8 @@ attack: $(VENV)/.test
 diagrams: $(VENV)/.test ## draw diagrams/ anew, and fill the blocks of README; a test compares both
 	$(BIN)/python -m bluegreen diagram write
 	$(BIN)/python -m bluegreen diagram embed README.md
+
+mermaid: $(VENV)/.mermaid ## fetch Mermaid, so that tests parse what is drawn; they need Chromium as well
 
 coverage: $(VENV)/.test ## branch coverage by the unit and property tests
 	$(BIN)/python -m pytest --cov $(wildcard tests/unit tests/properties) $(ARGS)
@@ -119,3 +124,10 @@ $(VENV)/.demo: $(VENV)/.made setup.cfg pyproject.toml
 	@if $(PIP) install --editable '.[cli,e6data]'; then touch $@; \
 	else echo "make: the extra e6data could not be installed; going on without it" >&2; \
 	$(PIP) install --editable '.[cli]'; fi
+
+# Of Mermaid's package one file is kept. It goes with the environment, where the tests look for it.
+$(VENV)/.mermaid: $(VENV)/.made
+	mkdir -p $(VENV)/mermaid
+	cd $(VENV)/mermaid && npm pack --silent $(MERMAID)
+	cd $(VENV)/mermaid && tar -xzf *.tgz --strip-components=2 package/dist/mermaid.min.js && rm *.tgz
+	@touch $@
