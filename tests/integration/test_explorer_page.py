@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import transitions
 
 from bluegreen.alphabet import (
     CooldownEnded,
@@ -33,9 +34,11 @@ from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import State, Table
 from bluegreen.verify.alone import explore_strategy, strategy_events
 from bluegreen.verify.command import _violation
+from bluegreen.verify.counterexample import listed
 from bluegreen.verify.export import facts_of, read_json, to_json
 from bluegreen.verify.fieldbugs import FIELD_BUGS
 from bluegreen.verify.findings import STEPS
+from bluegreen.verify.foreign import from_transitions
 from bluegreen.verify.journal import Journal
 from bluegreen.verify.process import rebased
 from bluegreen.verify.verification import Verification
@@ -153,7 +156,7 @@ def test_where_no_context_is_known_guards_are_free_to_choose(
         facts_of(table),
     )
     scripts, expected = [], []
-    for _ in range(200):
+    for _ in range(100):
         state, taken, wanted = table.initial, [], [table.initial]
         for _ in range(10):
             event = rng.choice(table.events)
@@ -393,6 +396,18 @@ def test_a_counterexample_is_played(tab: Page, tmp_path: Path, form: str) -> Non
         state, context = taken.state, rebased(taken.context)
         wanted.append(state)
     assert [frame["state"] for frame in explorer.frames()] == wanted
+
+
+def test_a_counterexample_of_a_machine_of_transitions_is_played(tab: Page, tmp_path: Path) -> None:
+    machine = transitions.Machine(states=["Ice", "Water"], initial="Ice", auto_transitions=False)
+    machine.add_transition("warmed", "Ice", "Water", conditions=["hot_enough", "long_enough"])
+    machine.add_transition("cooled", "Water", "Ice")
+    explorer = Explorer(tab, explorer_page(from_transitions(machine)), tmp_path)
+    happened = ("warmed(True, False)", "warmed(True, True)", "cooled")
+    assert "3 steps are ready" in explorer.load(listed(("thaws", "it never does"), (), happened))
+    assert [frame["state"] for frame in explorer.frames()] == ["Ice", "Ice", "Water", "Ice"]
+    explorer.open(explorer.link)
+    assert explorer.shown["step"] == "3 of 3"
 
 
 def _broken(table: Table[Any, Any, Any]) -> Any:

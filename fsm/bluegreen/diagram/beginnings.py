@@ -3,7 +3,7 @@
     >>> [one.label for one in beginnings_of(QUERY)]
     ['reads, replay reads', 'reads, replay never', 'writes, replay reads', 'writes, replay never']
     >>> beginnings_of(RECOVERY)[0].first
-    Attempts(transient=0, refused=0, denied=0)
+    Attempts(transient=0, refused=0, denied=0, limit=3)
 
 Source: spec, section 6.
 """

@@ -141,10 +141,11 @@ function walkerOf(data) {
       const { label, ticket, choices } = typeof said === "string" ? { label: said } : said;
       let now = frames[frames.length - 1];
       if (choices) now = { ...now, choices };
-      const input = inputs.get(label);
+      const input = inputOf(label);
       if (input === undefined) {
         return { frames, error: `${label} is no event of this page; for example: ${data.inputs.slice(0, 3).map((one) => one.label).join("; ")}` };
       }
+      now = chosenBy(now, input, label);
       const after = take(now, input, ticket);
       if (after === null) {
         const { outcome, why } = decide(now, input);
@@ -153,6 +154,23 @@ function walkerOf(data) {
       frames.push(after);
     }
     return { frames, error: "" };
+  }
+
+  // Where facts are free to choose, an event may say them: `warmed(True)`.
+  function inputOf(label) {
+    return inputs.get(label) === undefined && !compiled ? inputs.get(label.replace(/\(.*\)$/, "")) : inputs.get(label);
+  }
+
+  function chosenBy(frame, input, label) {
+    const said = /\((.*)\)$/.exec(label);
+    if (compiled || said === null) return frame;
+    const choices = { ...frame.choices };
+    said[1].split(", ").forEach((value, index) => {
+      const fact = data.inputs[input].fields[index];
+      const found = fact === null || fact === undefined ? -1 : data.facts[fact].values.indexOf(value);
+      if (found >= 0) choices[fact] = found;
+    });
+    return { ...frame, choices };
   }
 
   // What a link has of a walk.

@@ -10,7 +10,7 @@ Where no first context is known, a table is written down as it is, and its facts
     >>> data["mode"], len(data["nodes"]), data["inputs"][0]["label"]
     ('compiled', 108, 'transient_error')
     >>> free(RECOVERY)["facts"][0]["name"]
-    'retries_left'
+    'transient_left'
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from bluegreen.diagram.beginnings import Beginning
 from bluegreen.diagram.model import diagram_of
 from bluegreen.guards import ALWAYS, Fact, Guard
 from bluegreen.guards import told as values_told
-from bluegreen.rows import Declaration
+from bluegreen.rows import Declaration, event_name
 from bluegreen.table import Table
 from bluegreen.verify.alone import Explored
 from bluegreen.verify.counterexample import told
 from bluegreen.verify.export import facts_of
+from bluegreen.verify.foreign import field
 from bluegreen.verify.leads import Arrow
 
 Data = dict[str, Any]
@@ -49,7 +50,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if attrs.has(value.__class__):
-        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(value.__class__)}
+        return {one.name: plain(getattr(value, one.name)) for one in attrs.fields(value.__class__)}
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, (tuple, list)):
@@ -72,8 +73,8 @@ def effect_told(effect: Any, version: int | None) -> str:
             words.append(f"version {{+{value - version}}}")
         elif name != "event" and value is not None:
             words.append(str(value))
-        elif hasattr(value, "name") and type(effect).__name__ != "Audit":
-            words.append(str(value.name))
+        elif value is not None:
+            words.append(event_name(value.__class__))
     return type(effect).__name__ + (f"({', '.join(words)})" if words else "")
 
 
@@ -94,8 +95,9 @@ def free(table: Declaration) -> Data:
         }
         for fact in facts
     ]
+    asked = {field(fact.name): index for index, fact in enumerate(facts)}
     data["inputs"] = [
-        {"label": event.name, "event": index, "detail": "", "ends": None}
+        {"label": event.name, "event": index, "detail": "", "ends": None, "fields": _asked(event, asked)}
         for index, event in enumerate(table.events)
     ]
     data["beginnings"] = [{"label": "", "node": None, "version": None, "fixed": {}}]
@@ -110,6 +112,11 @@ def _true(guard: Guard) -> list[list[int]]:
         for case in product(*(enumerate(fact.values) for fact in guard.facts))
         if guard.holds(dict(zip(names, (value for _, value in case), strict=True)))
     ]
+
+
+def _asked(event: type[Any], facts: Mapping[str, int]) -> list[int | None]:
+    """The facts that the fields of an event choose, as those of a machine of `transitions` do; none: it is another."""
+    return [facts.get(one.name) for one in attrs.fields(event)] if attrs.has(event) else []
 
 
 def _indexes(fact: Fact, values: Sequence[Hashable]) -> list[int]:
@@ -253,8 +260,10 @@ class _Numbers:
 
 def plain_context(context: Any) -> Data:
     """Return a context as JSON has it; one without fields as `context`, unless there is none."""
-    shown = plain(context)
-    return shown if isinstance(shown, dict) else {} if shown is None else {"context": shown}
+    shown: Any = plain(context)
+    if shown is None:
+        return {}
+    return dict(shown) if isinstance(shown, Mapping) else {"context": shown}
 
 
 def _input(label: str, event: Any, order: Sequence[str]) -> Data:
