@@ -244,8 +244,8 @@ def test_guards_are_shown_as_they_are_in_this_context(explorer: Explorer) -> Non
     explorer.page.run("document.querySelector('[data-label=\"strategy_announced(blue)\"]').focus()")
     told = explorer.page.text("#preview")
     assert "Known here: fresh=True, names='active', held=False" in told
-    assert "is active is true: taken" in told
-    assert "fresh & !is active & !held down is false: else leads to" in told
+    assert "is active is true: it is taken" in told
+    assert "fresh & !is active & !held down is false; if it were true, the event leads to PendingTransition" in told
 
 
 def test_time_goes_back_and_forward_and_a_new_step_begins_another_future(explorer: Explorer) -> None:

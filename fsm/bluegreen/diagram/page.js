@@ -252,7 +252,7 @@ const LINK_DELAY_MS = 250;
   at("keys").replaceChildren(...KEYS.flatMap(([name, does]) => [element("dt", {}, element("kbd", {}, name)), element("dd", {}, does)]));
   data.beginnings.forEach((one, index) => at("begin").append(element("option", { value: index }, one.label)));
   at("begin-label").hidden = data.beginnings.length < 2;
-  view.picture.fit(0.7);
+  view.picture.fit(0.65);
   if (!fromLink()) restart(0);
   document.documentElement.dataset.ready = "true";
 })();

@@ -146,8 +146,9 @@ function viewOf(data, walker, act) {
     const others = walker.cell(shownFrame.state, data.inputs[number].event);
     others.filter((index) => data.rows[index].guard).forEach((index) => {
       const one = data.rows[index];
-      const verdict = one === row ? "true" : row === null && !walker.compiled ? "?" : "false";
-      lines.push(element("p", {}, element("span", { class: "mono" }, one.guard), ` is ${verdict}: ${one === row ? "taken" : `else ${WORDS[one.outcome]}`}`));
+      const goal = one.outcome === "go" ? `leads to ${data.states[one.target].name}` : ({ stay: "stays", ignore: "is ignored", forbid: "is forbidden" })[one.outcome];
+      const verdict = row === null ? "is not asked" : one === row ? "is true: it is taken" : "is false";
+      lines.push(element("p", {}, element("span", { class: "mono" }, one.guard), ` ${verdict}${one === row ? "" : `; if it were true, the event ${goal}`}`));
     });
     at("preview").replaceChildren(...lines);
   }
