@@ -245,7 +245,10 @@ def test_guards_are_shown_as_they_are_in_this_context(explorer: Explorer) -> Non
     told = explorer.page.text("#preview")
     assert "Known here: fresh=True, names='active', held=False" in told
     assert "is active is true: it is taken" in told
-    assert "fresh & !is active & !held down is false; if it were true, the event leads to PendingTransition" in told
+    assert (
+        "fresh & !is active & !held down is false; if it were true, the event leads to PendingTransition"
+        in told
+    )
 
 
 def test_time_goes_back_and_forward_and_a_new_step_begins_another_future(explorer: Explorer) -> None:
@@ -461,6 +464,38 @@ def test_all_of_it_is_done_with_the_keyboard(explorer: Explorer) -> None:
     assert page.run("document.getElementById('help').open") is False
     page.press("r")
     assert explorer.shown["step"] == "0 of 0"
+
+
+def test_what_would_be_loaded_is_refused_and_noticed(
+    browser: Browser, strategy_text: str, tmp_path: Path
+) -> None:
+    page = browser.page()
+    Explorer(page, strategy_text, tmp_path)
+    assert page.errors == []
+    page.run("fetch('http://127.0.0.1:9/anything').catch(() => null)")
+    for _ in range(1000):  # what is reported comes with the answers to other questions
+        if page.errors:
+            break
+        page.run("0")
+    assert any("Content Security Policy" in error for error in page.errors)
+    page.call("Page.close")
+
+
+def test_a_log_plays_by_itself_step_by_step_and_can_be_paused(explorer: Explorer) -> None:
+    page = explorer.page
+    page.run("window.setInterval = (step) => { window.tick = step; return 1; }")
+    explorer.press("auth_success(blue)", "query_started", "reset")
+    page.press("p")
+    assert explorer.shown["step"] == "0 of 3"
+    assert page.run("document.getElementById('play').ariaPressed") == "true"
+    page.run("tick()")
+    assert explorer.shown["step"] == "1 of 3"
+    page.click("#play")
+    assert page.run("document.getElementById('play').ariaPressed") == "false"
+    page.click("#play")
+    page.run("tick(); tick()")
+    assert explorer.shown["step"] == "3 of 3"
+    assert page.run("document.getElementById('play').ariaPressed") == "false"
 
 
 def test_tab_reaches_every_control_and_shows_where_it_is(explorer: Explorer) -> None:

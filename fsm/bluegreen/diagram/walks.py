@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -263,7 +263,7 @@ def plain_context(context: Any) -> Data:
     shown: Any = plain(context)
     if shown is None:
         return {}
-    return dict(shown) if isinstance(shown, Mapping) else {"context": shown}
+    return cast("Data", shown) if isinstance(shown, dict) else {"context": shown}
 
 
 def _input(label: str, event: Any, order: Sequence[str]) -> Data:
