@@ -106,20 +106,21 @@ def test_a_thousand_random_scripts_show_what_python_says(
         walk = StrategyWalk(
             Settings(commit_when=commit_when, default_strategy=None if default == "none" else default)
         )
-        wanted: list[Any] = [(walk.shown, None)]
+        wanted: list[Any] = [(walk.shown, None, "none")]
         taken: list[str] = []
         for _ in range(rng.randint(1, 16)):
             ((label, row),) = chosen(rng, walk, labels, 1)
             taken.append(label)
-            wanted.append((walk.shown, row))
+            wanted.append((walk.shown, row, walk.effects))
         scripts.append({"begin": begin, "events": [{"label": label} for label in taken]})
         expected.append(wanted)
     shown = explorer.played(scripts)
     compared = 0
     for script, wanted, frames in zip(scripts, expected, shown, strict=True):
-        for (state, row), frame in zip(wanted, frames, strict=True):
+        for (state, row, effects), frame in zip(wanted, frames, strict=True):
             assert {name: frame[name] for name in state} == state, script
-            assert row is None or frame["why"]["row"] == row, script
+            if row is not None:
+                assert (frame["why"]["row"], frame["why"]["effects"]) == (row, effects), script
             assert frame["current"] == f"Rows of {state['state']}"
             compared += 1
     tell(f"explorer page: {SCRIPTS} random scripts, {compared} moments the same in Chromium and in Python")

@@ -29,6 +29,15 @@ def written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def effect_written(effect: Any) -> str:
+    """Return an effect as the page writes it."""
+    words = [
+        f"version {value}" if name == "version" else value.name if name == "event" else str(value)
+        for name, value in attrs.asdict(effect, recurse=False).items()
+    ]
+    return type(effect).__name__ + (f"({', '.join(words)})" if words else "")
+
+
 @attrs.define
 class StrategyWalk:
     """The strategy machine with real versions and real tickets."""
@@ -39,6 +48,7 @@ class StrategyWalk:
     context: Context = attrs.field(init=False)
     tickets: list[Ticket] = attrs.field(factory=list[Ticket])
     issued: int = 0
+    effects: str = "none"
 
     def __attrs_post_init__(self) -> None:
         self.context = Context.initial(self.settings)
@@ -65,6 +75,7 @@ class StrategyWalk:
         except EventForbidden:
             return None
         self.state, self.context = taken.state, taken.context
+        self.effects = ", ".join(map(effect_written, taken.effects)) or "none"
         for effect in taken.effects:
             if type(effect).__name__ == "IssueTicket":
                 self.issued += 1
