@@ -41,6 +41,7 @@ from bluegreen.verify.findings import STEPS
 from bluegreen.verify.foreign import from_transitions
 from bluegreen.verify.journal import Journal
 from bluegreen.verify.process import rebased
+from bluegreen.verify.unchecked import Unchecked
 from bluegreen.verify.verification import Verification
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 from support.browser import Browser, Page, asks_chromium, chromium
@@ -620,6 +621,19 @@ def test_what_is_written_in_a_table_is_not_taken_for_markup(tab: Page, tmp_path:
     explorer.press("went")
     assert explorer.shown["why"]["reason"] == evil
     assert tab.run("document.querySelectorAll('img').length") == 0
+
+
+def test_a_table_that_was_never_checked_shows_where_it_does_not_decide(tab: Page, tmp_path: Path) -> None:
+    went, came = events("went", "came")
+    rows = (go("A", went, "B", why="on"), go("A", went, "C", why="also on"), go("B", came, "A", why="back"))
+    explorer = Explorer(
+        tab, explorer_page(Unchecked("torn", "A", (State("A"), State("B")), (went,), rows)), tmp_path
+    )
+    explorer.press("went")
+    assert explorer.shown["said"] == "went is not decided in A: several rows are enabled."
+    explorer.press("came")
+    assert explorer.shown["said"] == "came is not decided in A: no row is enabled."
+    assert explorer.shown["step"] == "0 of 0"
 
 
 def _large(states: int) -> Table[Any, Any, Any]:

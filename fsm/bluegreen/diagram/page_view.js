@@ -2,8 +2,8 @@
 
 // What is shown of a walk. It is built once; `show` fills it for one frame.
 
-const MARKS = { go: "→", stay: "=", ignore: "·", forbid: "✕", outside: "?" };
-const WORDS = { go: "leads to", stay: "stays", ignore: "ignored", forbid: "forbidden", outside: "not in this page" };
+const MARKS = { go: "→", stay: "=", ignore: "·", forbid: "✕", outside: "?", gap: "!" };
+const WORDS = { go: "leads to", stay: "stays", ignore: "ignored", forbid: "forbidden", outside: "not in this page", gap: "not decided" };
 
 function element(name, attributes, ...children) {
   const made = document.createElement(name);
@@ -118,7 +118,7 @@ function viewOf(data, walker, act) {
     const because = new Map();
     data.inputs.forEach((input, number) => {
       const found = walker.decide(frame, number);
-      const refused = found.outcome === "forbid" || found.outcome === "outside";
+      const refused = refuses(found.outcome);
       const goal = found.outcome === "go" ? data.states[found.to].name : WORDS[found.outcome];
       const name = input.detail || data.events[input.event];
       const button = buttons[number];

@@ -3,6 +3,11 @@
 // The machine as data, and how to walk it. Nothing in here knows the page.
 // A frame is one moment: where the machine is, the open tickets, and what led there.
 
+// Whether an outcome leaves everything as it is, and says why.
+function refuses(outcome) {
+  return outcome === "forbid" || outcome === "outside" || outcome === "gap";
+}
+
 function walkerOf(data) {
   const compiled = data.mode === "compiled";
   const inputs = new Map(data.inputs.map((input, index) => [input.label, index]));
@@ -74,8 +79,8 @@ function walkerOf(data) {
     const asked = new Set(cell(frame.state, event).flatMap((index) => data.rows[index].facts));
     const facts = [...asked].map((fact) => `${data.facts[fact].name}=${valueOf(frame, fact)}`).join(", ");
     if (enabled.length !== 1) {
-      const why = `${enabled.length ? "several rows are" : "no row is"} enabled: the table does not decide`;
-      return { input, outcome: "outside", row: null, facts, why };
+      const why = `${enabled.length ? "several rows are" : "no row is"} enabled`;
+      return { input, outcome: "gap", row: null, facts, why };
     }
     const row = data.rows[enabled[0]];
     const to = row.target === null ? frame.state : row.target;
@@ -109,7 +114,7 @@ function walkerOf(data) {
   // The frame after an input; null if it is not accepted. A ticket says which of several ends.
   function take(frame, input, ticket) {
     const found = decide(frame, input);
-    if (found.outcome === "forbid" || found.outcome === "outside") return null;
+    if (refuses(found.outcome)) return null;
     const version = frame.version === null ? null : frame.version + found.grown;
     let { tickets, issued } = frame;
     if (found.effects.issues !== null) {

@@ -82,8 +82,9 @@ def free(table: Declaration) -> Data:
     """Return a table whose facts are free to choose: what a page needs in order to evaluate its guards."""
     facts = facts_of(table)
     number = {fact: index for index, fact in enumerate(facts)}
-    states = [state.name for state in table.states]
     data = _common(table, "free")
+    states = {one["name"]: index for index, one in enumerate(data["states"])}
+    classes = {event.name: event for event in (*(row.event for row in table.rows), *table.events)}
     for said, row in zip(data["rows"], table.rows, strict=True):
         said["facts"] = [number[fact] for fact in row.guard.facts]
         said["true"] = None if row.guard is ALWAYS else _true(row.guard)
@@ -91,14 +92,14 @@ def free(table: Declaration) -> Data:
         {
             "name": fact.name,
             "values": [repr(value) for value in fact.values],
-            "within": {states.index(one): _indexes(fact, fact.domain(one)) for one in fact.within},
+            "within": {states[one]: _indexes(fact, fact.domain(one)) for one in fact.within if one in states},
         }
         for fact in facts
     ]
     asked = {field(fact.name): index for index, fact in enumerate(facts)}
     data["inputs"] = [
-        {"label": event.name, "event": index, "detail": "", "ends": None, "fields": _asked(event, asked)}
-        for index, event in enumerate(table.events)
+        {"label": name, "event": index, "detail": "", "ends": None, "fields": _asked(classes[name], asked)}
+        for index, name in enumerate(data["events"])
     ]
     data["beginnings"] = [{"label": "", "node": None, "version": None, "fixed": {}}]
     return _sealed(data)
