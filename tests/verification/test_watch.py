@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -139,3 +141,17 @@ def test_each_thing_is_missed_infeasible_unknown_beyond_or_covered() -> None:
         ("nobody",),
         (),
     )
+
+
+def test_whoever_takes_a_step_is_let_go_as_soon_as_it_is_over() -> None:
+    def takes() -> weakref.ref[Watch]:
+        held = Watch([])
+        step(BREAKER, "Closed", Calls(), CallFailed())
+        return weakref.ref(held)
+
+    with Watch([BREAKER]).installed():
+        gc.disable()  # a collection in between would hide a cycle
+        try:
+            assert takes()() is None
+        finally:
+            gc.enable()

@@ -76,6 +76,7 @@ class Watch:
             if self.counting and id(table) in self._tables:
                 here = inspect.currentframe()
                 asks = None if here is None else here.f_back
+                del here  # a frame that holds itself keeps all that its callers hold, until it is collected
                 if asks is not None and asks.f_code is _STEP and not _explores(asks.f_back):
                     self._count(table, found, context, event)
             return found
