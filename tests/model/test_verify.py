@@ -30,7 +30,7 @@ FSM = Path(__file__).parents[2] / "fsm"
 
 def test_a_small_world_has_as_many_states_as_it_had_and_nothing_is_wrong_in_it() -> None:
     found = examine(partial(World, Size(1, 1, 1), SMALL, crashes=False))
-    assert (found.searched.states, found.searched.steps, found.searched.depth) == (6841, 30917, 23)
+    assert (found.searched.states, found.searched.steps, found.searched.depth) == (7728, 35475, 23)
     assert (found.violations, found.unreached, found.good) == ((), (), True)
 
 

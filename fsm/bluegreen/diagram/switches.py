@@ -113,6 +113,20 @@ SWITCHES: Final[Mapping[str, Switch]] = {
             _GREEN,
         ),
     ),
+    "announced_abrupt": Switch(
+        "announced, and then blue is gone",
+        "New queries are on green already. The write that still ran on blue is lost, and its application is told; with "
+        "that the transition ends.",
+        (
+            _RUNS,
+            _at("announce", PENDING, runs="blue"),
+            _at("announce", PENDING, runs="blue green"),
+            _at("abrupt", PENDING, runs="blue green"),
+            _lost,
+            _at("abrupt", STABLE, GREEN, runs="green"),
+            _GREEN,
+        ),
+    ),
     "rollback": Switch(
         "announced, begun, and taken back",
         "What went to green ends there; the next query goes to blue again.",

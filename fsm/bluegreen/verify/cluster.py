@@ -61,7 +61,7 @@ CONDUCTS: Final[Mapping[str, tuple[Conduct, Conduct]]] = {
 """What the origin and the target of a switch do in each phase. `retire` is `steady` with both exchanged."""
 
 _FOLLOWERS: Final[Mapping[str, tuple[tuple[str, bool], ...]]] = {
-    "announce": (("cutover", False), ("withdraw", False), ("not_ready", False)),
+    "announce": (("cutover", False), ("withdraw", False), ("not_ready", False), ("abrupt", False)),
     "not_ready": (("announce", False), ("withdraw", False)),
     "cutover": (("drain", False), ("rollback", False)),
     "drain": (("steady", True),),
