@@ -40,6 +40,9 @@ asks_plantuml = pytest.mark.skipif(
 """On a machine of CI they have to be there."""
 
 DRAWN = {name: data.decode() for name, data in files().items() if name.endswith((".mmd", ".puml"))}
+COMPARED = Path(__file__).parents[1] / "verification" / "diffs"
+KINDS = {"sequenceDiagram": "sequence", "stateDiagram-v2": "stateDiagram", "flowchart": "flowchart-v2"}
+"""What a text begins with, and what Mermaid calls that."""
 
 Went, CameBack = events("went", "came_back")
 ODD = Table(
@@ -62,7 +65,7 @@ def _texts(form: str) -> dict[str, str]:
     found = {name: text for name, text in DRAWN.items() if name.endswith(ending)}
     for table in (STRATEGY, QUERY, RECOVERY, ODD):
         found |= {f"{table.name} {level}": draw(table, level) for level in ("overview", "full")}
-    return found
+    return found | {file.name: file.read_text("utf-8") for file in sorted(COMPARED.glob(f"*{ending}"))}
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +92,7 @@ def _read(page: Page, text: str) -> str:
 @pytest.mark.parametrize("name", _texts("mermaid"))
 def test_mermaid_reads_every_diagram(page: Page, name: str) -> None:
     text = _texts("mermaid")[name]
-    wanted = "sequence" if text.startswith("sequenceDiagram") else "stateDiagram"
-    assert _read(page, text) == wanted
+    assert _read(page, text) == KINDS[text.split()[0]]
 
 
 @asks_chromium
