@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import pytest
 
+from bluegreen.verify.log import check_log
 from bluegreen_adapters.demo.figures import figures
 from bluegreen_adapters.demo.load import Orders
 from bluegreen_adapters.demo.outcomes import Ledger
@@ -44,9 +46,13 @@ def spoken(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_with_bluegreen_three_switches_under_load_lose_nothing_that_must_survive() -> None:
+def test_with_bluegreen_three_switches_under_load_lose_nothing_that_must_survive(tmp_path: Path) -> None:
     told: list[Progress] = []
-    found = figures(run(SHORT, installed=True, threads=4, seed=1, told=told.append))
+    steps = tmp_path / "steps.jsonl"
+    found = figures(run(SHORT, installed=True, threads=4, seed=1, told=told.append, steps=str(steps)))
+    with steps.open("rb") as lines:
+        checked = check_log(lines)
+    assert (checked.exit_code, checked.records > found.queries) == (0, True)
     assert found.samples == {}
     assert (found.failed, found.wrong, found.executed_twice, found.misrouted, found.crashes) == (
         0,

@@ -352,6 +352,27 @@ def test_the_log_of_a_real_run_is_played(explorer: Explorer, tmp_path: Path) -> 
         assert frame["why"]["the log"] == "The table says the same."
 
 
+def test_the_journal_of_a_demo_is_played_and_the_table_says_the_same(
+    explorer: Explorer, tmp_path: Path
+) -> None:
+    demo = pytest.importorskip("bluegreen_adapters.demo.run", reason='needs the extra "e6data"')
+    from bluegreen_adapters.demo.schedule import Planned, Schedule
+
+    file = tmp_path / "demo.jsonl"
+    plan = Schedule(
+        (Planned(0.2, "graceful"), Planned(0.9, "abrupt")), ends_s=1.6, least_queries=0, most_s=20.0
+    )
+    demo.run(plan, installed=True, threads=1, seed=1, told=lambda progress: None, steps=str(file))
+    lines = map(json.loads, file.read_text("utf-8").splitlines())
+    states = [one["step"]["after"]["state"] for one in lines if "step" in one]
+    assert set(states) >= {"Stable", "PendingTransition"}
+    explorer.read_file(file)
+    explorer.page.wait("document.querySelector('#loaded').textContent.includes('steps are ready')")
+    assert "differ from the table" not in explorer.page.text("#loaded")
+    frames = explorer.frames()
+    assert [frame["state"] for frame in frames[1:]] == states
+
+
 def test_a_log_that_goes_further_than_the_page_is_shown_as_it_is(explorer: Explorer) -> None:
     text, records = _journal(queries=3)
     assert "are beyond what this page has" in explorer.load(text)

@@ -45,7 +45,13 @@ def unavailable() -> str | None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, and nothing else.")
 @click.option("--log", type=click.Path(dir_okay=False), help="File for what bluegreen logs.")
-def demo(switches: int, threads: int, seed: int, as_json: bool, log: str | None) -> None:
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False),
+    help="File to which each step of the machine is added: `bluegreen verify log` checks it, and the page of "
+    "`bluegreen diagram page strategy` plays it.",
+)
+def demo(switches: int, threads: int, seed: int, as_json: bool, log: str | None, journal: str | None) -> None:
     """Drive the unmodified e6data connector through blue/green switches, without and with bluegreen.
 
     Both get the same switches at the same times, and the same statements. Exit status 0: with bluegreen
@@ -72,7 +78,9 @@ def demo(switches: int, threads: int, seed: int, as_json: bool, log: str | None)
             bare = attrs.evolve(plan, least_queries=0)
             stock = figures(run(bare, installed=False, threads=threads, seed=seed, told=told))
             told = partial(progress.told, report.OURS)
-            ours = figures(run(plan, installed=True, threads=threads, seed=seed, told=told, log=log))
+            ours = figures(
+                run(plan, installed=True, threads=threads, seed=seed, told=told, log=log, steps=journal)
+            )
     except BluegreenError as error:
         raise click.ClickException(str(error)) from error
     said = findings(stock, ours)

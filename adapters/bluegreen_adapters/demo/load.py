@@ -8,6 +8,7 @@ and in the end `{"over": ...}`: one JSON object a line. What it has told stays t
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -18,12 +19,13 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final, TextIO
 
 import attrs
 
 from bluegreen.registry import managed, scopes
+from bluegreen.verify import journal as journals
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters.demo.connections import Slot, Ways, close
 from bluegreen_adapters.demo.schedule import MIXES, Statement, probes, statements
@@ -55,6 +57,7 @@ class Orders:
         first_thread: number of the first thread. A load that takes over from one that has died has threads
             with other numbers, and so statements with other texts.
         log: file for what bluegreen logs, or none.
+        steps: file to which each step of the machine is added, as `bluegreen verify log` reads it, or none.
         mix: name of what the threads ask, one of `schedule.MIXES`.
         probes: how many further threads probe, each on a connection that it keeps.
         probe_every_s: seconds from when a probe of a thread is due to when its next one is; the threads take turns.
@@ -73,10 +76,16 @@ class Orders:
     most_s: float
     first_thread: int = 0
     log: str | None = None
+    steps: str | None = None
     mix: str = "all"
     probes: int = 0
     probe_every_s: float = 0.0
     vitals_every_s: float = 0.0
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the engine."""
+        return Scope(f"{self.host}:{self.port}")
 
 
 class Journal:
@@ -273,7 +282,7 @@ class Load:
         )
 
     def _tell_vitals(self, started_s: float, *, counted: bool = False) -> None:
-        scope = Scope(f"{self._orders.host}:{self._orders.port}")
+        scope = self._orders.scope
         tickets = len(managed(scope).open_tickets) if scope in scopes() else 0
         at_s = time.monotonic() - started_s
         self._journal.tell(vitals=[at_s, resident(), tickets, living() if counted else None])
@@ -361,10 +370,23 @@ def main(orders_in: TextIO, journal: Journal) -> None:
         e6data.install()
     if orders.log is not None:
         _log_to(orders.log, anew=orders.first_thread == 0)
-    journal.tell(ready=True)
-    if begin := orders_in.readline():  # else, who ordered it has gone
-        Load(orders, connector, journal).run(started_s=float(begin))
+    with _steps_written(orders):
+        journal.tell(ready=True)
+        if begin := orders_in.readline():  # else, who ordered it has gone
+            Load(orders, connector, journal).run(started_s=float(begin))
+    if begin:
         journal.tell(over=True)
+
+
+@contextlib.contextmanager
+def _steps_written(orders: Orders) -> Generator[None, None, None]:
+    """Write each step of the machine while the load runs."""
+    if orders.steps is None or not orders.installed:
+        yield
+        return
+    with journals.Journal(orders.steps) as steps:
+        steps.follow(managed(orders.scope))
+        yield
 
 
 if __name__ == "__main__":
