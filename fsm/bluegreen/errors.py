@@ -137,6 +137,19 @@ class ScopeConflict(BluegreenError, ValueError):
         )
 
 
+class StoreError(BluegreenError):
+    """A store of shared state does not answer, not in time, or with something that is no record.
+
+    Attributes:
+        store: the store, without credentials.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, store: str, reason: str) -> None:
+        self.store, self.reason = store, reason
+        super().__init__(f"{store}: {reason}")
+
+
 def unreachable(value: NoReturn) -> NoReturn:
     """Mark a branch that the type checkers have proved dead: a union that is not exhausted is their error."""
     raise AssertionError(f"unhandled value {value!r}")

@@ -19,6 +19,7 @@ from bluegreen.errors import (
     Refusal,
     ScopeConflict,
     SettingsError,
+    StoreError,
     StrategyUnavailable,
     TableError,
     UnknownStrategy,
@@ -92,6 +93,11 @@ CASES: list[tuple[BluegreenError, str, dict[str, Any]]] = [
             "one scope has one manager: pass the same settings, or none"
         ),
         {"scope": SCOPE, "differing": ("cache_ttl_s", "replay")},
+    ),
+    (
+        StoreError("redis://db.example", "no answer within 5 ms"),
+        "redis://db.example: no answer within 5 ms",
+        {"store": "redis://db.example", "reason": "no answer within 5 ms"},
     ),
 ]
 each_case = pytest.mark.parametrize(

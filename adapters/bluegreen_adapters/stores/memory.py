@@ -1,0 +1,105 @@
+"""A store in the memory of this process: the default, and what the others are measured against.
+
+>>> from bluegreen.store import StoreRecord
+>>> from bluegreen.vocabulary import Scope
+>>> store, scope = MemoryStore(), Scope("db.example:443")
+>>> empty = store.read(scope)
+>>> written = store.write(scope, StoreRecord(incarnation=empty.incarnation, epoch=1, announced="green"))
+>>> written.epoch, store.write(scope, written)     # an epoch is written once
+(1, None)
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Callable
+
+from bluegreen.clocks import stamp
+from bluegreen.errors import StoreError
+from bluegreen.sharing import Lease, leased, released
+from bluegreen.store import StoreRecord
+from bluegreen.vocabulary import Scope
+
+
+class MemoryStore:
+    """A store for the threads and tasks of one process. A forked child has a copy, and shares it no longer."""
+
+    def __init__(self, name: str = "memory:") -> None:
+        self.name = name
+        self._incarnation = secrets.token_hex(8)
+        self._lock = threading.Lock()
+        self._records: dict[Scope, StoreRecord] = {}
+        self._leases: dict[Scope, Lease] = {}
+        self._moves: dict[Scope, list[int]] = {}
+        self._closed = False
+        _stores.add(self)
+
+    def watch(self, scope: Scope) -> Callable[[], int]:
+        """As `Store.watch`."""
+        moves = self._moves.setdefault(scope, [0])
+        return lambda: moves[0]
+
+    def read(self, scope: Scope) -> StoreRecord:
+        """As `Store.read`."""
+        self._check()
+        return self._records.get(scope) or StoreRecord(incarnation=self._incarnation)
+
+    def write(self, scope: Scope, record: StoreRecord) -> StoreRecord | None:
+        """As `Store.write`."""
+        with self._lock:
+            there = self.read(scope)
+            if (record.incarnation, record.epoch) != (there.incarnation, there.epoch + 1):
+                return None
+            self._records[scope] = record
+            self._moves.setdefault(scope, [0])[0] += 1
+        return record
+
+    def lease(self, scope: Scope, holder: str, ttl_s: float) -> bool:
+        """As `Store.lease`."""
+        with self._lock:
+            self._check()
+            taken = leased(self._leases.get(scope), holder, ttl_s, stamp())
+            if taken is not None:
+                self._leases[scope] = taken
+        return taken is not None
+
+    def release(self, scope: Scope, holder: str) -> None:
+        """As `Store.release`."""
+        with self._lock:
+            self._check()
+            if released(self._leases.get(scope), holder, stamp()) is None:
+                self._leases.pop(scope, None)
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        self._closed = True
+        for moves in tuple(self._moves.values()):
+            moves[0] += 1
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreError(self.name, "it is closed")
+
+    def after_fork(self) -> None:
+        """In a forked child: a thread that is not here may have held the lock."""
+        self._lock = threading.Lock()
+
+
+def opened(url: str) -> MemoryStore:
+    """Return a new store; nothing of the URL matters."""
+    return MemoryStore(url)
+
+
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for store in tuple(_stores):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,440 @@
+"""Two machines about a store: what a process makes of what it finds there, and who may detect for all.
+
+`SHARING` decides whose word counts, when the store and the process differ. Within one incarnation of a store the
+later epoch counts, whatever clocks say. Where epochs cannot be compared, since the store is another one by now or an
+older copy of itself, the later decision counts. So no process goes back to what it knows to be old, and a store that
+was lost is filled again by the first process that looks.
+
+`LEASE` is the lease of a scope: one holder at a time, and a holder that has died does not keep it.
+
+Source: spec, sections 2 (epochs and versions) and 4 (Publish); invariants I6 and I9, between processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import attrs
+
+from bluegreen.guards import Fact
+from bluegreen.machine import step
+from bluegreen.store import Stamp, StoreRecord
+from bluegreen.table import State, Table, go, ignore, stay
+from bluegreen.vocabulary import Strategy
+
+APART: Final = "Apart"
+JOINED: Final = "Joined"
+
+
+@attrs.frozen
+class Shared:
+    """What a process knows of the store of its scope.
+
+    Args:
+        known: the record that was read or written last.
+        decided: when this process decided where its own new queries go.
+        told: whether it was told that the store has failed.
+    """
+
+    known: StoreRecord = StoreRecord()
+    decided: Stamp | None = None
+    told: bool = False
+
+
+@attrs.frozen
+class RecordRead:
+    """The store was read.
+
+    Args:
+        record: what it holds.
+        route: where this process sends new queries; none while it does not know.
+    """
+
+    name: ClassVar[str] = "record_read"
+    record: StoreRecord
+    route: Strategy | None = None
+
+
+@attrs.frozen
+class StrategyDecided:
+    """This process has decided where its new queries go.
+
+    Args:
+        strategy: where.
+        verified: whether the strategy was found to serve.
+        at: when.
+    """
+
+    name: ClassVar[str] = "strategy_decided"
+    strategy: Strategy
+    verified: bool
+    at: Stamp
+
+
+@attrs.frozen
+class WriteAccepted:
+    """The store has taken a record of this process."""
+
+    name: ClassVar[str] = "write_accepted"
+    record: StoreRecord
+
+
+@attrs.frozen
+class WriteRefused:
+    """The store has not taken a record: another process was faster, or the store is another one by now."""
+
+    name: ClassVar[str] = "write_refused"
+
+
+@attrs.frozen
+class StoreFailed:
+    """The store does not answer, not in time, or with something that is no record."""
+
+    name: ClassVar[str] = "store_failed"
+    reason: str = ""
+
+
+SharingEvent = RecordRead | StrategyDecided | WriteAccepted | WriteRefused | StoreFailed
+
+
+@attrs.frozen
+class Hear:
+    """Tell the strategy machine what the store says."""
+
+    strategy: Strategy
+
+
+@attrs.frozen
+class Write:
+    """Write where this process sends its queries, behind the record with this epoch and incarnation."""
+
+    epoch: int
+    incarnation: str
+
+
+@attrs.frozen
+class ReadAgain:
+    """Read the store: somebody else has written."""
+
+
+@attrs.frozen
+class ReportLost:
+    """Report, once, that the store has failed."""
+
+    reason: str
+
+
+@attrs.frozen
+class ReportBack:
+    """Report that the store is back."""
+
+
+SharingEffect = Hear | Write | ReadAgain | ReportLost | ReportBack
+
+era = Fact(
+    "era",
+    ("same", "other"),
+    lambda c, e: "same" if e.record.incarnation == c.known.incarnation != "" else "other",
+)
+order = Fact(
+    "order",
+    ("older", "same", "newer"),
+    lambda c, e: (
+        "same" if e.record.epoch == c.known.epoch else "newer" if e.record.epoch > c.known.epoch else "older"
+    ),
+)
+says = Fact(
+    "says",
+    ("nothing", "ours", "other"),
+    lambda _, e: (
+        "nothing" if e.record.announced is None else "ours" if e.record.announced is e.route else "other"
+    ),
+)
+routes = Fact("routes", (True, False), lambda c, e: e.route is not None and c.decided is not None)
+later = Fact("later", (True, False), lambda c, e: c.decided is not None and c.decided.later_than(e.record.at))
+adds = Fact(
+    "adds",
+    (True, False),
+    lambda c, e: e.strategy is not c.known.announced or (e.verified and e.strategy is not c.known.verified),
+)
+told = Fact("told", (True, False), lambda c, _: c.told)
+
+comparable = era.is_("same").named("same store")
+is_newer = order.is_("newer").named("newer")
+is_older = order.is_("older").named("older")
+is_same = order.is_("same").named("nothing new")
+says_other = says.is_("other").named("says otherwise")
+says_nothing = says.is_("nothing").named("says nothing")
+has_route = routes.is_(True).named("has decided")
+decided_later = later.is_(True).named("decided later")
+adds_something = adds.is_(True).named("adds something")
+is_told = told.is_(True).named("told")
+
+ours_counts = ((says_nothing | (says_other & decided_later)) & has_route).named("ours counts")
+theirs_counts = (says_other & ~(has_route & decided_later)).named("theirs counts")
+in_order = comparable & is_newer
+out_of_order = ~comparable | is_older
+FOLLOWED: Final = "nobody has written since"
+
+
+def adopt(context: Shared, event: RecordRead | WriteAccepted) -> Shared:
+    """This is what the store holds now."""
+    return attrs.evolve(context, known=event.record)
+
+
+def join(context: Shared, event: RecordRead) -> Shared:
+    """The store answers, and this is what it holds."""
+    return attrs.evolve(context, known=event.record, told=False)
+
+
+def decide(context: Shared, event: StrategyDecided) -> Shared:
+    """Remember when this was decided."""
+    return attrs.evolve(context, decided=event.at)
+
+
+def tell(context: Shared, _: StoreFailed) -> Shared:
+    """It was told."""
+    return attrs.evolve(context, told=True)
+
+
+def hear(_: Shared, after: Shared, __: Any) -> SharingEffect | None:
+    """Hear what the record says, if it says anything."""
+    return Hear(after.known.announced) if after.known.announced else None
+
+
+def write(_: Shared, after: Shared, __: Any) -> SharingEffect | None:
+    """Write behind the record that is known."""
+    return Write(after.known.epoch, after.known.incarnation)
+
+
+def read_again(_: Shared, __: Shared, ___: Any) -> SharingEffect | None:
+    """ReadAgain."""
+    return ReadAgain()
+
+
+def report_lost(_: Shared, __: Shared, event: StoreFailed) -> SharingEffect | None:
+    """ReportLost."""
+    return ReportLost(event.reason)
+
+
+def report_back(before: Shared, _: Shared, __: Any) -> SharingEffect | None:
+    """ReportBack, if the fault was told."""
+    return ReportBack() if before.told else None
+
+
+def _meets(state: str, makes: Any, do: Any, *first: Any) -> tuple[Any, ...]:
+    """The rows of a process that meets a store whose epochs it cannot compare with what it knows."""
+    met = out_of_order if state == APART else ~comparable
+    return (
+        makes(
+            RecordRead, met & ours_counts, do, (*first, write),
+            "the store is empty, or what it says is older than what was decided here: fill it",
+        ),
+        makes(
+            RecordRead, met & theirs_counts, do, (*first, hear),
+            "what it says was written later than anything was decided here",
+        ),
+        makes(
+            RecordRead, met & ~ours_counts & ~theirs_counts, do, first,
+            "it says the same, or neither side knows anything",
+        ),
+    )  # fmt: skip
+
+
+def _joins(event: type[Any], when: Any, do: Any, effects: tuple[Any, ...], why: str) -> Any:
+    return go(APART, event, JOINED, when=when, do=do, effects=effects, why=why)
+
+
+def _stays(event: type[Any], when: Any, do: Any, effects: tuple[Any, ...], why: str) -> Any:
+    return stay(JOINED, event, when=when, do=do, effects=effects, why=why)
+
+
+ROWS = (
+    # Apart: there is no store, or it does not answer, or it was not looked at yet. Every process is on its own.
+    _joins(RecordRead, in_order, join, (report_back, hear), "others have written while it was away"),
+    _joins(
+        RecordRead, comparable & is_same & ours_counts, join, (report_back, write),
+        "nobody has written while it was away, but something was decided here: tell it now",
+    ),
+    _joins(RecordRead, comparable & is_same & ~ours_counts, join, (report_back,), FOLLOWED),
+    *_meets(APART, _joins, join, report_back),
+    stay(APART, StrategyDecided, do=decide, why="it is told when the store is back"),
+    ignore(APART, (WriteAccepted, WriteRefused), why="an answer that was too late; the next look tells"),
+    stay(APART, StoreFailed, when=~is_told, do=tell, effects=(report_lost,), why="it was not there at first"),
+    ignore(APART, StoreFailed, when=is_told, why="that is known: reported once, not for each query"),
+    # Joined: the store answers.
+    _stays(RecordRead, in_order, adopt, (hear,), "the latest word counts, whoever wrote it"),
+    ignore(JOINED, RecordRead, when=comparable & is_same, why=FOLLOWED),
+    ignore(JOINED, RecordRead, when=comparable & is_older, why="an old copy: what was read since stands (I6)"),
+    *_meets(JOINED, _stays, adopt),
+    stay(JOINED, StrategyDecided, when=adds_something, do=decide, effects=(write,), why="others must know"),
+    stay(JOINED, StrategyDecided, when=~adds_something, do=decide, why="the store says so already"),
+    stay(
+        JOINED, WriteAccepted, when=comparable & is_newer, do=adopt,
+        why="what was written is what the store holds now",
+    ),
+    ignore(
+        JOINED, WriteAccepted, when=~(comparable & is_newer),
+        why="others have written since, and that was read",
+    ),
+    stay(JOINED, WriteRefused, effects=(read_again,), why="somebody else was faster: hear what they say"),
+    go(JOINED, StoreFailed, APART, do=tell, effects=(report_lost,), why="every process is on its own now"),
+)  # fmt: skip
+
+
+def _records() -> tuple[StoreRecord, ...]:
+    blue, green = Strategy
+    first = StoreRecord(epoch=3, incarnation="a", announced=blue, at=Stamp(3.0))
+    return (
+        first,
+        attrs.evolve(first, epoch=0, announced=None),
+        attrs.evolve(first, epoch=5, announced=green, at=Stamp(5.0)),
+        attrs.evolve(first, epoch=1, incarnation="b", announced=green, at=Stamp(1.0)),
+        attrs.evolve(first, epoch=0, incarnation="b", announced=None),
+    )
+
+
+def _samples() -> tuple[SharingEvent, ...]:
+    reads = tuple(RecordRead(record, route) for record in _records() for route in (None, *Strategy))
+    decided = tuple(
+        StrategyDecided(one, verified, Stamp(at))
+        for one in Strategy
+        for verified in (True, False)
+        for at in (2.0, 6.0)
+    )
+    return (*reads, *decided, *map(WriteAccepted, _records()), WriteRefused(), StoreFailed("silent"))
+
+
+SHARING: Final[Table[Shared, SharingEvent, SharingEffect]] = Table(
+    name="sharing",
+    initial=APART,
+    states=(State(APART), State(JOINED, holds=told.is_(False).named("nothing to report"))),
+    events=(RecordRead, StrategyDecided, WriteAccepted, WriteRefused, StoreFailed),
+    rows=ROWS,
+    contexts=tuple(
+        Shared(known, decided, told)
+        for known in (StoreRecord(), *_records())
+        for decided in (None, Stamp(2.0), Stamp(6.0))
+        for told in (False, True)
+    ),
+    samples=_samples(),
+)
+"""What a process makes of what it finds in a store."""
+
+
+@attrs.frozen
+class LeaseAsked:
+    """Somebody asks for the lease."""
+
+    name: ClassVar[str] = "lease_asked"
+    holder: str
+
+
+@attrs.frozen
+class LeaseReleased:
+    """Somebody gives the lease back."""
+
+    name: ClassVar[str] = "lease_released"
+    holder: str
+
+
+@attrs.frozen
+class LeaseExpired:
+    """The lease's time is over, or its host has been booted since."""
+
+    name: ClassVar[str] = "lease_expired"
+
+
+LeaseEvent = LeaseAsked | LeaseReleased | LeaseExpired
+
+
+@attrs.frozen
+class Grant:
+    """Whoever has asked holds the lease now."""
+
+    holder: str
+
+
+mine = Fact("mine", (True, False), lambda c, e: c == e.holder)
+is_mine = mine.is_(True).named("has it")
+
+
+def _hold(_: str, event: LeaseAsked) -> str:
+    return event.holder
+
+
+def _drop(_: str, __: Any) -> str:
+    return ""
+
+
+def _grant(_: str, after: str, __: Any) -> Grant:
+    return Grant(after)
+
+
+LEASE: Final[Table[str, LeaseEvent, Grant]] = Table(
+    name="lease",
+    initial="Free",
+    states=(State("Free"), State("Held")),
+    events=(LeaseAsked, LeaseReleased, LeaseExpired),
+    rows=(
+        go("Free", LeaseAsked, "Held", do=_hold, effects=(_grant,), why="nobody has it"),
+        ignore("Free", (LeaseReleased, LeaseExpired), why="nobody has it"),
+        stay("Held", LeaseAsked, when=is_mine, effects=(_grant,), why="its holder keeps it"),
+        ignore("Held", LeaseAsked, when=~is_mine, why="one holder at a time (I9)"),
+        go("Held", LeaseReleased, "Free", when=is_mine, do=_drop, why="its holder is done"),
+        ignore("Held", LeaseReleased, when=~is_mine, why="it was lost to somebody else meanwhile"),
+        go("Held", LeaseExpired, "Free", do=_drop, why="a holder that has died does not keep it"),
+    ),
+    contexts=("", "one", "two"),
+    samples=(
+        LeaseAsked("one"),
+        LeaseAsked("two"),
+        LeaseReleased("one"),
+        LeaseReleased("two"),
+        LeaseExpired(),
+    ),
+)
+"""Who may detect for all. The context is the holder."""
+
+
+@attrs.frozen
+class Lease:
+    """A lease as a store keeps it: `until_s` is by the monotonic clock of the boot that is named."""
+
+    holder: str
+    until_s: float
+    boot: str = ""
+
+
+def leased(lease: Lease | None, holder: str, ttl_s: float, now: Stamp) -> Lease | None:
+    """Return the lease that `holder` has after asking for it, or none: somebody else has it.
+
+    >>> one = leased(None, "one", 1.0, Stamp(monotonic_s=5.0))
+    >>> leased(one, "two", 1.0, Stamp(monotonic_s=5.5)) is None
+    True
+    >>> leased(one, "two", 1.0, Stamp(monotonic_s=6.0)).holder
+    'two'
+
+    Args:
+        lease: the one in the store.
+        ttl_s: how long it is to be held, in seconds.
+        now: of the store's host.
+    """
+    taken = step(LEASE, *_standing(lease, now), LeaseAsked(holder))
+    return Lease(holder, now.monotonic_s + ttl_s, now.boot) if taken.effects else None
+
+
+def released(lease: Lease | None, holder: str, now: Stamp) -> Lease | None:
+    """Return the lease that is left after `holder` has given it back, if it had it."""
+    taken = step(LEASE, *_standing(lease, now), LeaseReleased(holder))
+    return lease if taken.state == "Held" else None
+
+
+def _standing(lease: Lease | None, now: Stamp) -> tuple[str, str]:
+    if lease is None:
+        return LEASE.initial, ""
+    over = lease.boot != now.boot or now.monotonic_s >= lease.until_s
+    if not over:
+        return "Held", lease.holder
+    expired = step(LEASE, "Held", lease.holder, LeaseExpired())
+    return expired.state, expired.context
