@@ -21,9 +21,12 @@ import importlib.util
 from types import ModuleType
 from typing import Any, Final
 
+import attrs
+
 from bluegreen.errors import BluegreenError
 from bluegreen.settings import Settings
 from bluegreen_adapters.e6data_protocol import CLUSTER_PROTOCOL, PROTOCOL
+from bluegreen_adapters.stores import shared
 
 __all__ = [
     "CLUSTER_PROTOCOL",
@@ -67,16 +70,22 @@ def _checked() -> ModuleType:
     return seams
 
 
-def install(settings: Settings | None = None) -> None:
+def install(settings: Settings | None = None, *, store: str | None = None) -> None:
     """Cover everything that the connector opens from now on, in every way in. Installing twice is harmless.
 
     Args:
         settings: of every scope that is new; from the environment by default.
+        store: URL of the store that processes share, see `bluegreen_adapters.stores`; by default that of the settings.
 
     Raises:
         UnsupportedConnector: the connector is missing or of an unknown version; nothing was patched.
+        SettingsError: no store is named so; nothing was patched.
     """
-    _checked().patch(settings)
+    seams = _checked()
+    if store is not None:
+        shared(store)
+        settings = attrs.evolve(settings or Settings.from_environment(), store=store)
+    seams.patch(settings)
 
 
 def uninstall() -> None:

@@ -28,6 +28,7 @@ from bluegreen_adapters.grpc_sync import SwitchingChannel
 from bluegreen_adapters.link import Link, Raised
 from bluegreen_adapters.protocol import Credentials, Metadata, Protocol
 from bluegreen_adapters.queries import QueryId
+from bluegreen_adapters.stores import joined
 
 PACKAGE: Final = "e6data_python_connector"
 Made = Callable[[Any, Settings | None], Any]
@@ -80,7 +81,7 @@ def _scope(host: str, port: int, cluster: str | None) -> Scope:
 
 
 def _link(owner: Any, settings: Settings | None, protocol: Protocol, credentials: Credentials | None) -> Link:
-    manager = managed(scope_of(owner), settings)
+    manager = joined(managed(scope_of(owner), settings))
     return Link(manager, protocol, credentials=credentials, raised=Raised(Lost, Unavailable))
 
 

@@ -16,6 +16,7 @@ import attrs
 from bluegreen.alphabet import Error456, PersistentFailure, QueryCancelled
 from bluegreen.errors import EventForbidden, QueryLost, Refusal, StrategyUnavailable
 from bluegreen.flow import Flow, Wait
+from bluegreen.happenings import LossReported, QueryReplayed
 from bluegreen.query import (
     BatchFetched,
     Doubt,
@@ -146,8 +147,13 @@ class Repairs:
             raise failure.cause
         vanished = fault in (Fault.WRONG_STRATEGY, Fault.GONE)
         doubt = _doubt(fault, failure, rpc, query)
+        ticket = query.ticket
         settled = self.stepped(query, Refused456() if vanished else Errored(doubt))
         if settled.replay is not None:
+            if self._manager.observed and ticket is not None:
+                scope, now_s, executes = self._manager.scope, self._manager.now_s(), settled.replay.execute
+                again = QueryReplayed(scope, now_s, query.public_id, ticket, executes, fault.value)
+                self._manager.report(again)
             return settled.replay
         if query.public_id is None and (fault is Fault.WRONG_STRATEGY or doubt == "harmless"):
             # Nothing has begun, so nothing is lost.
@@ -251,6 +257,9 @@ class Repairs:
         """Return the error that says that a query cannot be finished."""
         ticket = query.ticket
         assert ticket is not None
+        manager = self._manager
+        if manager.observed:
+            manager.report(LossReported(manager.scope, manager.now_s(), query.public_id, ticket, reason))
         return self._raised.lost(query.public_id, ticket.strategy.value, ticket.version, reason)
 
 

@@ -19,6 +19,7 @@ import tenacity
 from bluegreen.alphabet import AuthSuccess
 from bluegreen.errors import Refusal
 from bluegreen.flow import Flow, Sleep, Wait
+from bluegreen.happenings import RequestFailed, SessionOpened
 from bluegreen.manager import StrategyManager
 from bluegreen.recovery import POLICY
 from bluegreen.vocabulary import Strategy
@@ -269,23 +270,35 @@ class Sessions:
                 opening.set_result(session)
 
     def _authenticated(self, strategy: Strategy, left_s: float) -> Flow[Session]:
-        deadline_s = time.monotonic() + left_s
+        began_s = time.monotonic()
+        deadline_s = began_s + left_s
         epoch, version = self._manager.session_epoch(strategy), self._manager.version
         begun_in, warm = self._warming.pop(strategy, (epoch, None))
         outcome: Outcome | None = None
+        ahead = False
         if warm is not None and begun_in == epoch and (yield Wait(warm, left_s)):
-            outcome = warm.result()
+            outcome, ahead = warm.result(), True
         if not isinstance(outcome, Reply) or not read(outcome.message, self._protocol.session):
             # There was none, or a refusal from the moment of the announcement: the stack may be ready by now.
+            ahead = False
             outcome = yield from self._asked(strategy, deadline_s)
+        manager = self._manager
         if isinstance(outcome, Failure):
             fault = self._fault(outcome)
+            if manager.observed:
+                name = self._protocol.authenticator or ""
+                manager.report(
+                    RequestFailed(manager.scope, manager.now_s(), strategy, name, fault.value, outcome.code)
+                )
             denied = outcome.code in ("UNAUTHENTICATED", "PERMISSION_DENIED") and fault is Fault.ANSWER
             raise NotAccepted(outcome, Fault.NOT_AUTHENTICATED if denied else fault)
         session_id = read(outcome.message, self._protocol.session)
         if not session_id:
             raise NotAccepted(outcome, Fault.NOT_AUTHENTICATED)
-        self._manager.send(AuthSuccess(strategy, version))
+        if manager.observed:
+            took_s = time.monotonic() - began_s
+            manager.report(SessionOpened(manager.scope, manager.now_s(), strategy, took_s, ahead))
+        manager.send(AuthSuccess(strategy, version))
         if self._learn is not None:
             self._learn(outcome.message, strategy, version)
         return Session(strategy, session_id, epoch, outcome.message)

@@ -15,6 +15,7 @@ import attrs
 from bluegreen.alphabet import Error456, PersistentFailure, StrategyAnnounced
 from bluegreen.errors import StrategyUnavailable, UnknownStrategy
 from bluegreen.flow import Flow, Sleep, Wait
+from bluegreen.happenings import RequestFailed, RequestRetried
 from bluegreen.machine import step
 from bluegreen.manager import StrategyManager
 from bluegreen.recovery import (
@@ -25,6 +26,7 @@ from bluegreen.recovery import (
     RetryAfter,
     TransientError,
 )
+from bluegreen.vocabulary import Ticket
 from bluegreen_adapters.commands import Failure, Outcome, Reply, Send
 from bluegreen_adapters.protocol import Credentials, Fault, Protocol, Role, read, rewritten
 from bluegreen_adapters.queries import Place, Query, Rpc
@@ -65,6 +67,8 @@ class Wire:
                 self.learned(outcome.message, place.session, version)
                 return outcome
             fault = self.fault(outcome)
+            if self.manager.observed:
+                self._told(rpc, place.ticket, outcome, fault)
             if fault is Fault.WRONG_STRATEGY:
                 self.report(Error456(strategy, version))
             transient = fault is Fault.TRANSIENT and rpc.method.repeatable
@@ -76,6 +80,12 @@ class Wire:
             (effect,) = taken.effects
             if isinstance(effect, RetryAfter):
                 query.retried = attempts.transient
+                if self.manager.observed:
+                    now_s, (attempt, delay_s) = self.manager.now_s(), (effect.attempt, effect.delay_s)
+                    again = RequestRetried(
+                        self.manager.scope, now_s, place.ticket, rpc.name, attempt, delay_s
+                    )
+                    self.manager.report(again)
                 yield pause(effect.delay_s)
             elif isinstance(effect, AuthenticateAgain):
                 renewed = yield from self._renewed(place.session)
@@ -87,6 +97,14 @@ class Wire:
                 if transient:
                     self.report(PersistentFailure(strategy, version))
                 return outcome
+
+    def _told(self, rpc: Rpc, ticket: Ticket, failure: Failure, fault: Fault) -> None:
+        manager = self.manager
+        manager.report(
+            RequestFailed(
+                manager.scope, manager.now_s(), ticket.strategy, rpc.name, fault.value, failure.code, ticket
+            )
+        )
 
     def fault(self, failure: Failure) -> Fault:
         """Return what a failure means in this protocol."""

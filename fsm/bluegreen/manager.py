@@ -42,14 +42,29 @@ from bluegreen.alphabet import (
     QueryFailed,
     QueryStarted,
     Raise,
+    StrategyAnnounced,
     StrategyEffect,
     StrategyEvent,
 )
 from bluegreen.errors import DetectionTimedOutError, EventForbidden, Refusal, StrategyUnavailable, unreachable
-from bluegreen.flow import Call, Flow, Wait, run
+from bluegreen.exchange import LOOK_AGAIN_S, Exchange
+from bluegreen.flow import Call, Flow, Sleep, Wait, run
+from bluegreen.happenings import (
+    CacheMissed,
+    DetectionEnded,
+    Happening,
+    LockWaited,
+    Observer,
+    Record,
+    Snapshot,
+    StoreBack,
+    StoreLost,
+    Witness,
+)
 from bluegreen.machine import Step, step
 from bluegreen.rows import Outcome
 from bluegreen.settings import Settings
+from bluegreen.store import Store
 from bluegreen.strategy import STRATEGY, TIMERS, Context, Timer
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 
@@ -59,35 +74,7 @@ Prove = Callable[[Strategy, float], Generator[Any, Any, None]]
 
 _log = logging.getLogger("bluegreen")
 _WAITS: Final = frozenset(state.name for state in STRATEGY.states if "waits" in state.tags)
-
-
-class Snapshot(NamedTuple):
-    """The machine's state at one moment; `sequence` counts the steps that changed something."""
-
-    state: str
-    context: Context
-    sequence: int
-
-
-@attrs.frozen
-class Record:
-    """What observers get: one step that the table audits, or, if they asked for that, each that changed something.
-
-    `sequence` is the order of the steps within a scope. Records come in it, except that two threads that take
-    steps at the same time may hand theirs over in either order: no caller waits for another one's observers.
-    `ticket` is the one that the step issued.
-    """
-
-    scope: Scope
-    sequence: int
-    at_s: float
-    before: Snapshot
-    event: StrategyEvent
-    step: Step
-    ticket: Ticket | None = None
-
-
-Observer = Callable[[Record], None]
+_ROUTES: Final = frozenset(state.name for state in STRATEGY.states if "routes" in state.tags)
 
 
 @attrs.define(eq=False)
@@ -156,6 +143,9 @@ class StrategyManager:
         self._session_epochs = dict.fromkeys(Strategy, 0)
         self._observers: tuple[tuple[Observer], ...] = ()
         self._followers: tuple[tuple[Observer], ...] = ()
+        self._witnesses: tuple[tuple[Witness], ...] = ()
+        self._exchange: Exchange | None = None
+        self._answers = itertools.count()
         self._least_level = getattr(logging, self.settings.logging_level)
         _managers.add(self)
 
@@ -186,6 +176,16 @@ class StrategyManager:
         """The strategy that the server announced, while a transition is pending."""
         return self._snapshot.context.pending
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """What is known of the store that this scope shares with other processes, if it has joined one."""
+        return self._exchange
+
+    @property
+    def answers(self) -> int:
+        """How many answers of a stack have been reported with `proved` so far."""
+        return int(self._answers.__reduce__()[1][0])
+
     def session_epoch(self, strategy: Strategy) -> int:
         """Return a number that changes whenever the sessions on `strategy` are to be ended.
 
@@ -212,6 +212,7 @@ class StrategyManager:
 
     def proved(self, strategy: Strategy) -> None:
         """Renew the cache: an answer has just shown that `strategy` serves. Cheap enough for every answer."""
+        next(self._answers)  # exact among threads, which `+= 1` is not
         if strategy is self._snapshot.context.active:
             self._proved_s = self._clock()
 
@@ -238,6 +239,64 @@ class StrategyManager:
                 self._followers = tuple(other for other in self._followers if other is not entry)
 
         return unsubscribe
+
+    def observe(self, witness: Witness) -> Callable[[], None]:
+        """Call `witness` with everything that happens, see `happenings`; returns what undoes it.
+
+        It gets a `Record` for each step that changed something, and what is no step: failed requests, retries,
+        replays, losses, detections. It is called as `subscribe` says.
+        """
+        entry = (witness,)
+        with self._lock:
+            self._witnesses = (*self._witnesses, entry)
+
+        def unobserve() -> None:
+            with self._lock:
+                self._witnesses = tuple(other for other in self._witnesses if other is not entry)
+
+        return unobserve
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody observes: what nobody would get need not be made."""
+        return bool(self._witnesses)
+
+    def report(self, happening: Happening) -> None:
+        """Tell who observes what has happened around this scope."""
+        self._hand_over(happening, self._witnesses)
+
+    def now_s(self) -> float:
+        """Return the time of the manager's clock, in seconds."""
+        return self._clock()
+
+    # The store.
+
+    def join(self, store: Store | None) -> None:
+        """Share news with other processes through `store`, from the next query on; with none, stop that.
+
+        Source: spec, section 4 (Publish).
+        """
+        if store is None:
+            self._exchange = None
+            return
+        exchange = Exchange(self.scope, store, self._heard, self._store_told)
+        context = self._snapshot.context
+        if self._snapshot.state in _ROUTES and context.route is not None:
+            exchange.decided(context.route, verified=_is_verified(context))
+        self._exchange = exchange
+
+    def _heard(self, strategy: Strategy) -> None:
+        self._take(StrategyAnnounced(strategy, self.version))
+
+    def _store_told(self, reason: str | None) -> None:
+        assert self._exchange is not None
+        name, now = self._exchange.store.name, self._clock()
+        if reason is None:
+            self._say(logging.INFO, "%s: %s is back", self.scope, name)
+            self.report(StoreBack(self.scope, now, name))
+        else:
+            self._say(logging.INFO, "%s: %s has failed, going on without: %s", self.scope, name, reason)
+            self.report(StoreLost(self.scope, now, name, reason))
 
     # Tickets.
 
@@ -273,6 +332,9 @@ class StrategyManager:
         """
         self._reap()
         self._tick()
+        exchange = self._exchange
+        if exchange is not None and exchange.watch() != exchange.seen:
+            exchange.attend()
         try:
             taken = self._take(_STARTED, session)
         except EventForbidden as refused:
@@ -285,10 +347,14 @@ class StrategyManager:
     def starting(self, prove: Prove, session: object = None) -> Flow[Ticket]:
         """`start` as a flow, for drivers of other kinds."""
         deadline_s = self._clock() + self.settings.detection_timeout_s
+        missed = False
         while True:
             ticket = self.start_now(session)
             if ticket is not None:
                 return ticket
+            if self._witnesses and not missed:
+                missed = True
+                self.report(CacheMissed(self.scope, self._clock()))
             if self._clock() >= deadline_s:
                 raise self._timed_out()
             yield from self.settling(prove, deadline_s)
@@ -327,6 +393,38 @@ class StrategyManager:
         return Flight(deadline_s)  # a method, so that `verify` can watch who touches it
 
     def _detect(self, flight: Flight, prove: Prove) -> Flow[None]:
+        """Detect, after whoever detects for other processes has, and tell how it went."""
+        began_s, tried = self._clock() if self._witnesses else None, list[Strategy]()
+        exchange = self._exchange
+        try:
+            leads = exchange is None or (yield from self._leading(exchange, flight))
+            yield from self._try(flight, prove, tried)
+        finally:
+            if exchange is not None:
+                exchange.done()
+        if began_s is not None:
+            self._tell_detection(began_s, tuple(tried), followed=not leads)
+
+    def _tell_detection(self, began_s: float, tried: tuple[Strategy, ...], *, followed: bool) -> None:
+        state, context, _ = self._snapshot
+        found = context.active if state in _ROUTES and context.active in tried else None
+        now = self._clock()
+        self.report(DetectionEnded(self.scope, now, now - began_s, tried, found, self._failures, followed))
+
+    def _leading(self, exchange: Exchange, flight: Flight) -> Flow[bool]:
+        """Wait until this process may detect for all, and return true; or until the store names what is to be
+        tried first, since somebody has found that it serves (invariant I9, between processes)."""
+        while not flight.over and self._snapshot.state in _WAITS and self._clock() < flight.deadline_s:
+            exchange.attend()
+            if exchange.known.verified in self._snapshot.context.untried[:1]:
+                return False
+            if exchange.leads():
+                exchange.attend()  # who had the lease before may have found it just now
+                return True
+            yield Sleep(LOOK_AGAIN_S)
+        return False
+
+    def _try(self, flight: Flight, prove: Prove, tried: list[Strategy]) -> Flow[None]:
         """Try what is untried, in order, until the machine has settled. Each strategy once (invariant I8)."""
         while not flight.over:  # somebody may have timed it out, and lead another one by now
             state, context, _ = self._snapshot
@@ -339,6 +437,7 @@ class StrategyManager:
             if len(context.untried) == len(Strategy):
                 self._failures = {}
             strategy = context.untried[0]
+            tried.append(strategy)
             event: StrategyEvent = AuthSuccess(strategy, context.version)
             try:
                 yield from prove(strategy, left_s)
@@ -391,8 +490,10 @@ class StrategyManager:
         not even an interrupt between two lines leaves a part of it.
         """
         ticket: Ticket | None = None
+        contended_s = self._clock() if self._witnesses and self._lock.locked() else None
         try:
             with self._lock:
+                waited_s = 0.0 if contended_s is None else self._clock() - contended_s
                 if still is not None and not still():
                     return None
                 before = self._snapshot
@@ -403,9 +504,12 @@ class StrategyManager:
                     elif isinstance(effect, CloseSessions):
                         self._session_epochs[effect.strategy] = next(self._epochs)
                 after = self._commit(before, event, taken, ticket)
-            if self._followers and after is not before:
+            if after is not before and (self._followers or self._witnesses):
                 record = Record(self.scope, after.sequence, self._clock(), before, event, taken, ticket)
                 self._hand_over(record, self._followers)
+                self._hand_over(record, self._witnesses)
+            if waited_s:
+                self.report(LockWaited(self.scope, self._clock(), waited_s))
             if taken.effects:
                 self._carry_out(before, after, taken)
             return _Taken(taken, ticket)
@@ -451,14 +555,19 @@ class StrategyManager:
         match effect:
             case IssueTicket() | CloseSessions():
                 pass  # done under the lock
-            case Authenticate() | ClearCache():
-                pass  # the caller has the connection; nothing is cached but in the state
+            case Authenticate():
+                pass  # the caller has the connection
+            case ClearCache():
+                if self._exchange is not None:
+                    self._exchange.undecided()
             case CacheStrategy():
                 self.proved(effect.strategy)
             case Publish():
                 self._say(
                     logging.DEBUG, "%s: publish %s, version %d", self.scope, effect.strategy, effect.version
                 )
+                if self._exchange is not None:
+                    self._exchange.decided(effect.strategy, verified=_is_verified(after.context))
             case Raise():
                 if taken.row.event is DetectionTimedOut:
                     return self._timed_out()
@@ -483,10 +592,10 @@ class StrategyManager:
         )  # fmt: skip
         self._hand_over(record, self._observers)
 
-    def _hand_over(self, record: Record, observers: tuple[tuple[Observer], ...]) -> None:
+    def _hand_over(self, told: Any, observers: tuple[tuple[Callable[[Any], None]], ...]) -> None:
         for (observer,) in observers:
             try:
-                observer(record)
+                observer(told)
             except Exception:  # noqa: BLE001  an observer's fault must not become the query's
                 _log.exception("%s: an observer raised", self.scope)
 
@@ -520,6 +629,13 @@ class StrategyManager:
         self._snapshot = Snapshot(state, attrs.evolve(context, open_blue=0, open_green=0), sequence)
         self._armed = self._arm(self._snapshot)
         self._next_due_s = self._first_due(self._armed)
+        if self._exchange is not None:
+            self._exchange.after_fork()
+
+
+def _is_verified(context: Context) -> bool:
+    """Whether what new queries get was found to serve."""
+    return context.verified if context.pending is None else context.proved
 
 
 def _runs(timer: Timer, moment: Snapshot) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 import attrs
 
@@ -19,6 +20,8 @@ from bluegreen.vocabulary import Scope
 
 _managers: dict[Scope, StrategyManager] = {}
 _lock = threading.Lock()
+Attach = Callable[[StrategyManager], object]
+_attached: tuple[tuple[Attach], ...] = ()
 
 
 def managed(scope: Scope, settings: Settings | None = None) -> StrategyManager:
@@ -35,7 +38,10 @@ def managed(scope: Scope, settings: Settings | None = None) -> StrategyManager:
         with _lock:
             manager = _managers.get(scope)
             if manager is None:
-                manager = _managers[scope] = StrategyManager(scope, settings)
+                manager = StrategyManager(scope, settings)
+                for (attach,) in _attached:
+                    attach(manager)
+                _managers[scope] = manager
     if settings is not None and settings != manager.settings:
         asked, has = attrs.asdict(settings), attrs.asdict(manager.settings)
         raise ScopeConflict(scope, [name for name, value in asked.items() if has[name] != value])
@@ -46,6 +52,39 @@ def forget(scope: Scope) -> None:
     """Drop the manager of `scope`: the next `managed` begins anew. Open tickets stay with the old one."""
     with _lock:
         _managers.pop(scope, None)
+
+
+def each_manager(attach: Attach) -> Callable[[], None]:
+    """Call `attach` for each manager of this process, and for each that is new from now on, before it is used.
+
+    Returns:
+        What ends that; managers that exist by then stay as `attach` has left them.
+
+    >>> found = []
+    >>> stop = each_manager(found.append)
+    >>> managed(Scope("db.example:443", "each")) in found
+    True
+    >>> stop(); forget(Scope("db.example:443", "each"))
+    """
+    global _attached  # noqa: PLW0603  replaced as a whole, since `managed` iterates over it
+    entry = (attach,)
+    with _lock:
+        known = tuple(_managers.values())
+        _attached = (*_attached, entry)
+    for manager in known:
+        attach(manager)
+
+    def stop() -> None:
+        global _attached  # noqa: PLW0603
+        with _lock:
+            _attached = tuple(other for other in _attached if other is not entry)
+
+    return stop
+
+
+def managers() -> tuple[StrategyManager, ...]:
+    """Return the managers of this process."""
+    return tuple(_managers.values())
 
 
 def scopes() -> tuple[Scope, ...]:

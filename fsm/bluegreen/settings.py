@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,8 @@ from bluegreen.errors import SettingsError, UnknownStrategy
 from bluegreen.vocabulary import Strategy, optional_strategy
 
 ENVIRONMENT_PREFIX: Final = "BLUEGREEN_"
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 _relaxed: ContextVar[bool] = ContextVar("bluegreen_relaxed_bounds", default=False)
 
@@ -75,15 +78,28 @@ def _one_of(default: Any, *choices: Any, convert: Callable[[Any], Any] | None = 
     return cast(Any, attrs.field)(default=default, converter=convert, metadata={"choices": choices})
 
 
+def _url(default: str) -> Any:
+    return cast(Any, attrs.field)(default=default, metadata={"url": "a URL, for example memory:"})
+
+
+def _accepted(rule: Mapping[str, Any]) -> str:
+    if "choices" in rule:
+        return ", ".join("none" if choice is None else str(choice) for choice in rule["choices"])
+    if "url" in rule:
+        return str(rule["url"])
+    return f"{rule['low']:g} to {rule['high']:g}{rule['unit']}"
+
+
 def _finding(name: str, value: Any, rule: Mapping[str, Any]) -> str | None:
     """Return what is wrong with `value`, or none."""
+    if "url" in rule:
+        named = isinstance(value, str) and _SCHEME.match(value)
+        return None if named else f"{name} is {value!r}; accepted: {_accepted(rule)}"
     if "choices" in rule:
         if value in rule["choices"]:
             return None
-        accepted = ", ".join("none" if choice is None else str(choice) for choice in rule["choices"])
-        return f"{name} is {value!r}; accepted: {accepted}"
-    low, high, unit = rule["low"], rule["high"], rule["unit"]
-    allowed = f"{low:g} to {high:g}{unit}"
+        return f"{name} is {value!r}; accepted: {_accepted(rule)}"
+    low, high, unit, allowed = rule["low"], rule["high"], rule["unit"], _accepted(rule)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or (isinstance(value, float) and math.isnan(value)):
         return f"{name} is {value!r}, which is no number; accepted: {allowed}"
@@ -115,6 +131,7 @@ class Settings:
             stack vanishes; `never`: nothing is replayed after it was executed.
         failed_cooldown_s: how long a scope in Failed refuses at once, and how long a strategy that was
             announced and then refused is held down, 0.1 to 60 seconds.
+        store: URL of the store that processes share, see `bluegreen_adapters.stores`; `memory:` shares nothing.
 
     Raises:
         SettingsError: with one finding for each value that is wrong.
@@ -137,6 +154,7 @@ class Settings:
     default_strategy: Strategy | None = _one_of(None, None, Strategy.BLUE, Strategy.GREEN, convert=_strategy)
     replay: str = _one_of("reads", "never", "reads")
     failed_cooldown_s: float = _between(1, 0.1, 60, " s", _seconds)
+    store: str = _url("memory:")
 
     def __attrs_post_init__(self) -> None:
         findings = [
@@ -187,11 +205,6 @@ def describe() -> list[tuple[str, str, str]]:
     """Return (name, default, accepted) of every setting, for documentation."""
     rows: list[tuple[str, str, str]] = []
     for field in attrs.fields(Settings):
-        rule = field.metadata
-        if "choices" in rule:
-            accepted = ", ".join("none" if choice is None else str(choice) for choice in rule["choices"])
-        else:
-            accepted = f"{rule['low']:g} to {rule['high']:g}{rule['unit']}"
         default = "none" if field.default is None else str(field.default)
-        rows.append((field.name, default, accepted))
+        rows.append((field.name, default, _accepted(field.metadata)))
     return rows

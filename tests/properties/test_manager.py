@@ -51,8 +51,9 @@ from bluegreen.alphabet import (
     StrategyAnnounced,
 )
 from bluegreen.errors import EventForbidden, Refusal, StrategyUnavailable
+from bluegreen.happenings import Record
 from bluegreen.machine import step
-from bluegreen.manager import Record, StrategyManager
+from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY
 from bluegreen.vocabulary import Scope, Strategy, Ticket

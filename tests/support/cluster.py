@@ -10,7 +10,8 @@ from typing import Final
 
 from bluegreen.alphabet import Error456, QueryCompleted, QueryFailed, StrategyAnnounced
 from bluegreen.errors import Refusal
-from bluegreen.manager import Record, StrategyManager
+from bluegreen.happenings import Record
+from bluegreen.manager import StrategyManager
 from bluegreen.vocabulary import Strategy, Ticket
 from support.clock import FakeClock
 

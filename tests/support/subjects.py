@@ -18,8 +18,9 @@ from bluegreen.alphabet import (
     QueryStarted,
 )
 from bluegreen.errors import EventForbidden, Refusal, StrategyUnavailable
+from bluegreen.happenings import Record, Snapshot
 from bluegreen.machine import Step
-from bluegreen.manager import Record, Snapshot, StrategyManager
+from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen.strategy import TIMERS
 from bluegreen.verify.subjects import Did, ManagerSubject

@@ -26,8 +26,9 @@ from bluegreen.alphabet import (
 )
 from bluegreen.errors import DetectionTimedOutError, EventForbidden, Refusal, StrategyUnavailable
 from bluegreen.flow import Flow, Wait
+from bluegreen.happenings import Record
 from bluegreen.machine import step
-from bluegreen.manager import Record, StrategyManager
+from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 from support.clock import FakeClock

@@ -50,8 +50,16 @@ def refused(**values: Any) -> tuple[str, ...]:
 
 
 def test_there_are_no_other_settings_than_those_of_the_specification() -> None:
-    assert [field.name for field in attrs.fields(Settings)] == list(DEFAULTS)
+    assert [field.name for field in attrs.fields(Settings)] == [*DEFAULTS, "store"]
     assert {*RANGES, *CHOICES} == set(DEFAULTS)
+
+
+def test_the_store_is_named_by_a_url() -> None:
+    assert Settings(store="lmdb:///run/user/1000/bluegreen").store == "lmdb:///run/user/1000/bluegreen"
+    assert refused(store="/run/bluegreen") == (
+        "store is '/run/bluegreen'; accepted: a URL, for example memory:",
+    )
+    assert refused(store=7) == ("store is 7; accepted: a URL, for example memory:",)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -283,4 +291,5 @@ def test_the_description_for_the_documentation_is_that_of_the_specification() ->
         ("default_strategy", "none", "none, blue, green"),
         ("replay", "reads", "never, reads"),
         ("failed_cooldown_s", "1", "0.1 to 60 s"),
+        ("store", "memory:", "a URL, for example memory:"),
     ]

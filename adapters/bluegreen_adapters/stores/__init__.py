@@ -14,10 +14,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from typing import Final
 from urllib.parse import urlsplit
 
 from bluegreen.errors import SettingsError
+from bluegreen.manager import StrategyManager
 from bluegreen.store import Store
 
 _OPENERS: Final = {
@@ -27,6 +30,45 @@ _OPENERS: Final = {
     "rediss": "bluegreen_adapters.stores.redis_stream",
 }
 """Which module opens which kind of URL: its function `opened(url)`."""
+
+
+_NOTHING_SHARED: Final = "memory:"
+_open: dict[str, Store] = {}
+_lock = threading.Lock()
+
+
+def joined(manager: StrategyManager) -> StrategyManager:
+    """Return `manager`, after it has joined the store of its settings. A process has one store for each URL.
+
+    Raises:
+        SettingsError: no store is named so; the manager has joined none.
+    """
+    url = manager.settings.store
+    if url != _NOTHING_SHARED and manager.exchange is None:
+        manager.join(shared(url))
+    return manager
+
+
+def shared(url: str) -> Store:
+    """Return the store of a URL, the same one for the whole process.
+
+    Raises:
+        As `open_store`.
+    """
+    with _lock:
+        store = _open.get(url)
+        if store is None:
+            store = _open[url] = open_store(url)
+    return store
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603  a thread that is not here may have held it
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def open_store(url: str) -> Store:

@@ -26,7 +26,8 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
-from bluegreen.manager import Record, StrategyManager
+from bluegreen.happenings import Record
+from bluegreen.manager import StrategyManager
 from bluegreen.verify.lines import begun, closed, opened, recorded, sealed
 
 HELD_LIMIT: Final = 10_000

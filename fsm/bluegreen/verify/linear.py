@@ -23,8 +23,8 @@ import attrs
 
 from bluegreen.alphabet import IssueTicket, QueryCancelled, QueryCompleted, QueryFailed, Raise
 from bluegreen.errors import EventForbidden, StrategyUnavailable
+from bluegreen.happenings import Record, Snapshot
 from bluegreen.machine import Step, step
-from bluegreen.manager import Record, Snapshot
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.verify.programs import CrashError
 from bluegreen.vocabulary import Ticket

@@ -26,8 +26,8 @@ from typing import Any, Final
 
 import attrs
 
+from bluegreen.happenings import Record, Snapshot
 from bluegreen.machine import Step
-from bluegreen.manager import Record, Snapshot
 from bluegreen.rows import Row
 from bluegreen.settings import Settings
 from bluegreen.strategy import Context

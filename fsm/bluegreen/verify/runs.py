@@ -19,7 +19,8 @@ from typing import Final
 
 import attrs
 
-from bluegreen.manager import Record, Snapshot, StrategyManager
+from bluegreen.happenings import Record, Snapshot
+from bluegreen.manager import StrategyManager
 from bluegreen.verify.linear import Answer, Model, Operation, answered, in_one_order, in_sequence
 from bluegreen.verify.programs import GIVEN, OPERATIONS, Caller, Program
 from bluegreen.verify.properties import Always

@@ -16,8 +16,9 @@ import attrs
 
 from bluegreen.alphabet import DetectionTimedOut
 from bluegreen.flow import Call, Flow, Wait
+from bluegreen.happenings import Record, Snapshot
 from bluegreen.machine import Step
-from bluegreen.manager import Flight, Record, Snapshot, StrategyManager
+from bluegreen.manager import Flight, StrategyManager
 from bluegreen.settings import Settings
 from bluegreen.strategy import DETECTING
 from bluegreen.verify.points import Clock, Collection, Landing, Lock, Shared, access

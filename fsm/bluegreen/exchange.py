@@ -1,0 +1,170 @@
+"""A manager's side of the store that it shares with other processes. Whose word counts is decided by `SHARING`.
+
+Nothing here runs in the background: the store is looked at when a query starts and when a detection waits, and
+written when the strategy machine publishes. A store that fails costs a comparison of two numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from bluegreen.clocks import stamp
+from bluegreen.errors import StoreError, unreachable
+from bluegreen.machine import step
+from bluegreen.sharing import (
+    SHARING,
+    Hear,
+    ReadAgain,
+    RecordRead,
+    ReportBack,
+    ReportLost,
+    Shared,
+    SharingEvent,
+    StoreFailed,
+    StrategyDecided,
+    Write,
+    WriteAccepted,
+    WriteRefused,
+)
+from bluegreen.store import Stamp, Store, StoreRecord
+from bluegreen.vocabulary import Scope, Strategy
+
+LEASE_S: Final = 1.0
+"""How long a process may detect for all. A detection takes milliseconds; who is silent for longer may be dead."""
+LOOK_AGAIN_S: Final = 0.005
+"""How often a process that waits for another one's detection looks at the store."""
+_NEVER: Final = -1
+
+
+class Exchange:
+    """What one manager knows of its store.
+
+    Args:
+        scope: the manager's.
+        store: what is shared.
+        hear: called with a strategy that the store names.
+        report: called with a reason when the store fails, and with none when it is back.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        store: Store,
+        hear: Callable[[Strategy], object],
+        report: Callable[[str | None], object],
+    ) -> None:
+        self.store = store
+        self.watch = store.watch(scope)
+        self.seen = _NEVER
+        self._scope, self._hear, self._report = scope, hear, report
+        self._lock = threading.Lock()
+        self._state, self._shared = SHARING.initial, Shared()
+        self._route: Strategy | None = None
+        self._verified = False
+        self._leased = False
+        self._named()
+
+    def _named(self) -> None:
+        self.who = f"{socket.gethostname()}:{os.getpid()}"
+        self._holder = f"{self.who}:{secrets.token_hex(4)}"
+
+    @property
+    def state(self) -> str:
+        """Whether the store answers: a state of `SHARING`."""
+        return self._state
+
+    @property
+    def known(self) -> StoreRecord:
+        """The record that was read or written last."""
+        return self._shared.known
+
+    def attend(self) -> None:
+        """Look at the store, if there may be something to read."""
+        moved = self.watch()
+        if moved != self.seen:
+            self.seen = moved  # before the store is read: what moves meanwhile is seen the next time
+            self._read()
+
+    def decided(self, strategy: Strategy, *, verified: bool) -> None:
+        """Take note that new queries of this process go to `strategy`, and tell others."""
+        self._route, self._verified = strategy, verified
+        self._send(StrategyDecided(strategy, verified, stamp()))
+
+    def undecided(self) -> None:
+        """Take note that this process does not know where its queries go."""
+        self._route = None
+
+    def leads(self) -> bool:
+        """Whether this process may detect for all: it has the lease, or the store cannot say who has."""
+        try:
+            self._leased = self.store.lease(self._scope, self._holder, LEASE_S)
+        except StoreError as error:
+            self._send(StoreFailed(error.reason))
+            return True
+        return self._leased
+
+    def done(self) -> None:
+        """Give the lease back, if this process has it."""
+        if not self._leased:
+            return
+        self._leased = False
+        try:
+            self.store.release(self._scope, self._holder)
+        except StoreError as error:
+            self._send(StoreFailed(error.reason))
+
+    def after_fork(self) -> None:
+        """In a forked child: a process of its own, that looks for itself."""
+        self._lock = threading.Lock()
+        self.seen, self._leased = _NEVER, False
+        self._named()
+
+    def _read(self) -> None:
+        try:
+            event: SharingEvent = RecordRead(self.store.read(self._scope), self._route)
+        except StoreError as error:
+            event = StoreFailed(error.reason)
+        self._send(event)
+
+    def _send(self, event: SharingEvent) -> None:
+        with self._lock:
+            taken = step(SHARING, self._state, self._shared, event)
+            self._state, self._shared = taken.state, taken.context
+        for effect in taken.effects:
+            match effect:
+                case Hear():
+                    self._hear(effect.strategy)
+                case Write():
+                    self._write(effect)
+                case ReadAgain():
+                    self._read()
+                case ReportLost():
+                    self._report(effect.reason)
+                case ReportBack():
+                    self._report(None)
+                case _:
+                    unreachable(effect)
+
+    def _write(self, behind: Write) -> None:
+        route = self._route
+        if route is None:  # another thread has found out meanwhile that it does not know
+            return
+        record = StoreRecord(
+            epoch=behind.epoch + 1,
+            incarnation=behind.incarnation,
+            announced=route,
+            verified=route if self._verified else None,
+            at=self._shared.decided or Stamp(),
+            who=self.who,
+        )
+        try:
+            written = self.store.write(self._scope, record)
+        except StoreError as error:
+            self._send(StoreFailed(error.reason))
+            return
+        self._send(WriteRefused() if written is None else WriteAccepted(written))
