@@ -20,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--matrix", action="store_true", help="run every shape of load on every way in (minutes)"
     )
+    parser.addoption(
+        "--many", action="store_true", help="repeat what a few repetitions show a few hundred times (minutes)"
+    )
 
 
 def pytest_sessionfinish() -> None:

@@ -1,0 +1,215 @@
+"""Processes of one host that share a store, with the real connector: they switch together, and detect once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bluegreen_adapters.engine import EngineProcess
+from support.fleet import Fleet, Seen, fleet
+from support.nursery import nursery
+from support.telling import tell
+
+pytest.importorskip("lmdb")
+pytestmark = pytest.mark.integration
+
+MARGIN_S = 0.05
+"""A query that began so soon after the news may have looked before: a process can be put aside for that long."""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    with EngineProcess(max_seconds=1200) as started:
+        yield started
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"lmdb://{tmp_path / 'shared'}"
+
+
+def until(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
+    """Whether `holds` comes true in time."""
+    deadline_s = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def late(seen: list[Seen], target: str) -> list[float]:
+    """How many seconds after the first of all was told each query began that went elsewhere."""
+    told = min(at for one in seen for at, strategy in one.told if strategy == target)
+    return [at - told for one in seen for at, strategy in one.started if strategy != target and at > told]
+
+
+def failures(seen: list[Seen]) -> list[str]:
+    return [text for one in seen for text in one.failed]
+
+
+def test_processes_follow_the_first_that_has_seen_an_announcement(
+    engine: EngineProcess, store: str, pytestconfig: pytest.Config
+) -> None:
+    switches = 50 if pytestconfig.getoption("--many") else 6
+    worst, refused, queries, delays = 0, 0, 0, list[float]()
+    with fleet(engine, store, 8, pause_s=0.01) as members:
+        members.seen()
+        for _ in range(switches):
+            engine.reset_statistics()
+            members.ask("run")
+            target = engine.switch("graceful", grace_s=0.4)
+            members.ask("rest")
+            seen = members.seen()
+            assert failures(seen) == []
+            assert {one.active for one in seen} == {target}
+            delays += late(seen, target)
+            refusals = engine.statistics().total_refused
+            worst, refused = max(worst, refusals), refused + refusals
+            queries += sum(one.queries for one in seen)
+            assert engine.statistics().misrouted == 0
+    assert worst <= 1
+    assert [delay for delay in delays if delay > MARGIN_S] == []
+    longest_ms = 1000 * max(delays, default=0)
+    tell(
+        f"8 processes, {switches} switches, {queries} queries: {refused} requests refused, at most {worst} in a "
+        f"switch; {len(delays)} queries began on the old stack after the first process knew, at most "
+        f"{longest_ms:.1f} ms after"
+    )
+
+
+def test_many_threads_of_many_processes_that_are_refused_at_once_detect_once(
+    engine: EngineProcess, store: str
+) -> None:
+    with fleet(engine, store, 16, threads=8) as members:
+        detections: list[int] = []
+        for _ in range(4):
+            members.seen()
+            engine.reset_statistics()
+            engine.switch("abrupt", grace_s=0.0)
+            members.ask("once")
+            seen = members.seen()
+            assert failures(seen) == []
+            assert [one.queries for one in seen] == [8] * 16
+            assert {one.active for one in seen} == {engine.active}
+            detections.append(sum(one.led for one in seen))
+            tried_in_vain = engine.statistics().refused.get("authenticate", {})
+            assert tried_in_vain == {}, "nobody asks the stack that has just refused"
+    assert max(detections) <= 1
+    tell(f"16 processes x 8 threads refused at once: {detections} detections were led, for all of them")
+
+
+@contextmanager
+def switching(engine: EngineProcess, members: Fleet) -> Iterator[str]:
+    """In the middle of a switch, which the first process knows and whose old stack refuses new work already."""
+    target = "green" if engine.active == "blue" else "blue"
+    engine.phase("announce", target=target)
+    members.ask("once", 0)
+    engine.phase("cutover")
+    engine.reset_statistics()
+    yield target
+    assert engine.statistics().total_refused == 0
+    engine.phase("retire")
+    engine.phase("steady", active=target)
+
+
+@pytest.mark.parametrize("way", ["spawn", "forkserver"])
+def test_a_process_that_begins_in_the_middle_of_a_switch_is_right_with_its_first_query(
+    engine: EngineProcess, store: str, way: str, pytestconfig: pytest.Config
+) -> None:
+    children = 200 if pytestconfig.getoption("--many") else 4
+    with fleet(engine, store, 1, way=way) as members:
+        for _ in range(children // 2):
+            with switching(engine, members) as target:
+                for _ in range(2):
+                    number = members.add()
+                    members.ask("once", number)
+                    (seen,) = members.ask("tell", number)
+                    assert (seen.failed, {where for _, where in seen.started}) == ([], {target})
+                    members.remove(number)
+
+
+def test_a_forked_child_is_right_with_its_first_query_in_the_middle_of_a_switch(
+    engine: EngineProcess, store: str, pytestconfig: pytest.Config
+) -> None:
+    children = 200 if pytestconfig.getoption("--many") else 10
+    with fleet(engine, store, 1) as members:
+        ours, theirs = members.context.Pipe()
+        parent = members.context.Process(target=nursery, args=(members.orders, theirs), daemon=True)
+        parent.start()
+        assert ours.poll(30)
+        assert ours.recv() == engine.active
+        for _ in range(children // 2):
+            with switching(engine, members) as target:
+                for _ in range(2):
+                    ours.send("fork")
+                    assert ours.poll(30)
+                    assert ours.recv() == f"{target}, 0 refused"
+        ours.send("end")
+        parent.join(10)
+
+
+def test_a_store_that_is_removed_under_load_is_missed_by_nobody(
+    engine: EngineProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shared"
+    with fleet(engine, f"lmdb://{folder}", 4, pause_s=0.01) as members:
+        members.seen()
+        members.ask("run")
+        shutil.rmtree(folder)
+        target = engine.switch("graceful", grace_s=0.4)
+        members.ask("rest")
+        seen = members.seen()
+    assert failures(seen) == []
+    assert {one.active for one in seen} == {target}
+
+
+def test_a_store_that_is_put_back_as_it_was_long_ago_misleads_nobody(
+    engine: EngineProcess, tmp_path: Path
+) -> None:
+    folder, copy = tmp_path / "shared", tmp_path / "copy"
+    with fleet(engine, f"lmdb://{folder}", 4, pause_s=0.01) as members:
+        shutil.copytree(folder, copy)
+        members.ask("run")
+        target = engine.switch("graceful", grace_s=0.4)
+        members.ask("rest")
+        members.seen()
+        engine.reset_statistics()
+        shutil.rmtree(folder)
+        shutil.copytree(copy, folder)
+        members.ask("run")
+        assert until(lambda: members.seen()[0].queries > 100)
+        members.ask("rest")
+        seen = members.seen()
+        assert failures(seen) == []
+        assert {one.active for one in seen} == {target}
+        assert engine.statistics().total_refused <= 4  # a wrong record may cost each process one
+        late_comer = members.add()
+        members.ask("once", late_comer)
+        assert members.seen()[late_comer].active == target
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_ends_or_stops_in_the_middle_of_a_switch_keeps_nobody(
+    engine: EngineProcess, store: str, way: signal.Signals
+) -> None:
+    with fleet(engine, store, 5, pause_s=0.005) as members:
+        members.seen()
+        members.ask("run")
+        engine.phase("announce", target="green" if engine.active == "blue" else "blue")
+        os.kill(members.members[4].pid, way)
+        engine.phase("cutover")
+        members.ask("rest", 0, 1, 2, 3)
+        seen: list[Seen] = members.ask("tell", 0, 1, 2, 3)
+        assert failures(seen) == []
+        assert {one.active for one in seen} == {engine.active}
+        os.kill(members.members[4].pid, signal.SIGKILL)
+    engine.phase("retire")
+    engine.phase("steady", active=engine.active)
