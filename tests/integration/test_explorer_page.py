@@ -567,8 +567,20 @@ def test_nothing_overflows_or_overlaps(
     assert tab.run("document.documentElement.scrollWidth") <= width
     assert tab.run(_OVERFLOWING) == []
     assert tab.run(_OVERLAPPING) == []
+    assert tab.run(_CUT) == []
     assert tab.picture().startswith(b"\x89PNG")
 
+
+_CUT = """(() => {
+  const canvas = document.querySelector('#canvas').getBoundingClientRect();
+  return [...document.querySelectorAll('#canvas text')].filter((one) => {
+    const box = one.getBoundingClientRect();
+    const height = one.getScreenCTM().a * parseFloat(getComputedStyle(one).fontSize);
+    const inside = box.left >= canvas.left && box.right <= canvas.right && box.top >= canvas.top && box.bottom <= canvas.bottom;
+    return !inside || height < 9;
+  }).map((one) => one.textContent);
+})()"""
+"""The labels that are cut at a side of the diagram's box, or are too small to be read."""
 
 _OVERFLOWING = """[...document.querySelectorAll('body *')].filter((one) => {
   if (one.closest('svg, script, dialog, .skip') || !one.checkVisibility()) return false;
@@ -601,6 +613,29 @@ _OVERLAPPING = """(() => {
   });
   return found;
 })()"""
+
+
+def test_a_narrow_screen_has_a_diagram_of_its_own_with_numbers_that_are_listed(
+    tab: Page, strategy_text: str, tmp_path: Path
+) -> None:
+    tab.resized(420)
+    explorer = Explorer(tab, strategy_text, tmp_path)
+    assert tab.run("[...document.querySelectorAll('#key b')].map((one) => one.textContent)") == list(
+        "1234567"
+    )
+    numbers = "[...document.querySelectorAll('#canvas .label text')].map((one) => one.textContent).sort()"
+    assert tab.run(numbers) == list("1234567")
+    tab.run(
+        "[...document.querySelectorAll('#key button')].find((one) => one.textContent === 'auth_success').click()"
+    )
+    tab.run("document.activeElement.click()")  # it asks for which strategy
+    assert explorer.shown["current"] == "Rows of Stable"
+    assert tab.run("document.querySelector('#key button.taken').textContent") == "auth_success"
+    assert tab.run("document.querySelector('#canvas text.taken').textContent") == "2"
+    tab.resized(1280)
+    tab.wait("document.querySelector('#key').childElementCount === 0")
+    assert explorer.shown["current"] == "Rows of Stable"
+    assert "auth_success" in tab.run("document.querySelector('#canvas text.taken').textContent")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

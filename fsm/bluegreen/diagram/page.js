@@ -178,7 +178,7 @@ const LINK_DELAY_MS = 250;
     const words = at("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (text) => words.every((word) => text.toLowerCase().includes(word));
     const found = words.length === 0 ? [] : [
-      ...data.states.map((one, index) => [`state ${one.name}`, () => { look(index); view.picture.reach(view.picture.nodes[index]); }]),
+      ...data.states.map((one, index) => [`state ${one.name}`, () => { look(index); view.picture.reach(index); }]),
       ...data.events.map((one, index) => [`event ${one}`, () => reachEvent(index, data.inputs.findIndex((input) => input.event === index))]),
       ...data.rows.map((one, index) => [`row ${one.name}: ${one.why}`, () => view.showRows(one.state, frames[number].did ? frames[number].did.row : null, index)]),
     ].filter(([text]) => fits(text));
@@ -200,7 +200,7 @@ const LINK_DELAY_MS = 250;
     ["p", "play, or pause", play],
     ["r", "begin again", () => restart(frames[0].beginning)],
     ["e", "to the events", () => view.buttons[0].focus()],
-    ["d", "to the diagram", () => view.picture.reach(view.picture.nodes[frames[number].state])],
+    ["d", "to the diagram", () => view.picture.reach(frames[number].state)],
     ["t", "to the tickets", () => { const one = at("tickets").querySelector("button"); if (one) one.focus(); else view.say("No ticket is open."); }],
     ["l", "to what is loaded", () => at("paste").focus()],
     ["/", "search", () => at("search").focus()],
@@ -252,7 +252,6 @@ const LINK_DELAY_MS = 250;
   at("keys").replaceChildren(...KEYS.flatMap(([name, does]) => [element("dt", {}, element("kbd", {}, name)), element("dd", {}, does)]));
   data.beginnings.forEach((one, index) => at("begin").append(element("option", { value: index }, one.label)));
   at("begin-label").hidden = data.beginnings.length < 2;
-  view.picture.fit(0.65);
   if (!fromLink()) restart(0);
   document.documentElement.dataset.ready = "true";
 })();

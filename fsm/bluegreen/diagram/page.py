@@ -9,13 +9,13 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Final
 
 from bluegreen.diagram.beginnings import beginnings_of
-from bluegreen.diagram.dot import quoted
+from bluegreen.diagram.dot import LARGE, quoted
 from bluegreen.diagram.model import Diagram, Node, diagram_of
 from bluegreen.diagram.picture import laid_out
 from bluegreen.diagram.walks import Data, compiled, free
@@ -29,9 +29,8 @@ SCRIPTS: Final = ("page_walk.js", "page_play.js", "page_picture.js", "page_view.
 LOOP: Final = "\N{ANTICLOCKWISE OPEN CIRCLE ARROW}"
 """What marks an event that leads back to its state."""
 
-_LARGE: Final = 60
 _HASTE: Final = "splines=line, nslimit=1, nslimit1=1, mclimit=0.3"
-"""How a diagram with more than so many arrows is laid out: a better one of 200 states takes minutes."""
+"""How a diagram with more than `LARGE` arrows is laid out: a better one of 200 states takes minutes."""
 
 Group = tuple[str, str, tuple[str, ...]]
 """One arrow of the picture: where it comes from, where it leads, and the events that take it."""
@@ -58,18 +57,25 @@ def explorer_page(of: Declaration | Verification, *, tickets: int = TICKETS, fre
     states = {node.name: index for index, node in enumerate(diagram.nodes)}
     events = {name: index for index, name in enumerate(diagram.events)}
     data["arrows"] = [
-        {"source": states[source], "target": states[target], "events": [events[one] for one in taken]}
-        for source, target, taken in arrows(diagram)
+        {
+            "source": states[source],
+            "target": states[target],
+            "events": [events[one] for one in taken],
+            "number": number,
+        }
+        for (source, target, taken), number in numbered(diagram)
     ]
-    return filled(data, picture(diagram))
+    narrow = picture(diagram, narrow=True) if len(data["arrows"]) <= LARGE else ""
+    return filled(data, picture(diagram), narrow)
 
 
-def filled(data: Data, drawn: str) -> str:
-    """Return the page with its data and its picture in it. What it may do is said in it: it loads nothing.
+def filled(data: Data, drawn: str, narrow: str = "") -> str:
+    """Return the page with its data and its pictures in it. What it may do is said in it: it loads nothing.
 
     Args:
         data: what `walks` gives, with `arrows`.
         drawn: the diagram as SVG.
+        narrow: the same for narrow screens; by default the other one is scrolled there.
     """
     style = _part("page.css")
     scripts = [_part(name) for name in SCRIPTS]
@@ -80,6 +86,7 @@ def filled(data: Data, drawn: str) -> str:
         "title": escape(str(data["name"])),
         "style": style,
         "picture": drawn,
+        "narrow": narrow,
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
@@ -100,25 +107,37 @@ def arrows(diagram: Diagram) -> tuple[Group, ...]:
     return tuple((*ends, tuple(dict.fromkeys(taken))) for ends, taken in found.items())
 
 
-def picture(diagram: Diagram) -> str:
+def numbered(diagram: Diagram) -> Iterator[tuple[Group, int]]:
+    """Return the arrows with their numbers, from 1; those that lead back to their state have none, which is 0."""
+    number = 0
+    for group in arrows(diagram):
+        number += group[0] != group[1]
+        yield group, number if group[0] != group[1] else 0
+
+
+def picture(diagram: Diagram, *, narrow: bool = False) -> str:
     """Return the picture of the page as SVG: a state is the group `s<number>`, the events of an arrow `a<number>`.
+
+    Args:
+        narrow: for narrow screens: an arrow has a number, counted from 1, and the page lists what that stands for.
 
     Raises:
         PictureError: it cannot be laid out.
     """
-    drawn = laid_out(_dot(diagram), "svg").decode()
+    drawn = laid_out(_dot(diagram, narrow=narrow), "svg").decode()
     drawn = re.sub(r"\A.*?(?=<svg )|<!--.*?-->\n?", "", drawn, flags=re.DOTALL)
     return re.sub(r"<title>.*?</title>\n?", "", drawn)  # a tool tip with the program's names for things
 
 
-def _dot(diagram: Diagram) -> str:
+def _dot(diagram: Diagram, *, narrow: bool) -> str:
     number = {node.name: index for index, node in enumerate(diagram.nodes)}
     # The letters of this font are as wide as those of any other of its kind, so that labels fit in every browser.
     font = 'fontname="Courier"'
-    haste = f", {_HASTE}" if len(arrows(diagram)) > _LARGE else ""
+    haste = f", {_HASTE}" if len(arrows(diagram)) > LARGE else ""
+    apart = "nodesep=0.15, ranksep=0.25" if narrow else "nodesep=0.3, ranksep=0.35"
     lines = [
         "digraph page {",
-        f"graph [bgcolor=transparent, nodesep=0.3, ranksep=0.35{haste}, {font}]",
+        f"graph [bgcolor=transparent, {apart}{haste}, {font}]",
         f'node [shape=box, style="rounded,filled", margin="0.2,0.1", fontsize=15, {font}]',
         f"edge [fontsize=12, arrowsize=0.8, {font}]",
     ]
@@ -131,9 +150,10 @@ def _dot(diagram: Diagram) -> str:
                 'start [shape=circle, style=filled, label="", width=0.15, class="start"]',
                 f"start -> s{at}",
             ]
-    for index, (source, target, taken) in enumerate(arrows(diagram)):
-        if source != target:
-            lines += _arrow(index, number[source], number[target], quoted("\n".join(taken), "l"))
+    for index, ((source, target, taken), place) in enumerate(numbered(diagram)):
+        if place:
+            label = str(place) if narrow else "\n".join(taken)
+            lines += _arrow(index, number[source], number[target], quoted(label, "l"))
     return "\n".join([*lines, "}"])
 
 

@@ -27,7 +27,7 @@ function pairs(list, entries) {
 
 function viewOf(data, walker, act) {
   const at = (id) => document.getElementById(id);
-  const picture = pictureOf(data, at("canvas"), act);
+  const picture = picturesOf(data, at("canvas"), at("key"), act);
   const buttons = [];
   const becauses = [];
   let shownState = null;
