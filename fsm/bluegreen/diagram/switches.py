@@ -43,6 +43,7 @@ class Switch:
         through: what has to come about, in order.
         events: what time brings, by name.
         kinds: whether its statements read.
+        switches: how many the cluster makes.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Switch:
     through: tuple[Goal, ...]
     events: tuple[str, ...] = ()
     kinds: tuple[bool, ...] = (False,)
+    switches: int = 1
 
 
 def _at(
@@ -148,6 +150,21 @@ SWITCHES: Final[Mapping[str, Switch]] = {
             _at("withdraw", STABLE, runs="blue"),
             _at("steady", STABLE),
         ),
+    ),
+    "double": Switch(
+        "there, and back again while a query of the way there still runs",
+        "The query that began on green ends there, although blue is announced and becomes active again meanwhile.",
+        (
+            _RUNS,
+            _at("announce", PENDING, runs="blue green"),
+            _at("drain", STABLE, GREEN, runs="green"),
+            _at("announce", PENDING, GREEN, runs="green", origin=GREEN),
+            _at("announce", PENDING, GREEN, runs="blue green", origin=GREEN),
+            _at("drain", PENDING, GREEN, runs="blue green", origin=GREEN),
+            _at("drain", STABLE, BLUE, runs="blue", origin=GREEN),
+            _at("steady", STABLE, BLUE),
+        ),
+        switches=2,
     ),
     "not_ready": Switch(
         "announced before green is ready",
@@ -251,7 +268,7 @@ def run(switch: Switch) -> tuple[Happened, ...]:
         ValueError: there is none.
     """
     liberties = Liberties(events=switch.events, stale=False, lossy=False, kinds=switch.kinds, steps=())
-    world = World(Size(1, 2, 1), liberties, crashes=False)
+    world = World(Size(1, 2, switch.switches), liberties, crashes=False)
     state = next(one for one in world.first() if world.places[world.unpack(one)[0]][0].origin is BLUE)
     happened: list[Happened] = []
     for number, goal in enumerate(switch.through, 1):
