@@ -39,8 +39,8 @@ _ABOUT: Final = (
 _COMPOSITION: Final = "Who sends which event, and whom each effect is for, as read off the reachable steps."
 _RUNS: Final = (
     "Runs of the [world model](../fsm/bluegreen/verify/world.py), as its search finds them: what is said, and what the "
-    "machine does with it. A stack that takes a request and never answers is not among them: in the model every request "
-    "has an answer, and a silent one is the transport's time-out; the tests play it with a real server."
+    "machine does with it. A stack that takes a request and never answers is not among them: in the model every "
+    "request has an answer, and a silent one is the transport's time-out; the tests play it with a real server."
 )
 _MACHINES: Final[Mapping[str, str]] = {
     "strategy": "Which strategy does the next query go to? One for each scope.",
