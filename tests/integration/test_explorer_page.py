@@ -576,8 +576,8 @@ _CUT = """(() => {
   return [...document.querySelectorAll('#canvas text')].filter((one) => {
     const box = one.getBoundingClientRect();
     const height = one.getScreenCTM().a * parseFloat(getComputedStyle(one).fontSize);
-    const inside = box.left >= canvas.left && box.right <= canvas.right && box.top >= canvas.top && box.bottom <= canvas.bottom;
-    return !inside || height < 9;
+    const beside = box.left < canvas.left || box.right > canvas.right;
+    return beside || box.top < canvas.top || box.bottom > canvas.bottom || height < 9;
   }).map((one) => one.textContent);
 })()"""
 """The labels that are cut at a side of the diagram's box, or are too small to be read."""

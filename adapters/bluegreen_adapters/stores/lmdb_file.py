@@ -1,0 +1,399 @@
+"""A store in a file, for all processes of a host: `lmdb:///run/user/1000/bluegreen`. No daemon; a crash harms nothing.
+
+LMDB keeps one consistent state whoever dies when. It is not told to wait for the disk: after a power failure the file
+may be older than it was, or damaged; then it is set aside, and begun anew. `/run` is in memory in any case.
+
+Options: `wait_ms` (5), how long a query waits at most; `size_kib` (1024), how large the file may become.
+
+Source: spec, sections 2 and 4.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TextIO, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import attrs
+import lmdb
+
+from bluegreen.clocks import stamp
+from bluegreen.errors import SettingsError, StoreError
+from bluegreen.sharing import Lease, leased, released
+from bluegreen.store import Store, StoreRecord
+from bluegreen.vocabulary import Scope
+from bluegreen_adapters.stores.bounded import Bounded
+from bluegreen_adapters.stores.options import WAIT_MS, Range, numbers
+from bluegreen_adapters.stores.places import checked, secured
+
+T = TypeVar("T")
+
+_LOOK_S: Final = 0.25
+"""How often it is seen whether the file is still the one that was opened, and how often an absent one is tried."""
+_OPEN_S: Final = 1.0
+"""How long the first opening in a process may take, which is no query's."""
+_READERS: Final = 1024
+_BORN: Final = b"incarnation"
+_TXN_BITS: Final = 40
+
+
+@attrs.frozen(eq=False)
+class _Opened:
+    """A file that is open in this process.
+
+    Args:
+        moves: descriptor of a small file with the number of the last transaction: to look there is safe, whatever
+            happens to files, which memory that is mapped from one is not.
+    """
+
+    environment: lmdb.Environment
+    identity: tuple[int, int]
+    incarnation: str
+    moves: int
+
+    @property
+    def last(self) -> int:
+        """The number of the last transaction, as its writer has told it."""
+        return int.from_bytes(os.pread(self.moves, 8, 0), "little")
+
+    def __del__(self) -> None:
+        os.close(self.moves)
+
+
+_open: dict[Path, _Opened] = {}
+"""What this process has open: LMDB must not open a file twice in one."""
+_writing: set[lmdb.Environment] = set()
+"""What is being written, or closed, in this process now."""
+_abandoned: list[lmdb.Environment] = []
+"""What a child has from its parent and cannot close: a write was under way when it was forked."""
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _write_in(opened: _Opened) -> Iterator[lmdb.Transaction]:
+    """Write while this context is open; then tell who looks."""
+    _writing.add(opened.environment)
+    try:
+        with opened.environment.begin(write=True) as taken:
+            number = taken.id()
+            yield taken
+        os.pwrite(opened.moves, number.to_bytes(8, "little"), 0)
+    finally:
+        _writing.discard(opened.environment)
+
+
+class LmdbStore:
+    """A store in a file. It opens by itself, again in a forked child, and again where the file was replaced.
+
+    Args:
+        folder: the directory; made if it is not there.
+        wait_s: seconds that a caller waits at most.
+        size: bytes that the file may have.
+    """
+
+    def __init__(self, folder: Path, wait_s: float = WAIT_MS.default / 1000, size: int = 1 << 20) -> None:
+        self.name = f"lmdb://{folder}"
+        self.folder, self._file, self._size = folder, folder / "data.mdb", size
+        self._worker = Bounded(self.name, wait_s, self._moved)
+        self._opened: _Opened | None = None
+        self._closed = False
+        self._turns = 0
+        self._look_s = 0.0
+        _stores.add(self)
+        with contextlib.suppress(StoreError):  # it may come later; whoever reads it then is told
+            self._worker.do(self._open_file, _OPEN_S)
+
+    def watch(self, scope: Scope) -> Callable[[], int]:  # noqa: ARG002  one number is for all scopes
+        """As `Store.watch`: the number of LMDB's last transaction, which takes no lock."""
+
+        def look() -> int:
+            opened = self._opened
+            now_s = time.monotonic()
+            if now_s >= self._look_s:
+                opened = self._seen_to(now_s)
+            if opened is not None:
+                return (self._turns << _TXN_BITS) + opened.last
+            return (self._turns << _TXN_BITS) - 1 - int(now_s / _LOOK_S)
+
+        return look
+
+    def read(self, scope: Scope) -> StoreRecord:
+        """As `Store.read`. It takes no lock."""
+        opened = self._ready(lambda: self._worker.do(self._open_file))
+        try:
+            with opened.environment.begin() as taken:
+                line: bytes | None = taken.get(_key(scope))
+        except lmdb.Error as error:
+            raise self._failed(error) from None
+        if line is None:
+            return StoreRecord(incarnation=opened.incarnation)
+        try:
+            record = StoreRecord.from_json(line)
+        except StoreError as error:
+            self._worker.do(lambda: self._clear(opened, scope, line))
+            raise StoreError(self.name, error.reason) from None
+        return attrs.evolve(record, incarnation=opened.incarnation)
+
+    def write(self, scope: Scope, record: StoreRecord) -> StoreRecord | None:
+        """As `Store.write`. LMDB lets one process write at a time."""
+
+        def put() -> StoreRecord | None:
+            opened = self._ready(self._open_file)
+            with _write_in(opened) as taken:
+                there = taken.get(_key(scope))
+                epoch = StoreRecord.from_json(there).epoch if there is not None else 0
+                if (record.incarnation, record.epoch) != (opened.incarnation, epoch + 1):
+                    return None
+                taken.put(_key(scope), record.to_json())
+            return record
+
+        return self._do(put)
+
+    def lease(self, scope: Scope, holder: str, ttl_s: float) -> bool:
+        """As `Store.lease`."""
+
+        def take() -> bool:
+            with _write_in(self._ready(self._open_file)) as taken:
+                after = leased(_lease(taken.get(_lease_key(scope))), holder, ttl_s, stamp())
+                if after is not None:
+                    taken.put(_lease_key(scope), json.dumps(attrs.asdict(after)).encode())
+            return after is not None
+
+        return self._do(take)
+
+    def release(self, scope: Scope, holder: str) -> None:
+        """As `Store.release`."""
+
+        def give() -> None:
+            with _write_in(self._ready(self._open_file)) as taken:
+                if released(_lease(taken.get(_lease_key(scope))), holder, stamp()) is None:
+                    taken.delete(_lease_key(scope))
+
+        self._do(give)
+
+    def close(self) -> None:
+        """As `Store.close`. The file stays open for other stores of this process that use it."""
+        opened, self._closed = self._opened, True
+        others = (one for one in tuple(_stores) if one.folder == self.folder and not one._closed)
+        if opened is not None and not any(others):
+            self._forget(opened)
+        self._opened = None
+        self._moved()
+
+    def after_fork(self) -> None:
+        """In a forked child: what was open is the parent's."""
+        self._opened = None
+        self._look_s = 0.0
+        self._moved()
+
+    # Inside.
+
+    def _moved(self) -> None:
+        self._turns += 1
+
+    def _do(self, job: Callable[[], T]) -> T:
+        try:
+            return self._worker.do(job)
+        except lmdb.Error as error:
+            raise self._failed(error) from None
+
+    def _ready(self, open_it: Callable[[], _Opened]) -> _Opened:
+        """Return what is open; open it if it is not.
+
+        Raises:
+            StoreError: it cannot be opened, or the file is not what it was.
+        """
+        if self._closed:
+            raise StoreError(self.name, "it is closed")
+        opened = self._opened or open_it()
+        if _identity(checked(self.name, self._file)) != opened.identity:
+            self._forget(opened)
+            raise StoreError(self.name, "its file was replaced, removed or emptied")
+        return opened
+
+    def _seen_to(self, now_s: float) -> _Opened | None:
+        """See whether the file is still the one that was opened."""
+        self._look_s = now_s + _LOOK_S
+        opened = self._opened
+        if opened is None:
+            return None
+        try:
+            identity = _identity(os.stat(self._file))
+        except OSError:
+            identity = None
+        if identity != opened.identity:
+            self._forget(opened)
+            return None
+        with contextlib.suppress(lmdb.Error):  # another thread may have closed it just now
+            last: int = opened.environment.info()["last_txnid"]
+            if last > opened.last:  # a writer has died before it could tell
+                os.pwrite(opened.moves, last.to_bytes(8, "little"), 0)
+        return opened
+
+    def _forget(self, opened: _Opened) -> None:
+        """Let go of what is open. It is closed where that keeps no query."""
+        with _lock:
+            if _open.get(self.folder) is opened:
+                del _open[self.folder]
+        self._opened = None
+        self._worker.begin(opened.environment.close)
+        self._moved()
+
+    def _failed(self, error: lmdb.Error) -> StoreError:
+        opened = self._opened
+        if opened is not None and not isinstance(error, lmdb.MapFullError):
+            if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)):
+                self._discard(opened)
+            self._forget(opened)
+        return StoreError(self.name, f"{type(error).__name__}: {error}")
+
+    def _discard(self, opened: _Opened) -> None:
+        """Set a damaged file aside, if it is still there: of several processes one does it."""
+        with contextlib.suppress(OSError), open(self.folder / "open.lock", "a+", opener=_private) as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _identity(os.stat(self._file)) == opened.identity:
+                self._set_aside()
+
+    def _open_file(self) -> _Opened:
+        secured(self.name, self.folder)
+        with _lock:
+            known = _open.get(self.folder)
+            if known is None:
+                known = _open[self.folder] = self._opening()
+            self._opened = known
+        self._moved()
+        return known
+
+    def _opening(self) -> _Opened:
+        """Open the file; one process at a time does, since some of it may have to be put in order."""
+        try:
+            with open(self.folder / "open.lock", "a+", opener=_private) as guard:
+                fcntl.flock(guard, fcntl.LOCK_EX)
+                self._put_in_order(guard)
+                try:
+                    opened = self._environment()
+                except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+                    self._set_aside()
+                    opened = self._environment()
+                guard.seek(0)
+                if guard.read() != repr(opened.identity):
+                    guard.truncate(0)
+                    guard.write(repr(opened.identity))
+            return opened
+        except lmdb.Error as error:
+            raise StoreError(self.name, f"{type(error).__name__}: {error}") from None
+        except OSError as error:
+            raise StoreError(self.name, f"{self.folder}: {error.strerror}") from None
+
+    def _put_in_order(self, guard: TextIO) -> None:
+        """Take away the locks of another file than the one that is there: what they say of it would be wrong."""
+        guard.seek(0)
+        identity = _identity(checked(self.name, self._file))
+        if checked(self.name, self.folder / "lock.mdb") is not None and guard.read() != repr(identity):
+            (self.folder / "lock.mdb").unlink()
+
+    def _environment(self) -> _Opened:
+        environment = lmdb.open(
+            str(self.folder), map_size=self._size, mode=0o600, max_readers=_READERS, sync=False, metasync=False,
+            readahead=False,
+        )  # fmt: skip
+        with environment.begin() as taken:
+            born: bytes | None = taken.get(_BORN)
+        if born is None:
+            born = secrets.token_hex(8).encode()
+            with environment.begin(write=True) as taken:
+                taken.put(_BORN, born)
+        environment.reader_check()  # those of processes that were killed
+        found = os.stat(self._file)
+        # A copy that is put back is another file, and so another incarnation.
+        incarnation = f"{born.decode()}-{found.st_dev:x}-{found.st_ino:x}"
+        moves = os.open(self.folder / "moves", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return _Opened(environment, (found.st_dev, found.st_ino), incarnation, moves)
+
+    def _set_aside(self) -> None:
+        """Rename a file that is damaged. The caller holds the guard."""
+        os.replace(self._file, self._file.with_suffix(".damaged"))
+        (self.folder / "lock.mdb").unlink(missing_ok=True)
+
+    def _clear(self, opened: _Opened, scope: Scope, line: bytes) -> None:
+        """Take away what is no record, so that the next process to look fills the store again."""
+        with _write_in(opened) as taken:
+            if taken.get(_key(scope)) == line:
+                taken.delete(_key(scope))
+
+
+def opened(url: str) -> Store:
+    """Return the store of a URL.
+
+    Raises:
+        SettingsError: the URL names no directory, or an option is wrong.
+    """
+    parts = urlsplit(url)
+    values = numbers(url, {"wait_ms": WAIT_MS, "size_kib": Range(1024, 64, 1 << 20)}, ("behind",))
+    if parts.netloc or not parts.path.strip("/"):
+        raise SettingsError([f"store is {url!r}; accepted: lmdb:///path/of/a/directory"])
+    folder = Path(unquote(parts.path))
+    store = LmdbStore(folder, values["wait_ms"] / 1000, int(values["size_kib"]) * 1024)
+    behind = parse_qs(parts.query).get("behind")
+    if behind:
+        from bluegreen_adapters.stores.layered import LayeredStore
+
+        return LayeredStore(store, behind[-1])
+    return store
+
+
+def _identity(found: os.stat_result | None) -> tuple[int, int] | None:
+    """Return what tells a file from others; none for one that is empty, since there is no store in it."""
+    return (found.st_dev, found.st_ino) if found is not None and found.st_size else None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _key(scope: Scope) -> bytes:
+    return f"r {scope.target} {scope.cluster}".encode()[:500]
+
+
+def _lease_key(scope: Scope) -> bytes:
+    return b"l" + _key(scope)[1:]
+
+
+def _lease(line: bytes | None) -> Lease | None:
+    """Return a lease; what is none is none."""
+    if line is None:
+        return None
+    try:
+        return Lease(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+_stores: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603  a thread that is not here may have held it
+    _lock = threading.Lock()
+    for known in _open.values():
+        if known.environment in _writing:  # to close it would wait for a thread that is not here
+            _abandoned.append(known.environment)
+        else:
+            known.environment.close()  # this process's part of it; the parent's goes on
+    _writing.clear()
+    _open.clear()
+    for store in tuple(_stores):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
