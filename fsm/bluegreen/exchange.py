@@ -38,6 +38,8 @@ LEASE_S: Final = 1.0
 """How long a process may detect for all. A detection takes milliseconds; who is silent for longer may be dead."""
 LOOK_AGAIN_S: Final = 0.005
 """How often a process that waits for another one's detection looks at the store."""
+PATIENCE: Final = 3
+"""How often a detection asks a store that cannot say who leads. On a busy host it may only have been late."""
 _NEVER: Final = -1
 
 
@@ -99,13 +101,13 @@ class Exchange:
         """Take note that this process does not know where its queries go."""
         self._route = None
 
-    def leads(self) -> bool:
-        """Whether this process may detect for all: it has the lease, or the store cannot say who has."""
+    def leads(self) -> bool | None:
+        """Whether this process may detect for all, since it has the lease; none: the store cannot say who has."""
         try:
             self._leased = self.store.lease(self._scope, self._holder, LEASE_S)
         except StoreError as error:
             self._send(StoreFailed(error.reason))
-            return True
+            return None
         return self._leased
 
     def done(self) -> None:

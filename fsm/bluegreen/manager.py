@@ -47,7 +47,7 @@ from bluegreen.alphabet import (
     StrategyEvent,
 )
 from bluegreen.errors import DetectionTimedOutError, EventForbidden, Refusal, StrategyUnavailable, unreachable
-from bluegreen.exchange import LOOK_AGAIN_S, Exchange
+from bluegreen.exchange import LOOK_AGAIN_S, PATIENCE, Exchange
 from bluegreen.flow import Call, Flow, Sleep, Wait, run
 from bluegreen.happenings import (
     CacheMissed,
@@ -414,12 +414,14 @@ class StrategyManager:
     def _leading(self, exchange: Exchange, flight: Flight) -> Flow[bool]:
         """Wait until this process may detect for all, and return true; or until the store names what is to be
         tried first, since somebody has found that it serves (invariant I9, between processes)."""
+        asked = 0
         while not flight.over and self._snapshot.state in _WAITS and self._clock() < flight.deadline_s:
-            exchange.attend()
+            leads = exchange.leads()
+            asked += leads is None
+            exchange.attend()  # after that: who had the lease before may have found it just now
             if exchange.known.verified in self._snapshot.context.untried[:1]:
                 return False
-            if exchange.leads():
-                exchange.attend()  # who had the lease before may have found it just now
+            if leads or asked == PATIENCE:
                 return True
             yield Sleep(LOOK_AGAIN_S)
         return False

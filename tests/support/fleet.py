@@ -103,11 +103,10 @@ class _Member:
                 self.seen.told.append((time.monotonic(), record.event.strategy.value))
 
     def connected(self) -> Any:
-        from bluegreen_adapters.e6data import connect
+        from e6data_python_connector import Connection as Stock
 
-        return connect(
-            host="127.0.0.1", port=self._orders["port"], username=USER, password=PASSWORD, database="sales"
-        )
+        port = self._orders["port"]
+        return Stock(host="127.0.0.1", port=port, username=USER, password=PASSWORD, database="sales")
 
     def work(self, number: int) -> None:
         """What a thread does: a query for each that is asked for, or one after the other while it runs."""
