@@ -92,10 +92,16 @@ class Exchange:
             self.seen = moved  # before the store is read: what moves meanwhile is seen the next time
             self._read()
 
-    def decided(self, strategy: Strategy, *, verified: bool) -> None:
-        """Take note that new queries of this process go to `strategy`, and tell others."""
+    def decided(self, strategy: Strategy, *, verified: bool, at: Stamp | None = None) -> None:
+        """Take note that new queries of this process go to `strategy`, and tell others.
+
+        Args:
+            strategy: where they go.
+            verified: whether it was found to serve.
+            at: when that was decided; now by default.
+        """
         self._route, self._verified = strategy, verified
-        self._send(StrategyDecided(strategy, verified, stamp()))
+        self._send(StrategyDecided(strategy, verified, at or stamp()))
 
     def undecided(self) -> None:
         """Take note that this process does not know where its queries go."""

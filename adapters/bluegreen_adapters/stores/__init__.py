@@ -28,6 +28,8 @@ _OPENERS: Final = {
     "lmdb": "bluegreen_adapters.stores.lmdb_file",
     "redis": "bluegreen_adapters.stores.redis_stream",
     "rediss": "bluegreen_adapters.stores.redis_stream",
+    "redis+sentinel": "bluegreen_adapters.stores.redis_stream",
+    "redis+cluster": "bluegreen_adapters.stores.redis_stream",
 }
 """Which module opens which kind of URL: its function `opened(url)`."""
 

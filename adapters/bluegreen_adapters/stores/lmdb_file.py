@@ -18,7 +18,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, TextIO, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -79,7 +79,7 @@ _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _write_in(opened: _Opened) -> Iterator[lmdb.Transaction]:
+def _write_in(opened: _Opened) -> Generator[lmdb.Transaction, None, None]:
     """Write while this context is open; then tell who looks."""
     _writing.add(opened.environment)
     try:
@@ -131,7 +131,7 @@ class LmdbStore:
         opened = self._ready(lambda: self._worker.do(self._open_file))
         try:
             with opened.environment.begin() as taken:
-                line: bytes | None = taken.get(_key(scope))
+                line = _line(taken, _key(scope))
         except lmdb.Error as error:
             raise self._failed(error) from None
         if line is None:
@@ -149,7 +149,7 @@ class LmdbStore:
         def put() -> StoreRecord | None:
             opened = self._ready(self._open_file)
             with _write_in(opened) as taken:
-                there = taken.get(_key(scope))
+                there = _line(taken, _key(scope))
                 epoch = StoreRecord.from_json(there).epoch if there is not None else 0
                 if (record.incarnation, record.epoch) != (opened.incarnation, epoch + 1):
                     return None
@@ -163,7 +163,7 @@ class LmdbStore:
 
         def take() -> bool:
             with _write_in(self._ready(self._open_file)) as taken:
-                after = leased(_lease(taken.get(_lease_key(scope))), holder, ttl_s, stamp())
+                after = leased(_lease(_line(taken, _lease_key(scope))), holder, ttl_s, stamp())
                 if after is not None:
                     taken.put(_lease_key(scope), json.dumps(attrs.asdict(after)).encode())
             return after is not None
@@ -175,7 +175,7 @@ class LmdbStore:
 
         def give() -> None:
             with _write_in(self._ready(self._open_file)) as taken:
-                if released(_lease(taken.get(_lease_key(scope))), holder, stamp()) is None:
+                if released(_lease(_line(taken, _lease_key(scope))), holder, stamp()) is None:
                     taken.delete(_lease_key(scope))
 
         self._do(give)
@@ -307,7 +307,7 @@ class LmdbStore:
             readahead=False,
         )  # fmt: skip
         with environment.begin() as taken:
-            born: bytes | None = taken.get(_BORN)
+            born = _line(taken, _BORN)
         if born is None:
             born = secrets.token_hex(8).encode()
             with environment.begin(write=True) as taken:
@@ -366,6 +366,11 @@ def _key(scope: Scope) -> bytes:
 
 def _lease_key(scope: Scope) -> bytes:
     return b"l" + _key(scope)[1:]
+
+
+def _line(taken: lmdb.Transaction, key: bytes) -> bytes | None:
+    found = taken.get(key)
+    return None if found is None else bytes(found)
 
 
 def _lease(line: bytes | None) -> Lease | None:
