@@ -21,11 +21,17 @@ asks_redis = pytest.mark.skipif(ABSENT is not None and not os.environ.get("CI"),
 _START_S = 20.0
 
 
+_HIGHEST = 55_000
+"""In a cluster, a server also listens 10,000 ports higher."""
+
+
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+        if port < _HIGHEST:
+            return port
 
 
 class RedisServer:

@@ -43,7 +43,8 @@ _OPEN_S: Final = 1.0
 """How long the first opening in a process may take, which is no query's."""
 _READERS: Final = 1024
 _BORN: Final = b"incarnation"
-_TXN_BITS: Final = 40
+_WRITTEN: Final = b"written"
+_COUNT_BITS: Final = 40
 
 
 @attrs.frozen(eq=False)
@@ -51,7 +52,7 @@ class _Opened:
     """A file that is open in this process.
 
     Args:
-        moves: descriptor of a small file with the number of the last transaction: to look there is safe, whatever
+        moves: descriptor of a small file that says how many records were written: to look there is safe, whatever
             happens to files, which memory that is mapped from one is not.
     """
 
@@ -61,9 +62,13 @@ class _Opened:
     moves: int
 
     @property
-    def last(self) -> int:
-        """The number of the last transaction, as its writer has told it."""
+    def written(self) -> int:
+        """How many records were written, as writers have told it."""
         return int.from_bytes(os.pread(self.moves, 8, 0), "little")
+
+    def tell(self, written: int) -> None:
+        """Tell who looks."""
+        os.pwrite(self.moves, written.to_bytes(8, "little"), 0)
 
     def __del__(self) -> None:
         os.close(self.moves)
@@ -80,13 +85,11 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def _write_in(opened: _Opened) -> Generator[lmdb.Transaction, None, None]:
-    """Write while this context is open; then tell who looks."""
+    """Write while this context is open."""
     _writing.add(opened.environment)
     try:
         with opened.environment.begin(write=True) as taken:
-            number = taken.id()
             yield taken
-        os.pwrite(opened.moves, number.to_bytes(8, "little"), 0)
     finally:
         _writing.discard(opened.environment)
 
@@ -113,7 +116,7 @@ class LmdbStore:
             self._worker.do(self._open_file, _OPEN_S)
 
     def watch(self, scope: Scope) -> Callable[[], int]:  # noqa: ARG002  one number is for all scopes
-        """As `Store.watch`: the number of LMDB's last transaction, which takes no lock."""
+        """As `Store.watch`: how many records were written, of all scopes. It takes no lock."""
 
         def look() -> int:
             opened = self._opened
@@ -121,8 +124,8 @@ class LmdbStore:
             if now_s >= self._look_s:
                 opened = self._seen_to(now_s)
             if opened is not None:
-                return (self._turns << _TXN_BITS) + opened.last
-            return (self._turns << _TXN_BITS) - 1 - int(now_s / _LOOK_S)
+                return (self._turns << _COUNT_BITS) + opened.written
+            return (self._turns << _COUNT_BITS) - 1 - int(now_s / _LOOK_S)
 
         return look
 
@@ -154,6 +157,9 @@ class LmdbStore:
                 if (record.incarnation, record.epoch) != (opened.incarnation, epoch + 1):
                     return None
                 taken.put(_key(scope), record.to_json())
+                written = int(_line(taken, _WRITTEN) or b"0") + 1
+                taken.put(_WRITTEN, str(written).encode())
+            opened.tell(written)
             return record
 
         return self._do(put)
@@ -233,10 +239,10 @@ class LmdbStore:
         if identity != opened.identity:
             self._forget(opened)
             return None
-        with contextlib.suppress(lmdb.Error):  # another thread may have closed it just now
-            last: int = opened.environment.info()["last_txnid"]
-            if last > opened.last:  # a writer has died before it could tell
-                os.pwrite(opened.moves, last.to_bytes(8, "little"), 0)
+        with contextlib.suppress(lmdb.Error), opened.environment.begin() as taken:
+            written = int(_line(taken, _WRITTEN) or b"0")
+            if written > opened.written:  # a writer has died before it could tell
+                opened.tell(written)
         return opened
 
     def _forget(self, opened: _Opened) -> None:

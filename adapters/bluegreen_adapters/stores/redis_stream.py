@@ -48,6 +48,8 @@ _JOIN_S: Final = 0.1
 _AGAIN_S: Final = (0.02, 0.05, 0.1, 0.25)
 """How long to wait before the next attempt to connect; the last one is for all that come after."""
 _FIELD: Final = b"record"
+_FAULTS: Final = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+"""What a client raises. The second one is no `RedisError`."""
 _WORDS: Final = (
     "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_cert_reqs", "ssl_check_hostname",
     "db", "client_name",
@@ -178,7 +180,7 @@ class RedisStore:
 
         try:
             return self._worker.do(connected)
-        except redis.RedisError as error:
+        except _FAULTS as error:
             raise StoreError(self.name, told(error)) from None
 
     def _disconnect(self) -> None:
@@ -264,7 +266,7 @@ class Follower:
                     while not self._over:
                         if not self._next(client):
                             self._look(client)
-            except redis.RedisError as error:
+            except _FAULTS as error:
                 self._lost(told(error))
             except StoreError as error:
                 self._lost(error.reason)
