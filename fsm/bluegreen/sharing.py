@@ -32,12 +32,14 @@ class Shared:
 
     Args:
         known: the record that was read or written last.
-        decided: when this process decided where its own new queries go.
+        decided: when it was decided where new queries of this process go, here or by whoever wrote what was heard.
+        unsaid: whether that was decided here, after `known`, and is not in the store yet.
         told: whether it was told that the store has failed.
     """
 
     known: StoreRecord = StoreRecord()
     decided: Stamp | None = None
+    unsaid: bool = False
     told: bool = False
 
 
@@ -157,6 +159,7 @@ adds = Fact(
     (True, False),
     lambda c, e: e.strategy is not c.known.announced or (e.verified and e.strategy is not c.known.verified),
 )
+unsaid = Fact("unsaid", (True, False), lambda c, _: c.unsaid)
 told = Fact("told", (True, False), lambda c, _: c.told)
 
 comparable = era.is_("same").named("same store")
@@ -167,29 +170,36 @@ says_other = says.is_("other").named("says otherwise")
 says_nothing = says.is_("nothing").named("says nothing")
 has_route = routes.is_(True).named("has decided")
 decided_later = later.is_(True).named("decided later")
+is_unsaid = unsaid.is_(True).named("unsaid")
 adds_something = adds.is_(True).named("adds something")
 is_told = told.is_(True).named("told")
 
 ours_counts = ((says_nothing | (says_other & decided_later)) & has_route).named("ours counts")
 theirs_counts = (says_other & ~(has_route & decided_later)).named("theirs counts")
+to_say = (is_unsaid & has_route & (says_nothing | says_other)).named("something to say")
 in_order = comparable & is_newer
 out_of_order = ~comparable | is_older
 FOLLOWED: Final = "nobody has written since"
 
 
 def adopt(context: Shared, event: RecordRead | WriteAccepted) -> Shared:
-    """This is what the store holds now."""
-    return attrs.evolve(context, known=event.record)
+    """This is what the store holds now, and nothing is left to say."""
+    return attrs.evolve(context, known=event.record, unsaid=False, told=False)
 
 
-def join(context: Shared, event: RecordRead) -> Shared:
-    """The store answers, and this is what it holds."""
-    return attrs.evolve(context, known=event.record, told=False)
+def follow(context: Shared, event: RecordRead) -> Shared:
+    """What the store says was decided when it was written."""
+    return attrs.evolve(adopt(context, event), decided=event.record.at)
+
+
+def insist(context: Shared, event: RecordRead) -> Shared:
+    """This is what the store holds now, and what was decided here is to be said."""
+    return attrs.evolve(adopt(context, event), unsaid=True)
 
 
 def decide(context: Shared, event: StrategyDecided) -> Shared:
-    """Remember when this was decided."""
-    return attrs.evolve(context, decided=event.at)
+    """Remember when this was decided, and that it is to be said."""
+    return attrs.evolve(context, decided=event.at, unsaid=True)
 
 
 def tell(context: Shared, _: StoreFailed) -> Shared:
@@ -222,20 +232,20 @@ def report_back(before: Shared, _: Shared, __: Any) -> SharingEffect | None:
     return ReportBack() if before.told else None
 
 
-def _meets(state: str, makes: Any, do: Any, *first: Any) -> tuple[Any, ...]:
+def _meets(state: str, makes: Any, *first: Any) -> tuple[Any, ...]:
     """The rows of a process that meets a store whose epochs it cannot compare with what it knows."""
     met = out_of_order if state == APART else ~comparable
     return (
         makes(
-            RecordRead, met & ours_counts, do, (*first, write),
+            RecordRead, met & ours_counts, insist, (*first, write),
             "the store is empty, or what it says is older than what was decided here: fill it",
         ),
         makes(
-            RecordRead, met & theirs_counts, do, (*first, hear),
+            RecordRead, met & theirs_counts, follow, (*first, hear),
             "what it says was written later than anything was decided here",
         ),
         makes(
-            RecordRead, met & ~ours_counts & ~theirs_counts, do, first,
+            RecordRead, met & ~ours_counts & ~theirs_counts, adopt, first,
             "it says the same, or neither side knows anything",
         ),
     )  # fmt: skip
@@ -251,24 +261,24 @@ def _stays(event: type[Any], when: Any, do: Any, effects: tuple[Any, ...], why: 
 
 ROWS = (
     # Apart: there is no store, or it does not answer, or it was not looked at yet. Every process is on its own.
-    _joins(RecordRead, in_order, join, (report_back, hear), "others have written while it was away"),
+    _joins(RecordRead, in_order, follow, (report_back, hear), "others have written while it was away"),
     _joins(
-        RecordRead, comparable & is_same & ours_counts, join, (report_back, write),
-        "nobody has written while it was away, but something was decided here: tell it now",
+        RecordRead, comparable & is_same & to_say, insist, (report_back, write),
+        "nobody has written while it was away, but something was decided here: tell it now, whatever clocks say",
     ),
-    _joins(RecordRead, comparable & is_same & ~ours_counts, join, (report_back,), FOLLOWED),
-    *_meets(APART, _joins, join, report_back),
+    _joins(RecordRead, comparable & is_same & ~to_say, adopt, (report_back,), FOLLOWED),
+    *_meets(APART, _joins, report_back),
     stay(APART, StrategyDecided, do=decide, why="it is told when the store is back"),
     ignore(APART, (WriteAccepted, WriteRefused), why="an answer that was too late; the next look tells"),
     stay(APART, StoreFailed, when=~is_told, do=tell, effects=(report_lost,), why="it was not there at first"),
     ignore(APART, StoreFailed, when=is_told, why="that is known: reported once, not for each query"),
     # Joined: the store answers.
-    _stays(RecordRead, in_order, adopt, (hear,), "the latest word counts, whoever wrote it"),
+    _stays(RecordRead, in_order, follow, (hear,), "the latest word counts, whoever wrote it"),
     ignore(JOINED, RecordRead, when=comparable & is_same, why=FOLLOWED),
     ignore(JOINED, RecordRead, when=comparable & is_older, why="an old copy: what was read since stands (I6)"),
-    *_meets(JOINED, _stays, adopt),
+    *_meets(JOINED, _stays),
     stay(JOINED, StrategyDecided, when=adds_something, do=decide, effects=(write,), why="others must know"),
-    stay(JOINED, StrategyDecided, when=~adds_something, do=decide, why="the store says so already"),
+    ignore(JOINED, StrategyDecided, when=~adds_something, why="the store says so already"),
     stay(
         JOINED, WriteAccepted, when=comparable & is_newer, do=adopt,
         why="what was written is what the store holds now",
@@ -312,9 +322,9 @@ SHARING: Final[Table[Shared, SharingEvent, SharingEffect]] = Table(
     events=(RecordRead, StrategyDecided, WriteAccepted, WriteRefused, StoreFailed),
     rows=ROWS,
     contexts=tuple(
-        Shared(known, decided, told)
+        Shared(known, decided, unsaid, told)
         for known in (StoreRecord(), *_records())
-        for decided in (None, Stamp(2.0), Stamp(6.0))
+        for decided, unsaid in ((None, False), (Stamp(2.0), False), (Stamp(2.0), True), (Stamp(6.0), True))
         for told in (False, True)
     ),
     samples=_samples(),

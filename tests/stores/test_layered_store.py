@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -99,25 +101,33 @@ def test_a_server_that_comes_back_empty_is_filled_and_hosts_go_on_meanwhile(
     assert until(lambda: says(other) is BLUE, 20)
 
 
-def test_another_process_carries_when_the_one_that_did_was_killed(on: OpenOn, tmp_path: Path) -> None:
+_CARRIER = """
+import sys, time
+from bluegreen_adapters.stores import open_store
+from support.store_suite import GREEN, SCOPE, following, until
+store = open_store(sys.argv[1])
+store.watch(SCOPE)
+assert until(lambda: store.write(SCOPE, following(store, GREEN)) is not None)
+print("told", flush=True)
+time.sleep(60)
+"""
+
+
+def test_another_process_carries_when_the_one_that_did_was_killed(
+    on: OpenOn, tmp_path: Path, server: RedisServer
+) -> None:
     other = on("other")
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+    url = f"lmdb://{tmp_path / 'one'}?wait_ms=1000&behind={server.url}"
+    command = [sys.executable, "-c", _CARRIER, url]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as carrier:
         try:
-            store = on("one")
-            tell(store, GREEN)
-            if until(lambda: says(other) is GREEN):
-                os.write(writing, b"x")
-            signal.pause()
+            assert carrier.stdout is not None
+            assert carrier.stdout.readline() == b"told\n"
+            assert until(lambda: says(other) is GREEN, 20)
         finally:
-            os._exit(1)
-    assert os.read(reading, 1) == b"x"
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    os.close(reading)
-    os.close(writing)
+            carrier.kill()
     one = on("one")
     assert says(one) is GREEN
     tell(one, BLUE)
-    assert until(lambda: says(other) is BLUE, 10)
+    assert until(lambda: says(other) is BLUE, 20)

@@ -19,10 +19,13 @@ from bluegreen.errors import TableError
 from bluegreen.query import QUERY
 from bluegreen.recovery import RECOVERY
 from bluegreen.rows import Declaration
+from bluegreen.sharing import LEASE, SHARING
 from bluegreen.strategy import STRATEGY
 from bluegreen.verify.export import read_json
 
-SHIPPED: Final[Mapping[str, Declaration]] = {table.name: table for table in (STRATEGY, QUERY, RECOVERY)}
+SHIPPED: Final[Mapping[str, Declaration]] = {
+    table.name: table for table in (STRATEGY, QUERY, RECOVERY, SHARING, LEASE)
+}
 """The tables of this library, by name."""
 
 ACCEPTED: Final = (

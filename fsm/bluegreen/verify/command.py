@@ -11,6 +11,7 @@ import click
 
 from bluegreen.query import QUERY
 from bluegreen.settings import Settings
+from bluegreen.sharing import SHARING
 from bluegreen.strategy import STRATEGY
 from bluegreen.verify.agreement import compare
 from bluegreen.verify.alone import Explored, explore_query, explore_strategy
@@ -27,6 +28,8 @@ from bluegreen.verify.moves import EVENTS, Liberties
 from bluegreen.verify.mutants_command import mutants
 from bluegreen.verify.progress import searching
 from bluegreen.verify.promises import QUERY_ALWAYS
+from bluegreen.verify.sharing import LEASE_VERIFICATION, SHARING_VERIFICATION
+from bluegreen.verify.sharing_world import SHARED, SharingWorld
 from bluegreen.verify.spin import SpinError
 from bluegreen.verify.verdict import Judged, judge
 from bluegreen.verify.world import Size, World
@@ -66,6 +69,12 @@ _AS_IT_IS = {"ignore_unknown_options": True}
 )
 @click.option("--crashes/--no-crashes", default=True, show_default=True, help="Whether a process may crash.")
 @click.option(
+    "--store/--no-store",
+    default=True,
+    show_default=True,
+    help="Whether the store may name any strategy at any moment; not with --together.",
+)
+@click.option(
     "--together",
     is_flag=True,
     help="Explore all processes as one world, with a store that keeps what was written and queries that they "
@@ -88,7 +97,7 @@ _AS_IT_IS = {"ignore_unknown_options": True}
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON, and nothing else.")
 def verify(
     context: click.Context, processes: int, queries: int, switches: int, events: tuple[str, ...], reads: bool,
-    crashes: bool, together: bool, states: int, memory_mb: int, as_json: bool,
+    crashes: bool, store: bool, together: bool, states: int, memory_mb: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Explore the machines, alone and in a world: what never may happen, what has to, what follows.
 
@@ -98,7 +107,8 @@ def verify(
     if context.invoked_subcommand is not None:
         return
     chosen = tuple(one for one in events or EVENTS if one != "none")
-    liberties = Liberties(events=chosen, kinds=(True, False) if reads else (False,), steps=())
+    kinds = (True, False) if reads else (False,)
+    liberties = Liberties(events=chosen, kinds=kinds, steps=(), store=store and not together)
     alone = [*_alone()]
     bounds = Bounds(states, memory_mb)
     with searching(states) as told:
@@ -161,11 +171,12 @@ def _alone() -> list[tuple[str, Explored]]:
         (STRATEGY.name, explore_strategy(properties=STEPS, settings=one))
         for one in (drained, at_once, fallen_back)
     ]
-    return found + [
+    found += [
         (QUERY.name, explore_query(properties=QUERY_ALWAYS, reads=reads, replay=replay))
         for reads in (True, False)
         for replay in ("reads", "never")
     ]
+    return found + [(one.table.name, one.explore()) for one in (SHARING_VERIFICATION, LEASE_VERIFICATION)]
 
 
 def _coverage(alone: list[tuple[str, Explored]]) -> list[Coverage]:
@@ -189,12 +200,19 @@ def _report(
     violations += [
         _violation(STRATEGY.name, one.name, one.detail, one.events, one.path) for one in found.violations
     ]
+    shared = [(size, SharingWorld(*size).explore()) for size in SHARED]
+    violations += [
+        _violation(SHARING.name, "agreement", wrong, (), way)
+        for _, one in shared
+        for wrong, way in one.broken
+    ]
     return {
         "alone": [{"table": name, "states": one.states, "steps": one.steps} for name, one in alone],
         "coverage": [
             {"text": str(one), "untaken": list(one.untaken), "one_way": list(one.one_way)}
             for one in _coverage(alone)
         ],
+        "shared": [{"processes": size[0], "states": one.states} for size, one in shared],
         "states": searched.states,
         **covered,
         "steps": searched.steps,
@@ -239,6 +257,11 @@ def _text(report: dict[str, Any]) -> str:
         lines.append(
             "  of one process, with all that its cluster, the store and other processes can do to it; "
             f"{report['processes']} processes make at most {report['worlds']:,} worlds of these"
+        )
+    for one in report["shared"]:
+        lines.append(
+            f"store: {one['states']:,} states of {one['processes']} processes that share one, "
+            "and of what can happen to it"
         )
     unreached = ", ".join(report["unreached"]) or "nothing"
     lines.append(f"violations: {len(report['violations'])}; ought to happen and did not: {unreached}")

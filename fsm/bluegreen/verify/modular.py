@@ -1,8 +1,8 @@
 """One process, exhaustively, with everything that its cluster and all other processes can do to it.
 
-Processes touch each other only through the store, and look into it only when they begin. So a process is explored
-that may find anything there whenever it begins: what others wrote, in whatever order, or what a store kept that is
-late, or lost it. Whatever is true of it in each state is true of each process in every world of any number of them:
+Processes touch each other only through the store. So a process is explored that may find anything there whenever it
+looks: what others wrote, in whatever order, or what a store kept that is late, or lost it. Whatever is true of it in
+each state is true of each process in every world of any number of them:
 it is the thread-modular way (Flanagan and Qadeer, 2003), which asks for no product of processes.
 
 States are numbers in arrays, and a level of the search is one step for all of them at once. What happens is found by

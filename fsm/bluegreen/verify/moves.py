@@ -79,6 +79,7 @@ class Liberties:
         kinds: whether the statements read: both by default.
         steps: what queries do besides going on and being cleared: `cancel`, `error`, `exhaust`.
         replay: the setting of that name.
+        store: whether the store may name any strategy at any moment: one that is late, lost, old or of somebody else.
     """
 
     events: tuple[str, ...] = tuple(EVENTS)
@@ -87,6 +88,7 @@ class Liberties:
     kinds: tuple[bool, ...] = (True, False)
     steps: tuple[str, ...] = ("cancel", "error", "exhaust")
     replay: str = "reads"
+    store: bool = False
 
 
 class Moves:
@@ -109,6 +111,10 @@ class Moves:
             yield from self._sent(process, "the cool-down is over: reset", "reset", Reset())
         for name in self.liberties.events:
             yield from self._sent(process, name, MEDDLING, EVENTS[name])
+        if self.liberties.store:
+            for strategy in Strategy:
+                text = f"the store names {strategy}"
+                yield from self._sent(process, text, MEDDLING, StrategyAnnounced(strategy, NOW))
         if room:
             for reads in self.liberties.kinds:
                 yield from self._begun(phase, process, None, reads, "begin")

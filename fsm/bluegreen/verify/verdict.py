@@ -27,7 +27,7 @@ from bluegreen.verify.process import Fault, Process
 from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.properties import Balance, Eventually, Taken
 from bluegreen.verify.world import Moment
-from bluegreen.verify.world_properties import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
+from bluegreen.verify.world_properties import UNTOLD, WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
 _BALANCES: Final = tuple(one for one in WORLD_ALWAYS if isinstance(one, Balance))
 _OF_MACHINES: Final = tuple(one for one in WORLD_ALWAYS if one.of == "machine")
@@ -66,7 +66,8 @@ class Judged:
 class _Watch:
     """Looks at each step, each machine in each phase, each query, and each state."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, store: bool) -> None:
+        self._of_machines = [one for one in _OF_MACHINES if not (store and one.name in UNTOLD)]
         self.steps: dict[str, tuple[str, Any]] = {}
         """What is broken, by name: what was seen, and the step."""
         self.states: dict[str, tuple[str, Mask]] = {}
@@ -106,7 +107,7 @@ class _Watch:
     def _machine(self, space: Modular, number: int) -> None:
         moment = machine_moment(space, number)
         self.missing = [one for one in self.missing if not one.happens(moment)]
-        for one in _OF_MACHINES:
+        for one in self._of_machines:
             if one.name not in self.states and not one.holds(moment):
                 self.states[one.name] = (
                     one.text,
@@ -165,10 +166,9 @@ def judge(
         told: called now and then.
         options: those of `Modular`: `crashes`, `settings`, `strategy`, `query`.
     """
-    watch = _Watch()
-    space = Modular(
-        queries, switches, liberties or Liberties(), took=watch.took, fault=watch.fault, **options
-    )
+    liberties = liberties or Liberties()
+    watch = _Watch(store=liberties.store)
+    space = Modular(queries, switches, liberties, took=watch.took, fault=watch.fault, **options)
     searched = space.search(bounds=bounds, told=told, seen=lambda states: watch.level(space, states))
     violations = [_violation(space, searched, name, *seen) for name, seen in watch.states.items()]
     violations += [

@@ -43,6 +43,9 @@ WORLD_ALWAYS: Final = (
 )
 """What always holds in a world."""
 
+UNTOLD: Final = ("W founded",)
+"""Which of them hold only as long as no store names a strategy that nobody has announced."""
+
 
 def _in(state: str) -> Callable[[Moment], bool]:
     def is_in(moment: Moment) -> bool:
