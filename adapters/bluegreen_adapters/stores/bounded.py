@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from bluegreen.errors import StoreError
 
 T = TypeVar("T")
-Job = tuple[Callable[[], Any], "Future[Any]"]
+Job = tuple[Callable[[], Any], Future[Any]] | None
+"""What is to be done, and what will have its result; none ends the thread."""
 
 
 class Bounded:
@@ -71,8 +72,15 @@ class Bounded:
                     target=self._work, args=(self._jobs,), name="bluegreen-store", daemon=True
                 )
                 self._thread.start()
-        self._jobs.put((job, done))
+            self._jobs.put((job, done))
         return done
+
+    def end(self) -> None:
+        """Let the thread end, after what it was asked; another one begins with the next job."""
+        with self._lock:
+            if self._thread is not None:
+                self._jobs.put(None)
+            self._jobs, self._thread, self._since_s = queue.SimpleQueue(), None, None
 
     def after_fork(self) -> None:
         """Begin anew: the thread, and what it was asked, belong to the parent."""
@@ -82,7 +90,10 @@ class Bounded:
 
     def _work(self, jobs: queue.SimpleQueue[Job]) -> None:
         while True:
-            job, done = jobs.get()
+            asked = jobs.get()
+            if asked is None:
+                return
+            job, done = asked
             if not done.set_running_or_notify_cancel():
                 continue
             self._since_s = time.monotonic()
@@ -94,7 +105,7 @@ class Bounded:
             else:
                 self._since_s = None
                 done.set_result(result)
-            del job, done
+            del asked, job, done
 
 
 _workers: weakref.WeakSet[Bounded] = weakref.WeakSet()

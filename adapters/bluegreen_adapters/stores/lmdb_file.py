@@ -3,7 +3,7 @@
 LMDB keeps one consistent state whoever dies when. It is not told to wait for the disk: after a power failure the file
 may be older than it was, or damaged; then it is set aside, and begun anew. `/run` is in memory in any case.
 
-Options: `wait_ms` (5), how long a query waits at most; `size_kib` (1024), how large the file may become.
+Options: `wait_ms` (5), how long a query waits at most; `size_kib` (16384), how large the file may become.
 
 Source: spec, sections 2 and 4.
 """
@@ -19,6 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Final, TextIO, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -42,6 +43,8 @@ _LOOK_S: Final = 0.25
 _OPEN_S: Final = 1.0
 """How long the first opening in a process may take, which is no query's."""
 _READERS: Final = 1024
+_CHECK_READERS: Final = 64
+"""After how many writes it is seen whether readers have died, who would keep old pages from being used again."""
 _BORN: Final = b"incarnation"
 _WRITTEN: Final = b"written"
 _COUNT_BITS: Final = 40
@@ -78,6 +81,8 @@ _open: dict[Path, _Opened] = {}
 """What this process has open: LMDB must not open a file twice in one."""
 _writing: set[lmdb.Environment] = set()
 """What is being written, or closed, in this process now."""
+_leaving: set[lmdb.Environment] = set()
+"""What is to be closed."""
 _abandoned: list[lmdb.Environment] = []
 """What a child has from its parent and cannot close: a write was under way when it was forked."""
 _lock = threading.Lock()
@@ -103,7 +108,7 @@ class LmdbStore:
         size: bytes that the file may have.
     """
 
-    def __init__(self, folder: Path, wait_s: float = WAIT_MS.default / 1000, size: int = 1 << 20) -> None:
+    def __init__(self, folder: Path, wait_s: float = WAIT_MS.default / 1000, size: int = 1 << 24) -> None:
         self.name = f"lmdb://{folder}"
         self.folder, self._file, self._size = folder, folder / "data.mdb", size
         self._worker = Bounded(self.name, wait_s, self._moved)
@@ -160,6 +165,8 @@ class LmdbStore:
                 written = int(_line(taken, _WRITTEN) or b"0") + 1
                 taken.put(_WRITTEN, str(written).encode())
             opened.tell(written)
+            if not written % _CHECK_READERS:
+                opened.environment.reader_check()
             return record
 
         return self._do(put)
@@ -193,6 +200,7 @@ class LmdbStore:
         if opened is not None and not any(others):
             self._forget(opened)
         self._opened = None
+        self._worker.end()
         self._moved()
 
     def after_fork(self) -> None:
@@ -207,8 +215,18 @@ class LmdbStore:
         self._turns += 1
 
     def _do(self, job: Callable[[], T]) -> T:
+        def doing() -> T:
+            try:
+                return job()
+            except lmdb.MapFullError:
+                # Readers that were killed keep what they read from being used again, until somebody looks for them.
+                if self._opened is None:
+                    raise
+                self._opened.environment.reader_check()
+            return job()
+
         try:
-            return self._worker.do(job)
+            return self._worker.do(doing)
         except lmdb.Error as error:
             raise self._failed(error) from None
 
@@ -251,7 +269,8 @@ class LmdbStore:
             if _open.get(self.folder) is opened:
                 del _open[self.folder]
         self._opened = None
-        self._worker.begin(opened.environment.close)
+        _leaving.add(opened.environment)
+        self._worker.begin(partial(_leave, opened.environment))
         self._moved()
 
     def _failed(self, error: lmdb.Error) -> StoreError:
@@ -344,7 +363,7 @@ def opened(url: str) -> Store:
         SettingsError: the URL names no directory, or an option is wrong.
     """
     parts = urlsplit(url)
-    values = numbers(url, {"wait_ms": WAIT_MS, "size_kib": Range(1024, 64, 1 << 20)}, ("behind",))
+    values = numbers(url, {"wait_ms": WAIT_MS, "size_kib": Range(16_384, 64, 1 << 20)}, ("behind",))
     if parts.netloc or not parts.path.strip("/"):
         raise SettingsError([f"store is {url!r}; accepted: lmdb:///path/of/a/directory"])
     folder = Path(unquote(parts.path))
@@ -355,6 +374,11 @@ def opened(url: str) -> Store:
 
         return LayeredStore(store, behind[-1])
     return store
+
+
+def _leave(environment: lmdb.Environment) -> None:
+    environment.close()
+    _leaving.discard(environment)
 
 
 def _identity(found: os.stat_result | None) -> tuple[int, int] | None:
@@ -395,12 +419,13 @@ _stores: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  a thread that is not here may have held it
     _lock = threading.Lock()
-    for known in _open.values():
-        if known.environment in _writing:  # to close it would wait for a thread that is not here
-            _abandoned.append(known.environment)
+    for environment in (*(one.environment for one in _open.values()), *_leaving):
+        if environment in _writing:  # to close it would wait for a thread that is not here
+            _abandoned.append(environment)
         else:
-            known.environment.close()  # this process's part of it; the parent's goes on
+            environment.close()  # this process's part of it; the parent's goes on
     _writing.clear()
+    _leaving.clear()
     _open.clear()
     for store in tuple(_stores):
         store.after_fork()

@@ -150,6 +150,7 @@ class RedisStore:
         for follower in tuple(self._followers.values()):
             follower.end()
         self._worker.begin(self._disconnect)
+        self._worker.end()
 
     def after_fork(self) -> None:
         """In a forked child: threads and connections are the parent's."""

@@ -1,0 +1,47 @@
+"""What a shared store costs a query while nothing has changed, against a plain attribute read in the same run."""
+
+from __future__ import annotations
+
+import statistics
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bluegreen.store import Store
+from bluegreen.vocabulary import Scope
+from bluegreen_adapters.stores.memory import MemoryStore
+from support.telling import tell
+
+SCOPE = Scope("cost.example:443")
+pytestmark = pytest.mark.benchmark
+
+
+class Plain:
+    value = 1
+
+
+def stores(folder: Path) -> list[tuple[str, Store, float]]:
+    """Stores, and how many times a plain read may cost, with a wide margin."""
+    lmdb_file = pytest.importorskip("bluegreen_adapters.stores.lmdb_file")
+    return [("memory", MemoryStore(), 20.0), ("LMDB", lmdb_file.LmdbStore(folder / "shared"), 150.0)]
+
+
+def test_looking_costs_about_as_much_as_reading_an_attribute(tmp_path: Path) -> None:
+    plain = Plain()
+    asked: dict[str, Callable[[], object]] = {"attribute": lambda: plain.value}
+    opened = stores(tmp_path)
+    for name, store, _ in opened:
+        store.read(SCOPE)
+        asked[name] = store.watch(SCOPE)
+    times: dict[str, list[float]] = {name: [] for name in asked}
+    for _ in range(7):  # in turns, so that a noisy moment is everybody's
+        for name, look in asked.items():
+            times[name].append(timeit.timeit(look, number=50_000) / 50_000)
+    medians = {name: statistics.median(one) for name, one in times.items()}
+    told = ", ".join(f"{name} {1e6 * one:.3f} us" for name, one in medians.items())
+    tell(f"a look while nothing has changed: {told}")
+    for name, store, most in opened:
+        assert medians[name] < most * medians["attribute"]
+        store.close()
