@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from bluegreen.errors import StoreError
+from bluegreen.store import Store
+from bluegreen.vocabulary import Scope
 from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.stores import open_store
 from support.fleet import Fleet, Seen, fleet
 from support.nursery import nursery
+from support.redis_server import asks_redis, free_port, redis_server
 from support.telling import tell
 
 pytest.importorskip("lmdb")
@@ -31,8 +40,10 @@ def engine() -> Iterator[EngineProcess]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> str:
-    return f"lmdb://{tmp_path / 'shared'}"
+def store(tmp_path: Path, pytestconfig: pytest.Config) -> str:
+    """A store with the usual bound; beside other tests the machine puts threads aside for longer than that."""
+    usual = "" if pytestconfig.getoption("--many") else "?wait_ms=1000"
+    return f"lmdb://{tmp_path / 'shared'}{usual}"
 
 
 def until(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
@@ -156,6 +167,56 @@ def test_a_forked_child_is_right_with_its_first_query_in_the_middle_of_a_switch(
         parent.join(10)
 
 
+def test_workers_of_a_preloaded_server_are_right_with_their_first_query(
+    engine: EngineProcess, store: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("gunicorn")
+    port = free_port()
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ENGINE_PORT": str(engine.port),
+        "BLUEGREEN_STORE": store,
+    }  # fmt: skip
+    with fleet(engine, store, 1) as members, (tmp_path / "log").open("wb") as log:
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--preload",
+            "--workers",
+            "4",
+            "--bind",
+            f"127.0.0.1:{port}",
+        ]
+        command += ["support.preloaded:application"]
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
+        try:
+            assert until(lambda: answers(port), 30), (tmp_path / "log").read_text()
+            told: set[str] = set()
+            with switching(engine, members) as target:
+
+                def all_have_answered() -> bool:
+                    told.add(asked(port))
+                    return len({one.split(":")[0] for one in told}) == 4
+
+                assert until(all_have_answered, 60), (tmp_path / "log").read_text()
+                assert {one.split(": ")[1] for one in told} == {f"{target}, 0 refused"}
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def asked(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
 def test_a_store_that_is_removed_under_load_is_missed_by_nobody(
     engine: EngineProcess, tmp_path: Path
 ) -> None:
@@ -194,6 +255,43 @@ def test_a_store_that_is_put_back_as_it_was_long_ago_misleads_nobody(
         late_comer = members.add()
         members.ask("once", late_comer)
         assert members.seen()[late_comer].active == target
+
+
+@asks_redis
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_fleet_goes_on_while_its_redis_is_away_and_agrees_when_it_is_back(
+    engine: EngineProcess, tmp_path: Path, returns: bool
+) -> None:
+    pytest.importorskip("redis")
+    with redis_server(tmp_path / "redis") as server, fleet(engine, server.url, 6, pause_s=0.01) as members:
+        members.seen()
+        members.ask("run")
+        server.signal(signal.SIGKILL)
+        target = engine.switch("graceful", grace_s=0.4)
+        if returns:
+            server.start()
+            back_s = time.monotonic()
+            store = open_store(f"{server.url}?wait_ms=1000")
+            scope = Scope(f"127.0.0.1:{engine.port}")
+            assert until(lambda: str(told_by(store, scope)) == target)
+            took_ms = 1000 * (time.monotonic() - back_s)
+            assert took_ms < 1000  # the bound that is promised; most of it is the pause between attempts
+            tell(f"Redis was killed under load and is back: it says where queries go {took_ms:.0f} ms later")
+            store.close()
+        members.ask("rest")
+        members.ask("once")
+        seen = members.seen()
+    assert failures(seen) == []
+    assert {one.active for one in seen} == {target}
+    # Told once for each fault, and not for each query; a write that the machine made late is a fault as well.
+    assert 1 <= sum(one.lost for one in seen) <= 3 * len(seen)
+    assert all(abs(one.back - one.lost) <= 1 if returns else one.back == 0 for one in seen)
+
+
+def told_by(store: Store, scope: Scope) -> object:
+    with suppress(StoreError):
+        return store.read(scope).announced
+    return None
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])
