@@ -165,11 +165,12 @@ class Protocol:
     ) -> Metadata:
         """Return `metadata` with the strategy put in place, and with this engine's address or none at all.
 
-        An application's address is never kept: it may be of the other stack, left over from the query before.
+        An application's address is never kept: it may be of the other stack, left over from the query before. What a
+        server calls one, but has spaces, control characters or no end, is left out: it must not become a header.
         """
         ours = (self.strategy_key, self.engine_key)
         kept = [(key, value) for key, value in metadata if key.lower() not in ours]
-        if engine:
+        if engine and _ADDRESS.fullmatch(engine):
             kept.append((self.engine_key, engine))
         return (*kept, (self.strategy_key, strategy.value))
 
@@ -189,6 +190,8 @@ def rewritten(message: Any, fields: Mapping[str, Any]) -> Any:
         setattr(changed, name, value)
     return changed
 
+
+_ADDRESS: Final = re.compile(r"[!-~]{1,255}")
 
 # What stands in `/*! ... */` is a comment to some servers, and a statement to others.
 _LEADING: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*(?!!).*?\*/|\()+", re.DOTALL)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -36,6 +36,35 @@ T = TypeVar("T")
 _log = logging.getLogger("bluegreen.wire")
 
 
+_SILENT_S: Final = 60.0
+"""How long a connection says nothing more about what a server repeats with each answer."""
+
+
+class Repeated:
+    """Something that may happen any number of times, and is told now and then.
+
+    >>> repeated = Repeated(60.0)
+    >>> [repeated.met(at_s) for at_s in (0.0, 1.0, 2.0, 61.0)]
+    [0, None, None, 2]
+    """
+
+    def __init__(self, silent_s: float) -> None:
+        self._silent_s = silent_s
+        self._due_s = float("-inf")
+        self._left_out = 0
+
+    def met(self, now_s: float) -> int | None:
+        """Return how often it was left out, if it is to be told now; none: leave it out.
+
+        Threads that meet it at the same moment may both tell it.
+        """
+        if now_s < self._due_s:
+            self._left_out += 1
+            return None
+        left_out, self._left_out, self._due_s = self._left_out, 0, now_s + self._silent_s
+        return left_out
+
+
 class Wire:
     """How a connection speaks to the stacks.
 
@@ -49,6 +78,7 @@ class Wire:
         self.manager = manager
         self.protocol = protocol
         self.sessions = Sessions(manager, protocol, credentials, self._learn)
+        self._repeated = Repeated(_SILENT_S)
 
     def sent(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome]:
         """Send one RPC of a query to `place`; the result is what is left after retries.
@@ -146,7 +176,10 @@ class Wire:
             try:
                 self.report(StrategyAnnounced(announced, version))
             except UnknownStrategy as error:
-                _log.warning("%s: ignored an announcement: %s", self.manager.scope, error)
+                left_out = self._repeated.met(self.manager.now_s())
+                if left_out is not None:
+                    text = "%s: ignored an announcement: %s (%d more since the last such line)"
+                    _log.warning(text, self.manager.scope, error, left_out)
 
     def _renewed(self, session: Session) -> Flow[Session | Failure]:
         """Open a new session on the same stack: the old one has expired, so the RPC took no effect."""

@@ -23,12 +23,23 @@ def _rebuild(cls: type[BluegreenError], args: tuple[Any, ...], facts: dict[str, 
     return error
 
 
+_SHOWN = 60
+"""Characters of somebody else's text that a message shows."""
+
+
+def _shown(value: object) -> str:
+    """Return a value as it may stand in a message: on one line, without control characters, and not for ever."""
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}... ({len(value)} characters)"
+    return repr(value)
+
+
 class UnknownStrategy(BluegreenError, ValueError):
     """A value that should name a strategy names none."""
 
     def __init__(self, value: object) -> None:
         self.value = value
-        super().__init__(f"{value!r} is no strategy; accepted: 'blue', 'green' (in any case)")
+        super().__init__(f"{_shown(value)} is no strategy; accepted: 'blue', 'green' (in any case)")
 
 
 class SettingsError(BluegreenError, ValueError):

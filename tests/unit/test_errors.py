@@ -29,6 +29,7 @@ from bluegreen.rows import Finding
 from bluegreen.vocabulary import Scope
 
 SCOPE = Scope("db.example:443", "sales")
+HOSTILE = "\x1b" * 60
 BOTH = {"blue": "status 456", "green": "UNAVAILABLE"}
 
 CASES: list[tuple[BluegreenError, str, dict[str, Any]]] = [
@@ -36,6 +37,11 @@ CASES: list[tuple[BluegreenError, str, dict[str, Any]]] = [
         UnknownStrategy("red"),
         "'red' is no strategy; accepted: 'blue', 'green' (in any case)",
         {"value": "red"},
+    ),
+    (
+        UnknownStrategy("\x1b" * 1000),
+        f"{HOSTILE!r}... (1000 characters) is no strategy; accepted: 'blue', 'green' (in any case)",
+        {"value": "\x1b" * 1000},
     ),
     (SettingsError(["a is 1", "b is 2"]), "a is 1\nb is 2", {"findings": ("a is 1", "b is 2")}),
     (

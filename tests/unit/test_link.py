@@ -463,6 +463,18 @@ def test_an_announcement_of_no_strategy_is_ignored_with_a_warning(
     assert "'purple' is no strategy" in caplog.text
 
 
+def test_a_server_that_announces_nonsense_for_ever_does_not_fill_the_log(
+    link: Link, stacks: Stacks, manager: StrategyManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(200):
+        stacks.announces = f"{number}\x1b[2J\r\n" + "purple" * 200_000
+        stacks.run(link.call(rpc("names")))
+    (told,) = [one.getMessage() for one in caplog.records if "announcement" in one.getMessage()]
+    assert len(told) < 300
+    assert told.isprintable()
+    assert manager.state == "Stable"
+
+
 @pytest.mark.parametrize("raised", [LookupError("login was not made"), None])
 def test_an_rpc_whose_announcement_cannot_be_prepared_for_succeeds(
     link: Link, stacks: Stacks, raised: Exception | None

@@ -59,6 +59,16 @@ def test_a_method_is_found_by_its_path_and_an_unknown_one_belongs_to_no_query() 
     assert Protocol("toy", methods={}).authenticator is None
 
 
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1\r\nstrategy: green", "10.0.0.1\n", "a b", "\x00", "\u00fc", "1" * 256, "\x1b[2J"]
+)
+def test_what_a_server_says_is_an_address_does_not_become_a_header_unless_it_is_one(address: str) -> None:
+    assert TOY.routed((("key", "value"),), Strategy.GREEN, address) == (
+        ("key", "value"),
+        ("strategy", "green"),
+    )
+
+
 def test_metadata_gets_the_strategy_and_this_engine_whatever_was_there() -> None:
     given = (("Strategy", "blue"), ("PLANNERIP", "10.0.0.1"), ("token", "t"), ("data-bin", b"\0"))
     kept = (("token", "t"), ("data-bin", b"\0"))
