@@ -2,8 +2,8 @@
 
 `SHARING` decides whose word counts, when the store and the process differ. Within one incarnation of a store the
 later epoch counts, whatever clocks say. Where epochs cannot be compared, since the store is another one by now or an
-older copy of itself, the later decision counts. So no process goes back to what it knows to be old, and a store that
-was lost is filled again by the first process that looks.
+older copy of itself, the later decision counts; whoever sees something old looks again before that is believed. So no
+process goes back to what it knows to be old, and a store that was lost is filled again by the first process that looks.
 
 `LEASE` is the lease of a scope: one holder at a time, and a holder that has died does not keep it.
 
@@ -32,15 +32,15 @@ class Shared:
 
     Args:
         known: the record that was read or written last.
-        decided: when it was decided where new queries of this process go, here or by whoever wrote what was heard.
-        unsaid: whether that was decided here, after `known`, and is not in the store yet.
+        decided: when it was decided where new queries of this process go: here, or by whoever it goes along with.
         told: whether it was told that the store has failed.
+        since: whether it has decided since it last heard what others have decided.
     """
 
     known: StoreRecord = StoreRecord()
     decided: Stamp | None = None
-    unsaid: bool = False
     told: bool = False
+    since: bool = False
 
 
 @attrs.frozen
@@ -138,12 +138,11 @@ era = Fact(
     ("same", "other"),
     lambda c, e: "same" if e.record.incarnation == c.known.incarnation != "" else "other",
 )
+# Two records of one epoch may differ, where an older copy of a store has got so far again: that is as bad as older.
 order = Fact(
     "order",
     ("older", "same", "newer"),
-    lambda c, e: (
-        "same" if e.record.epoch == c.known.epoch else "newer" if e.record.epoch > c.known.epoch else "older"
-    ),
+    lambda c, e: "same" if e.record == c.known else "newer" if e.record.epoch > c.known.epoch else "older",
 )
 says = Fact(
     "says",
@@ -159,7 +158,7 @@ adds = Fact(
     (True, False),
     lambda c, e: e.strategy is not c.known.announced or (e.verified and e.strategy is not c.known.verified),
 )
-unsaid = Fact("unsaid", (True, False), lambda c, _: c.unsaid)
+since = Fact("since", (True, False), lambda c, _: c.since)
 told = Fact("told", (True, False), lambda c, _: c.told)
 
 comparable = era.is_("same").named("same store")
@@ -170,36 +169,47 @@ says_other = says.is_("other").named("says otherwise")
 says_nothing = says.is_("nothing").named("says nothing")
 has_route = routes.is_(True).named("has decided")
 decided_later = later.is_(True).named("decided later")
-is_unsaid = unsaid.is_(True).named("unsaid")
 adds_something = adds.is_(True).named("adds something")
 is_told = told.is_(True).named("told")
 
+untold = (~says.is_("ours") & since.is_(True) & has_route).named("decided since")
 ours_counts = ((says_nothing | (says_other & decided_later)) & has_route).named("ours counts")
 theirs_counts = (says_other & ~(has_route & decided_later)).named("theirs counts")
-to_say = (is_unsaid & has_route & (says_nothing | says_other)).named("something to say")
 in_order = comparable & is_newer
 out_of_order = ~comparable | is_older
 FOLLOWED: Final = "nobody has written since"
 
 
-def adopt(context: Shared, event: RecordRead | WriteAccepted) -> Shared:
-    """This is what the store holds now, and nothing is left to say."""
-    return attrs.evolve(context, known=event.record, unsaid=False, told=False)
+def adopt(context: Shared, event: WriteAccepted) -> Shared:
+    """This is what the store holds now."""
+    return attrs.evolve(context, known=event.record)
 
 
-def follow(context: Shared, event: RecordRead) -> Shared:
-    """What the store says was decided when it was written."""
-    return attrs.evolve(adopt(context, event), decided=event.record.at)
+def join(context: Shared, event: RecordRead) -> Shared:
+    """The store answers, and this is what others have written."""
+    return attrs.evolve(context, known=event.record, told=False, since=False)
 
 
-def insist(context: Shared, event: RecordRead) -> Shared:
-    """This is what the store holds now, and what was decided here is to be said."""
-    return attrs.evolve(adopt(context, event), unsaid=True)
+def insist(context: Shared, _: RecordRead) -> Shared:
+    """The store answers, and what was decided here counts. Until it is written there, what others write is judged so
+    again: two who fill a store at once must not take its first epoch for the later decision."""
+    return attrs.evolve(context, told=False, since=True)
+
+
+def rejoin(context: Shared, _: RecordRead) -> Shared:
+    """The store answers, and nothing has changed there."""
+    return attrs.evolve(context, told=False)
 
 
 def decide(context: Shared, event: StrategyDecided) -> Shared:
-    """Remember when this was decided, and that it is to be said."""
-    return attrs.evolve(context, decided=event.at, unsaid=True)
+    """Remember when this was decided."""
+    return attrs.evolve(context, decided=event.at, since=True)
+
+
+def go_along(context: Shared, event: StrategyDecided) -> Shared:
+    """Whoever goes by what others have decided has decided nothing since, unless it has found out by itself."""
+    at = event.at if event.verified else context.known.at
+    return attrs.evolve(context, decided=at, since=True)
 
 
 def tell(context: Shared, _: StoreFailed) -> Shared:
@@ -212,9 +222,10 @@ def hear(_: Shared, after: Shared, __: Any) -> SharingEffect | None:
     return Hear(after.known.announced) if after.known.announced else None
 
 
-def write(_: Shared, after: Shared, __: Any) -> SharingEffect | None:
-    """Write behind the record that is known."""
-    return Write(after.known.epoch, after.known.incarnation)
+def write(_: Shared, after: Shared, event: RecordRead | StrategyDecided) -> SharingEffect | None:
+    """Write behind the record that was read just now, or else behind the one that is known."""
+    behind = event.record if isinstance(event, RecordRead) else after.known
+    return Write(behind.epoch, behind.incarnation)
 
 
 def read_again(_: Shared, __: Shared, ___: Any) -> SharingEffect | None:
@@ -241,11 +252,11 @@ def _meets(state: str, makes: Any, *first: Any) -> tuple[Any, ...]:
             "the store is empty, or what it says is older than what was decided here: fill it",
         ),
         makes(
-            RecordRead, met & theirs_counts, follow, (*first, hear),
+            RecordRead, met & theirs_counts, join, (*first, hear),
             "what it says was written later than anything was decided here",
         ),
         makes(
-            RecordRead, met & ~ours_counts & ~theirs_counts, adopt, first,
+            RecordRead, met & ~ours_counts & ~theirs_counts, join, first,
             "it says the same, or neither side knows anything",
         ),
     )  # fmt: skip
@@ -261,32 +272,33 @@ def _stays(event: type[Any], when: Any, do: Any, effects: tuple[Any, ...], why: 
 
 ROWS = (
     # Apart: there is no store, or it does not answer, or it was not looked at yet. Every process is on its own.
-    _joins(RecordRead, in_order, follow, (report_back, hear), "others have written while it was away"),
+    _joins(RecordRead, in_order, join, (report_back, hear), "others have written while it was away"),
     _joins(
-        RecordRead, comparable & is_same & to_say, insist, (report_back, write),
-        "nobody has written while it was away, but something was decided here: tell it now, whatever clocks say",
+        RecordRead, comparable & is_same & untold, rejoin, (report_back, write),
+        "nobody has written while it was away, but something was decided here: tell it now",
     ),
-    _joins(RecordRead, comparable & is_same & ~to_say, adopt, (report_back,), FOLLOWED),
+    _joins(RecordRead, comparable & is_same & ~untold, rejoin, (report_back,), FOLLOWED),
     *_meets(APART, _joins, report_back),
     stay(APART, StrategyDecided, do=decide, why="it is told when the store is back"),
     ignore(APART, (WriteAccepted, WriteRefused), why="an answer that was too late; the next look tells"),
     stay(APART, StoreFailed, when=~is_told, do=tell, effects=(report_lost,), why="it was not there at first"),
     ignore(APART, StoreFailed, when=is_told, why="that is known: reported once, not for each query"),
     # Joined: the store answers.
-    _stays(RecordRead, in_order, follow, (hear,), "the latest word counts, whoever wrote it"),
-    ignore(JOINED, RecordRead, when=comparable & is_same, why=FOLLOWED),
-    ignore(JOINED, RecordRead, when=comparable & is_older, why="an old copy: what was read since stands (I6)"),
+    _stays(RecordRead, in_order, join, (hear,), "the latest word counts, whoever wrote it"),
+    _stays(
+        RecordRead, comparable & is_same & untold, None, (write,),
+        "what was decided here since was refused, or was lost on its way: tell it again",
+    ),
+    ignore(JOINED, RecordRead, when=comparable & is_same & ~untold, why=FOLLOWED),
+    go(
+        JOINED, RecordRead, APART, when=comparable & is_older, effects=(read_again,),
+        why="an answer that was too late, or an older copy of the store: nothing old is heard (I6), look again",
+    ),
     *_meets(JOINED, _stays),
     stay(JOINED, StrategyDecided, when=adds_something, do=decide, effects=(write,), why="others must know"),
-    ignore(JOINED, StrategyDecided, when=~adds_something, why="the store says so already"),
-    stay(
-        JOINED, WriteAccepted, when=comparable & is_newer, do=adopt,
-        why="what was written is what the store holds now",
-    ),
-    ignore(
-        JOINED, WriteAccepted, when=~(comparable & is_newer),
-        why="others have written since, and that was read",
-    ),
+    stay(JOINED, StrategyDecided, when=~adds_something, do=go_along, why="the store says so already"),
+    stay(JOINED, WriteAccepted, when=in_order | ~comparable, do=adopt, why="this is what the store holds now"),
+    ignore(JOINED, WriteAccepted, when=comparable & ~is_newer, why="others have written since, and that was read"),
     stay(JOINED, WriteRefused, effects=(read_again,), why="somebody else was faster: hear what they say"),
     go(JOINED, StoreFailed, APART, do=tell, effects=(report_lost,), why="every process is on its own now"),
 )  # fmt: skip
@@ -322,10 +334,11 @@ SHARING: Final[Table[Shared, SharingEvent, SharingEffect]] = Table(
     events=(RecordRead, StrategyDecided, WriteAccepted, WriteRefused, StoreFailed),
     rows=ROWS,
     contexts=tuple(
-        Shared(known, decided, unsaid, told)
+        Shared(known, decided, told, since)
         for known in (StoreRecord(), *_records())
-        for decided, unsaid in ((None, False), (Stamp(2.0), False), (Stamp(2.0), True), (Stamp(6.0), True))
+        for decided in (None, Stamp(2.0), Stamp(6.0))
         for told in (False, True)
+        for since in (False, True)
     ),
     samples=_samples(),
 )

@@ -26,6 +26,7 @@ from bluegreen.verify.mutation import PROPERTIES, Mutation, tried
 from bluegreen.verify.responses import RESPONSES
 from bluegreen.verify.runtime_bugs import RUNTIME_BUGS
 from bluegreen.verify.scopes import Clusters, first_shared
+from bluegreen.verify.sharing_bugs import SHARING_BUGS, SHARING_PROPERTIES
 from bluegreen.verify.symmetry import MOST, alike
 
 FSM = Path(__file__).parents[2] / "fsm"
@@ -107,6 +108,34 @@ def test_every_bug_beside_the_table_is_noticed(bug: Any) -> None:
     assert verdict.path
 
 
+@pytest.fixture(scope="module")
+def shared() -> dict[str, Verdict]:
+    """What becomes of each bug about a shared store, by its name."""
+    return {bug.name: bug.verdict() for bug in SHARING_BUGS}
+
+
+STORE = {
+    "epoch ignored": "H in order",
+    "incarnation ignored": "H agreed",
+    "lease never ends": "I9 bounded wait",
+    "lease is given twice": "I9 one holder at a time",
+    "a late write goes over a newer one": "H kept",
+    "clock decides within an incarnation": "H newer",
+    "whoever goes along has decided": "H newest",
+    "a record is put together from two": "H whole",
+}
+
+
+def test_every_bug_about_a_shared_store_is_noticed_by_what_it_breaks(shared: dict[str, Verdict]) -> None:
+    assert {name: one.killer for name, one in shared.items()} == STORE
+    assert all(one.path for one in shared.values())
+
+
+def test_each_property_of_a_shared_store_is_broken_by_some_bug(shared: dict[str, Verdict]) -> None:
+    broken = {killer for one in shared.values() for killer in one.killers}
+    assert [one.name for one in SHARING_PROPERTIES if one.name not in broken] == []
+
+
 def test_two_clusters_in_one_process_share_nothing_whatever_is_said_to_either() -> None:
     assert first_shared(Clusters()) == ()
 
@@ -177,7 +206,7 @@ def test_verify_explores_and_says_that_nothing_is_wrong() -> None:
     done = run("--queries", "1", "--switches", "1", "--event", "none")
     assert done.exit_code == 0
     assert "strategy: 112 of 112 rows taken, 73 of 73 guards seen true and false" in done.output
-    assert "world: 5,558 states" in done.output
+    assert "world: 12,586 states" in done.output
     assert "violations: 0; ought to happen and did not: nothing" in done.output
 
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
-from bluegreen.verify.shipped import QUERY_VERIFICATION, RECOVERY_VERIFICATION, STRATEGY_VERIFICATION
+from bluegreen.verify.shipped import (
+    LEASE_VERIFICATION,
+    QUERY_VERIFICATION,
+    RECOVERY_VERIFICATION,
+    SHARING_VERIFICATION,
+    STRATEGY_VERIFICATION,
+)
 from bluegreen.verify.verification import Verification
 
+mutated = cache(Verification.mutate)
+"""What became of the mutants of a table; it is asked twice."""
+
 tables = pytest.mark.parametrize(
-    "one", [STRATEGY_VERIFICATION, QUERY_VERIFICATION, RECOVERY_VERIFICATION], ids=lambda one: one.table.name
+    "one",
+    [
+        STRATEGY_VERIFICATION,
+        QUERY_VERIFICATION,
+        RECOVERY_VERIFICATION,
+        SHARING_VERIFICATION,
+        LEASE_VERIFICATION,
+    ],
+    ids=lambda one: one.table.name,
 )
 
 
@@ -20,9 +39,20 @@ def test_every_row_is_taken_and_nothing_is_wrong(one: Verification) -> None:
 
 @pytest.mark.parametrize(
     ("one", "mutants"),
-    [(QUERY_VERIFICATION, 329), (RECOVERY_VERIFICATION, 40)],
-    ids=["query", "recovery"],
+    [
+        (QUERY_VERIFICATION, 329),
+        (RECOVERY_VERIFICATION, 40),
+        (SHARING_VERIFICATION, 113),
+        (LEASE_VERIFICATION, 19),
+    ],
+    ids=["query", "recovery", "sharing", "lease"],
 )
 def test_every_mutant_is_noticed(one: Verification, mutants: int) -> None:
-    found = one.mutate()
+    found = mutated(one)
     assert (len(found.verdicts), found.survivors) == (mutants, ())
+
+
+@pytest.mark.parametrize("one", [SHARING_VERIFICATION, LEASE_VERIFICATION], ids=["sharing", "lease"])
+def test_nothing_that_is_said_of_a_table_about_a_store_is_said_of_nothing(one: Verification) -> None:
+    found = mutated(one)
+    assert (found.vacuous, found.stale, dict(one.explained)) == ((), (), {})

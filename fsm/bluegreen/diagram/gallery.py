@@ -46,8 +46,8 @@ _MACHINES: Final[Mapping[str, str]] = {
     "strategy": "Which strategy does the next query go to? One for each scope.",
     "query": "What may be repaired, and when does a ticket end? One for each query.",
     "recovery": "What is tried again after an error? One for each operation.",
-    "sharing": "Whose word counts, where a store that processes share says otherwise? One for each process.",
-    "lease": "Who may detect for all processes? One for each scope, in the store.",
+    "sharing": "Whose word counts, when a shared store and a process differ? One for each scope with a store.",
+    "lease": "Who detects for all processes? One for each scope, in the store.",
 }
 
 

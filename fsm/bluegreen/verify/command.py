@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from bluegreen.query import QUERY
 from bluegreen.settings import Settings
-from bluegreen.sharing import SHARING
 from bluegreen.strategy import STRATEGY
 from bluegreen.verify.agreement import compare
 from bluegreen.verify.alone import Explored, explore_query, explore_strategy
@@ -21,17 +20,19 @@ from bluegreen.verify.counterexample import told as event_told
 from bluegreen.verify.coverage import Coverage, rows_and_guards
 from bluegreen.verify.explorer import Bounds
 from bluegreen.verify.export_command import export
-from bluegreen.verify.findings import STEPS, Found, examine
+from bluegreen.verify.findings import STEPS, Found, Violation, examine
 from bluegreen.verify.interleavings_command import interleavings
+from bluegreen.verify.lease_world import Leased, examine_lease
 from bluegreen.verify.log_command import verify_logs
 from bluegreen.verify.moves import EVENTS, Liberties
 from bluegreen.verify.mutants_command import mutants
 from bluegreen.verify.progress import searching
 from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.sharing import LEASE_VERIFICATION, SHARING_VERIFICATION
-from bluegreen.verify.sharing_world import SHARED, SharingWorld
+from bluegreen.verify.sharing_findings import Shared, examine_sharing
+from bluegreen.verify.sharing_world import Extent
 from bluegreen.verify.spin import SpinError
 from bluegreen.verify.verdict import Judged, judge
+from bluegreen.verify.words import lied_to
 from bluegreen.verify.world import Size, World
 from bluegreen.vocabulary import Strategy
 
@@ -69,12 +70,6 @@ _AS_IT_IS = {"ignore_unknown_options": True}
 )
 @click.option("--crashes/--no-crashes", default=True, show_default=True, help="Whether a process may crash.")
 @click.option(
-    "--store/--no-store",
-    default=True,
-    show_default=True,
-    help="Whether the store may name any strategy at any moment; not with --together.",
-)
-@click.option(
     "--together",
     is_flag=True,
     help="Explore all processes as one world, with a store that keeps what was written and queries that they "
@@ -97,7 +92,7 @@ _AS_IT_IS = {"ignore_unknown_options": True}
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON, and nothing else.")
 def verify(
     context: click.Context, processes: int, queries: int, switches: int, events: tuple[str, ...], reads: bool,
-    crashes: bool, store: bool, together: bool, states: int, memory_mb: int, as_json: bool,
+    crashes: bool, together: bool, states: int, memory_mb: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Explore the machines, alone and in a world: what never may happen, what has to, what follows.
 
@@ -107,8 +102,7 @@ def verify(
     if context.invoked_subcommand is not None:
         return
     chosen = tuple(one for one in events or EVENTS if one != "none")
-    kinds = (True, False) if reads else (False,)
-    liberties = Liberties(events=chosen, kinds=kinds, steps=(), store=store and not together)
+    liberties = Liberties(events=chosen, kinds=(True, False) if reads else (False,), steps=())
     alone = [*_alone()]
     bounds = Bounds(states, memory_mb)
     with searching(states) as told:
@@ -124,6 +118,7 @@ def verify(
                 "worlds": found.worlds(processes),
             }
             report = _report(alone, found, covered)
+            report = _with_a_store(report, _sharing(), lied_to(min(queries, 2)), _silent(switches, liberties))
     click.echo(json.dumps(report, indent=2) if as_json else _text(report))
     wrong = report["violations"] or report["unreached"]
     sys.exit(1 if wrong else 0 if report["complete"] else 2)
@@ -171,12 +166,60 @@ def _alone() -> list[tuple[str, Explored]]:
         (STRATEGY.name, explore_strategy(properties=STEPS, settings=one))
         for one in (drained, at_once, fallen_back)
     ]
-    found += [
+    return found + [
         (QUERY.name, explore_query(properties=QUERY_ALWAYS, reads=reads, replay=replay))
         for reads in (True, False)
         for replay in ("reads", "never")
     ]
-    return found + [(one.table.name, one.explore()) for one in (SHARING_VERIFICATION, LEASE_VERIFICATION)]
+
+
+EXTENTS: Final = (Extent(2, 2, 1), Extent(3, 1, 1))
+"""How many processes share a faulty store, how often they decide, and how many faults there are."""
+
+
+def _sharing() -> list[Shared | Leased]:
+    return [*map(examine_sharing, EXTENTS), *map(examine_lease, (2, 3))]
+
+
+def _silent(switches: int, liberties: Liberties) -> Judged:
+    """Explore a process with one query and a store that says nothing wrong: what is pending was announced there."""
+    return judge(1, min(switches, 1), liberties, words=False)
+
+
+def _with_a_store(
+    report: dict[str, Any], sharing: list[Shared | Leased], lied: Judged, silent: Judged
+) -> dict[str, Any]:
+    """Add what was found where the store is faulty, or lies, or is silent."""
+    searches = [one.searched for one in (*sharing, lied, silent)]
+    broken = [one for found in (*sharing, lied, silent) for one in found.violations]
+    report["sharing"] = [
+        {"text": _told(one), "states": one.searched.states, "steps": one.searched.steps} for one in sharing
+    ]
+    report["lied_to"] = {"states": lied.searched.states, "steps": lied.searched.steps}
+    report["complete"] = report["complete"] and all(one.complete for one in searches)
+    report["violations"] += [_of_store(one) for one in broken]
+    return report
+
+
+def _told(one: Shared | Leased) -> str:
+    if isinstance(one, Leased):
+        return f"{one.processes} processes and a lease"
+    extent = one.extent
+    faults = "fault" if extent.faults == 1 else "faults"
+    decisions = "decision" if extent.decisions == 1 else "decisions"
+    return (
+        f"{extent.processes} processes, {extent.decisions} {decisions}, {extent.faults} {faults} of the store"
+    )
+
+
+def _of_store(one: Violation) -> dict[str, Any]:
+    told = one.name, one.detail
+    shown = {
+        "counterexample": listed(told, one.events, one.path),
+        "mermaid": mermaid(told, one.events, one.path),
+    }
+    events = [event_told(event) for event in one.events]
+    return {"table": "sharing", "property": one.name, "events": events, "test": "", **shown}
 
 
 def _coverage(alone: list[tuple[str, Explored]]) -> list[Coverage]:
@@ -200,19 +243,12 @@ def _report(
     violations += [
         _violation(STRATEGY.name, one.name, one.detail, one.events, one.path) for one in found.violations
     ]
-    shared = [(size, SharingWorld(*size).explore()) for size in SHARED]
-    violations += [
-        _violation(SHARING.name, "agreement", wrong, (), way)
-        for _, one in shared
-        for wrong, way in one.broken
-    ]
     return {
         "alone": [{"table": name, "states": one.states, "steps": one.steps} for name, one in alone],
         "coverage": [
             {"text": str(one), "untaken": list(one.untaken), "one_way": list(one.one_way)}
             for one in _coverage(alone)
         ],
-        "shared": [{"processes": size[0], "states": one.states} for size, one in shared],
         "states": searched.states,
         **covered,
         "steps": searched.steps,
@@ -258,13 +294,16 @@ def _text(report: dict[str, Any]) -> str:
             "  of one process, with all that its cluster, the store and other processes can do to it; "
             f"{report['processes']} processes make at most {report['worlds']:,} worlds of these"
         )
-    for one in report["shared"]:
         lines.append(
-            f"store: {one['states']:,} states of {one['processes']} processes that share one, "
-            "and of what can happen to it"
+            "  the store says anything at any time, any number of times; a wrong word costs a query one refusal, never "
+            f"the query: {report['lied_to']['states']:,} states of a cluster that stands still"
         )
+        lines.append("store:")
+        lines += [
+            f"  {one['text']}: {one['states']:,} states, {one['steps']:,} steps" for one in report["sharing"]
+        ]
     unreached = ", ".join(report["unreached"]) or "nothing"
     lines.append(f"violations: {len(report['violations'])}; ought to happen and did not: {unreached}")
     for one in report["violations"]:
-        lines += [one["counterexample"], one["mermaid"], one["test"]]
+        lines += [text for text in (one["counterexample"], one["mermaid"], one["test"]) if text]
     return "\n".join(lines)

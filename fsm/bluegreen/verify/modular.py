@@ -1,9 +1,10 @@
 """One process, exhaustively, with everything that its cluster and all other processes can do to it.
 
-Processes touch each other only through the store. So a process is explored that may find anything there whenever it
-looks: what others wrote, in whatever order, or what a store kept that is late, or lost it. Whatever is true of it in
-each state is true of each process in every world of any number of them:
-it is the thread-modular way (Flanagan and Qadeer, 2003), which asks for no product of processes.
+Processes touch each other only through the store, and look into it when they begin and when a query starts. So a
+process is explored that may find anything there at any time: what others wrote, in whatever order, or what a store kept
+that is late, or lost, or wrong; any number of times. Whatever is true of it in each state is true of each process in
+every world of any number of them: it is the thread-modular way (Flanagan and Qadeer, 2003), which asks for no product
+of processes.
 
 States are numbers in arrays, and a level of the search is one step for all of them at once. What happens is found by
 `parts.Parts`, that is by `step`, and looked up afterwards.
@@ -11,7 +12,7 @@ States are numbers in arrays, and a level of the search is one step for all of t
     >>> from bluegreen.verify.moves import Liberties
     >>> space = Modular(1, 0, Liberties(events=(), kinds=(False,), steps=()))
     >>> space.search().states
-    12
+    152
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from itertools import pairwise
 from math import factorial
 from typing import Any, Final, NamedTuple
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,14 +106,22 @@ class Modular:
         switches: of the cluster.
         liberties: what may happen.
         crashes: whether the process may crash, and begin anew.
+        words: whether the store may say anything at any time.
         options: those of `Parts`.
     """
 
     def __init__(
-        self, queries: int, switches: int, liberties: Liberties, *, crashes: bool = True, **options: Any
+        self,
+        queries: int,
+        switches: int,
+        liberties: Liberties,
+        *,
+        crashes: bool = True,
+        words: bool = True,
+        **options: Any,
     ) -> None:
         self.queries = queries
-        self.parts = Parts(liberties, queries, **options)
+        self.parts = Parts(attrs.evolve(liberties, words=words), queries, **options)
         self.fair: Numbers[str] = Numbers()
         self.fair[""]  # its number is 0
         self.conducts: Numbers[tuple[str, Strategy]] = Numbers()

@@ -79,7 +79,8 @@ class Liberties:
         kinds: whether the statements read: both by default.
         steps: what queries do besides going on and being cleared: `cancel`, `error`, `exhaust`.
         replay: the setting of that name.
-        store: whether the store may name any strategy at any moment: one that is late, lost, old or of somebody else.
+        words: whether the store may say anything at any time, whatever was written there.
+        prompt: whether a process always hears what an answer means before it goes on, as it does in one thread.
     """
 
     events: tuple[str, ...] = tuple(EVENTS)
@@ -88,7 +89,8 @@ class Liberties:
     kinds: tuple[bool, ...] = (True, False)
     steps: tuple[str, ...] = ("cancel", "error", "exhaust")
     replay: str = "reads"
-    store: bool = False
+    words: bool = False
+    prompt: bool = False
 
 
 class Moves:
@@ -111,10 +113,9 @@ class Moves:
             yield from self._sent(process, "the cool-down is over: reset", "reset", Reset())
         for name in self.liberties.events:
             yield from self._sent(process, name, MEDDLING, EVENTS[name])
-        if self.liberties.store:
-            for strategy in Strategy:
-                text = f"the store names {strategy}"
-                yield from self._sent(process, text, MEDDLING, StrategyAnnounced(strategy, NOW))
+        for strategy in Strategy if self.liberties.words else ():
+            text = f"the store says {strategy}"
+            yield from self._sent(process, text, "", StrategyAnnounced(strategy, NOW))
         if room:
             for reads in self.liberties.kinds:
                 yield from self._begun(phase, process, None, reads, "begin")
@@ -239,8 +240,9 @@ class Moves:
         prompt = trail.copy()
         if news is not None:
             trail.said(news)
-        left = self.machines.advance(trail, query, event)
-        yield _move(*words, trail, _with(others, left))
+        if news is None or not self.liberties.prompt:
+            left = self.machines.advance(trail, query, event)
+            yield _move(*words, trail, _with(others, left))
         if news is not None:  # the one that noticed says so before it goes on
             self.machines.send(prompt, news)
             left = self.machines.advance(prompt, query, event)

@@ -30,7 +30,7 @@ from bluegreen.verify.mutants import (
 from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.properties import Property
 from bluegreen.verify.runtime_bugs import RUNTIME_BUGS, RUNTIME_PROPERTIES
-from bluegreen.verify.sharing_bugs import SHARING_BUGS, sharing_verdicts
+from bluegreen.verify.sharing_bugs import SHARING_BUGS, SHARING_PROPERTIES
 from bluegreen.verify.world_properties import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
 Key = tuple[str, int]
@@ -38,6 +38,7 @@ Key = tuple[str, int]
 
 _ALL: Final[tuple[Property, ...]] = (
     *STEPS, *QUERY_ALWAYS, *WORLD_ALWAYS, *WORLD_EVENTUALLY, *WORLD_SOMETIMES, *RUNTIME_PROPERTIES,
+    *SHARING_PROPERTIES,
 )  # fmt: skip
 PROPERTIES: Final = tuple(one.name for one in _ALL)  # fmt: skip
 """The names of the properties, each of which some mutant has to break."""
@@ -86,10 +87,9 @@ def mutate(workers: int | None = None, told: Callable[[int, int], None] | None =
         told: called with how many are done, and how many there are.
     """
     keys = [(table.name, number) for table in TABLES for number in range(len(_of(table.name)))]
-    total = len(keys) + 2 * len(FIELD_BUGS) + len(RUNTIME_BUGS) + len(SHARING_BUGS) + 1
-    bugs = [bug.verdict() for bug in RUNTIME_BUGS]
+    total = len(keys) + 2 * len(FIELD_BUGS) + len(RUNTIME_BUGS) + len(SHARING_BUGS)
+    bugs = [bug.verdict() for bug in (*RUNTIME_BUGS, *SHARING_BUGS)]
     bugs += [examined(bug.name, bug.table()) or Verdict(bug.name, "") for bug in FIELD_BUGS]
-    bugs += sharing_verdicts()
     worlds: list[Verdict] = []
     for bug in FIELD_BUGS:
         worlds += [found for found in (in_world(bug.name, bug.table()),) if found is not None]

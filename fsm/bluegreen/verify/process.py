@@ -216,7 +216,8 @@ def rebased(context: Context) -> Context:
 
 
 def begun(settings: Any, stored: Strategy | None, initial: str) -> Process:
-    """Return a process that has just begun: it looks into the store, and tries first what stands there."""
+    """Return a process that has just begun: it looks into the store, and tries first what stands there. What the store
+    says later is a move, `Liberties.words`."""
     context = rebased(Context.initial(settings))
     if stored is not None:
         context = attrs.evolve(context, untried=(stored, stored.other))

@@ -1,120 +1,133 @@
-"""Ways to get a shared store wrong, each introduced into our tables, and what notices it.
+"""Bugs about a shared store, each introduced into our tables, or beside them: in how a store takes a write.
 
->>> [one.name for one in sharing_verdicts() if not one.killer]
-[]
+>>> [bug.name for bug in SHARING_BUGS][:2]
+['epoch ignored', 'incarnation ignored']
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
+import attrs
+
 from bluegreen.sharing import (
-    APART,
     JOINED,
     LEASE,
     SHARING,
+    Grant,
     LeaseAsked,
     LeaseExpired,
     RecordRead,
     StrategyDecided,
-    Write,
-    WriteRefused,
-    adds_something,
-    adopt,
     comparable,
     decide,
     decided_later,
-    follow,
+    has_route,
     hear,
+    in_order,
     insist,
     is_newer,
     is_same,
-    report_back,
+    join,
     write,
 )
-from bluegreen.table import go, ignore, stay
+from bluegreen.table import ignore, stay
 from bluegreen.verify.fieldbugs import FieldBug
+from bluegreen.verify.findings import Violation
+from bluegreen.verify.lease_world import LEASE_ALWAYS, examine_lease
 from bluegreen.verify.mutants import Verdict
-from bluegreen.verify.sharing import LEASE_VERIFICATION, SHARING_VERIFICATION
-from bluegreen.verify.sharing_world import SharingWorld
-from bluegreen.verify.verification import Verification
+from bluegreen.verify.runtime_bugs import RuntimeBug
+from bluegreen.verify.sharing_findings import SHARED_PROPERTIES, examine_sharing
+from bluegreen.verify.sharing_world import Extent
 
-_WHY: Final = "a bug"
-
-
-def _behind_nothing(_: Any, after: Any, __: Any) -> Write:
-    return Write(0, after.known.incarnation)
+_WHY: Final = "a bug about a shared store"
 
 
-def _hold(_: str, event: LeaseAsked) -> str:
-    return event.holder
+def _grants(_: str, __: str, event: LeaseAsked) -> Grant:
+    return Grant(event.holder)
 
 
-def _granted(_: str, after: str, __: Any) -> Any:
-    return LEASE.rows[0].effects[0](_, after, __)
+_READ: Final = tuple(row for row in SHARING.rows if row.state == JOINED and row.event is RecordRead)
+_DECIDED: Final = tuple(row for row in SHARING.rows if row.state == JOINED and row.event is StrategyDecided)
+_others_first: Final = in_order & ~(has_route & decided_later)
+_ours_first: Final = in_order & has_route & decided_later
+_NEWER: Final = next(row for row in _READ if row.guard is in_order)
 
-
-SHARING_BUGS: Final = (
-    FieldBug("epoch ignored", (stay(JOINED, RecordRead, do=follow, effects=(hear,), why=_WHY),), SHARING),
-    FieldBug(
+WRONG: Final = {
+    "epoch ignored": FieldBug(
+        "epoch ignored",
+        (
+            stay(JOINED, RecordRead, when=~(comparable & is_same), do=join, effects=(hear,), why=_WHY),
+            ignore(JOINED, RecordRead, when=comparable & is_same, why=_WHY),
+        ),
+        SHARING,
+    ),
+    "incarnation ignored": FieldBug(
         "incarnation ignored",
         (
-            stay(JOINED, RecordRead, when=is_newer, do=follow, effects=(hear,), why=_WHY),
+            stay(JOINED, RecordRead, when=is_newer, do=join, effects=(hear,), why=_WHY),
             ignore(JOINED, RecordRead, when=~is_newer, why=_WHY),
         ),
         SHARING,
     ),
-    FieldBug(
-        "clocks decide within one incarnation",
+    "clock decides within an incarnation": FieldBug(
+        "clock decides within an incarnation",
         (
-            stay(JOINED, RecordRead, when=~decided_later, do=follow, effects=(hear,), why=_WHY),
-            ignore(JOINED, RecordRead, when=decided_later, why=_WHY),
+            *(row for row in _READ if row is not _NEWER),
+            stay(JOINED, RecordRead, when=_others_first, do=join, effects=(hear,), why=_WHY),
+            stay(JOINED, RecordRead, when=_ours_first, do=insist, effects=(write,), why=_WHY),
         ),
         SHARING,
     ),
-    FieldBug(
-        "whoever is back says what was decided, whatever others have written meanwhile",
-        (
-            go(APART, RecordRead, JOINED, when=~(comparable & is_same), do=insist,
-               effects=(report_back, write), why=_WHY),
-            go(APART, RecordRead, JOINED, when=comparable & is_same, do=adopt, effects=(report_back,), why=_WHY),
-        ),
+    "whoever goes along has decided": FieldBug(
+        "whoever goes along has decided",
+        tuple(attrs.evolve(row, reduce=decide) for row in _DECIDED),
         SHARING,
     ),
-    FieldBug(
-        "a write goes behind nothing",
-        (
-            stay(JOINED, StrategyDecided, when=adds_something, do=decide, effects=(_behind_nothing,), why=_WHY),
-            ignore(JOINED, StrategyDecided, when=~adds_something, why=_WHY),
-        ),
-        SHARING,
+    "lease never ends": FieldBug("lease never ends", (ignore("Held", LeaseExpired, why=_WHY),), LEASE),
+    "lease is given twice": FieldBug(
+        "lease is given twice", (stay("Held", LeaseAsked, effects=(_grants,), why=_WHY),), LEASE
     ),
-    FieldBug("whoever was late does not look", (ignore(JOINED, WriteRefused, why=_WHY),), SHARING),
-    FieldBug("a lease never ends", (ignore("Held", LeaseExpired, why=_WHY),), LEASE),
-    FieldBug("a lease is given twice", (stay("Held", LeaseAsked, do=_hold, effects=(_granted,), why=_WHY),), LEASE),
-)  # fmt: skip
-"""Bugs of processes that share a store."""
+}
+"""The wrong tables, by the names of the bugs."""
 
 
-def sharing_verdicts() -> tuple[Verdict, ...]:
-    """Return for each bug what notices it: a property of the table, or of the world of processes."""
-    verdicts = [
-        _of(bug, SHARING_VERIFICATION if bug.base is SHARING else LEASE_VERIFICATION) for bug in SHARING_BUGS
-    ]
-    late = SharingWorld(blind=True).explore()
-    (wrong, way), *_ = late.broken or (("", ()),)
-    verdicts.append(Verdict("a late write goes over a newer one", "agreement", wrong, path=way))
-    return tuple(verdicts)
+def _of_table(name: str, extent: Extent) -> Verdict:
+    return _verdict(name, examine_sharing(extent, WRONG[name].table()).violations)
 
 
-def _of(bug: FieldBug, verification: Verification) -> Verdict:
-    found = verification.explore(bug.table())
-    if found.violations:
-        first = found.violations[0]
-        return Verdict(bug.name, first.name, first.detail, first.events)
-    if bug.base is SHARING:
-        agreed = SharingWorld(table=bug.table()).explore()
-        if agreed.broken:
-            wrong, way = agreed.broken[0]
-            return Verdict(bug.name, "agreement", wrong, path=way)
-    return Verdict(bug.name, "")
+def _of_store(name: str, extent: Extent, **options: Any) -> Verdict:
+    return _verdict(name, examine_sharing(extent, **options).violations)
+
+
+def _of_lease(name: str) -> Verdict:
+    return _verdict(name, examine_lease(2, WRONG[name].table()).violations)
+
+
+def _verdict(name: str, found: Sequence[Violation]) -> Verdict:
+    if not found:
+        return Verdict(name, "")
+    first = found[0]
+    return Verdict(name, first.name, first.detail, path=first.path, also=tuple(one.name for one in found))
+
+
+def _bug(name: str, of: Callable[..., Verdict], *arguments: Any, **options: Any) -> RuntimeBug:
+    return RuntimeBug(name, partial(of, name, *arguments, **options))
+
+
+SHARING_BUGS: Final = (
+    _bug("epoch ignored", _of_table, Extent(2, 2, 0)),
+    _bug("incarnation ignored", _of_table, Extent(2, 1, 1)),
+    _bug("lease never ends", _of_lease),
+    _bug("lease is given twice", _of_lease),
+    _bug("a late write goes over a newer one", _of_store, Extent(2, 2, 0), overwrites=True),
+    _bug("clock decides within an incarnation", _of_table, Extent(2, 2, 0)),
+    _bug("whoever goes along has decided", _of_table, Extent(2, 2, 1)),
+    _bug("a record is put together from two", _of_store, Extent(1, 2, 0), halves=True),
+)
+"""Each is tried in a world of its own."""
+
+SHARING_PROPERTIES: Final = (*SHARED_PROPERTIES, *LEASE_ALWAYS)
+"""What they are held against."""

@@ -1,22 +1,21 @@
-"""Processes that share a store, and everything that can happen to it: whether they agree once faults are over.
+"""Processes that share a store which loses writes, answers late, goes away, and comes back empty or as an older copy.
 
-A process is its side of the store (`SHARING`) and where it sends queries. It decides, as its cluster tells it, at any
-moment; it looks at any moment; it dies between a read and a write. The store loses a write, takes one later than its
-writer waited, is away, comes back empty, as an older copy of itself with another incarnation or with the same one; and
-clocks may say anything.
+Each process has `SHARING`, and of the strategy machine what the store sees of it: where new queries go. It decides, by
+itself or because of a word that it hears; it looks, and what was read may be believed later; it writes, and two of its
+threads may do so at once. Every step about a store is one of the table. What a process can do with a store is found
+once, whatever the others do, and processes have no names.
 
->>> world = SharingWorld(processes=1, decisions=1)
->>> found = world.explore()
->>> found.states, found.broken
-(492, ())
+    >>> searched = search(SharingWorld(Extent(processes=1, decisions=1, faults=0)))
+    >>> searched.states, searched.complete
+    (32, True)
 
-Source: spec, sections 4 (Publish) and 7 (I6, between processes).
+Source: spec, sections 2 and 4; invariants I6 and I9, between processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -35,266 +34,319 @@ from bluegreen.sharing import (
 )
 from bluegreen.store import Stamp, StoreRecord
 from bluegreen.table import Table
+from bluegreen.verify.explorer import search
+from bluegreen.verify.parts import Numbers
+from bluegreen.verify.properties import Taken
 from bluegreen.vocabulary import Strategy
 
-_HEARD_S: Final = 3.0
-"""When something is heard, by a clock that is later than any at which something is decided."""
-_ROUNDS: Final = 4
-"""Looks of every process, one after the other, within which they have to agree once nothing goes wrong any more."""
-
-
-SHARED: Final = ((2, 2, 2), (3, 2, 1))
-"""The worlds that are explored: processes, decisions, faults."""
-
-
-@attrs.frozen(cache_hash=True)
-class Member:
-    """One process: its side of the store, and where it sends queries."""
-
-    state: str = SHARING.initial
-    shared: Shared = Shared()
-    route: Strategy | None = None
-
-
-@attrs.frozen(cache_hash=True)
-class Shelf:
-    """The store.
-
-    Args:
-        record: what it holds; the incarnation is the store's.
-        away: whether it does not answer.
-        copy: an older state of it that may be put back.
-        late: writes that were sent, and will be taken or not when nobody waits for them any more.
-    """
-
-    record: StoreRecord = StoreRecord(incarnation="0")
-    away: bool = False
-    copy: StoreRecord | None = None
-    late: tuple[StoreRecord, ...] = ()
-
-
-@attrs.frozen(cache_hash=True)
-class Place:
-    """A moment of the world: the store, the processes (in no order), and how much may still happen."""
-
-    shelf: Shelf
-    members: tuple[Member, ...]
-    decisions: int
-    faults: int
+__all__ = ["Extent", "Holding", "Move", "Party", "Scene", "SharingWorld", "search"]
 
 
 @attrs.frozen
-class Agreed:
-    """What an exploration found.
+class Extent:
+    """How much happens: processes, decisions that they make, and faults, in any order."""
+
+    processes: int = 2
+    decisions: int = 2
+    faults: int = 2
+
+
+class Party(NamedTuple):
+    """A process.
 
     Args:
-        states: how many moments there are.
-        broken: what does not hold: in words, with the way there.
+        state, shared: of its machine.
+        route: where its new queries go.
+        read: what one of its threads has read, and not yet told the machine.
+        writes: what its threads are writing.
     """
 
-    states: int
-    broken: tuple[tuple[str, tuple[str, ...]], ...]
+    state: str
+    shared: Shared
+    route: Strategy | None
+    read: StoreRecord | None
+    writes: tuple[StoreRecord, ...]
+
+
+class Holding(NamedTuple):
+    """A store: what it holds, what it held before in this life, which life that is, and whether it has gone back in
+    it, so that epochs are used twice."""
+
+    record: StoreRecord
+    before: tuple[StoreRecord, ...]
+    life: int
+    went_back: bool = False
+
+
+class Scene(NamedTuple):
+    """Everything at one moment.
+
+    Args:
+        holding: number of the store.
+        late: number of a write whose writer knows nothing of it any more, and that may still land.
+        parties: numbers of the processes, sorted.
+        faults, decisions: how many are still to come.
+        made: the decisions that were made; how many there are is what an honest clock shows.
+        newest: the decision that was made last, if whoever made it knew all others, and epochs tell it from them.
+    """
+
+    holding: int
+    late: int
+    parties: tuple[int, ...]
+    faults: int
+    decisions: int
+    made: tuple[Strategy, ...]
+    newest: Strategy | None
+
+
+class Move(NamedTuple):
+    """What a process, or the store, does: with what is left of each, and how many faults and decisions it takes."""
+
+    text: str
+    fair: str
+    party: int
+    holding: int
+    late: int
+    faults: int = 0
+    decided: Strategy | None = None
+    jumped: bool = False
+    taken: tuple[Taken, ...] = ()
+    before: int = 0
+
+    @property
+    def told(self) -> str:
+        """It in words, with the number of the process as it was."""
+        return (
+            self.text
+            if self.text.startswith(("the store", "a late"))
+            else f"process {self.before} {self.text}"
+        )
+
+
+NOTHING: Final = 0
+"""The number of the write that is not there."""
+_KEPT: Final = 2
+"""Records that an older copy of the store may have."""
+_WRITES: Final = 2
+"""Threads of a process that write at a time; no more decide meanwhile."""
+_NEW: Final = Party(SHARING.initial, Shared(), None, None, ())
+
+
+def _empty(life: int) -> StoreRecord:
+    return StoreRecord(incarnation=f"life {life}")
 
 
 class SharingWorld:
-    """The world.
+    """A space for `search`.
 
     Args:
-        processes: how many.
-        decisions: how often somebody decides.
-        faults: how often something goes wrong.
-        table: what is explored in the place of `SHARING`.
-        blind: whether the store takes a write whatever stands there, which none of ours does.
+        extent: how large it is.
+        table: the table about a store, or one in its place.
+        overwrites: whether the store takes whatever is written, behind whichever record; a bug.
+        halves: whether a record says what was decided now with the time of what was known before; a bug.
     """
 
     def __init__(
         self,
-        processes: int = 2,
-        decisions: int = 2,
-        faults: int = 2,
+        extent: Extent | None = None,
         table: Table[Any, Any, Any] = SHARING,
         *,
-        blind: bool = False,
+        overwrites: bool = False,
+        halves: bool = False,
     ) -> None:
-        self.table, self.blind = table, blind
-        self._first = Place(Shelf(), (Member(),) * processes, decisions, faults)
+        self.extent, self._table = extent or Extent(), table
+        self._overwrites, self._halves = overwrites, halves
+        self.parties: Numbers[Party] = Numbers()
+        self.holdings: Numbers[Holding] = Numbers()
+        self.writes: Numbers[StoreRecord | None] = Numbers()
+        self.writes[None]  # its number is NOTHING
+        self.rows: set[str] = set()
+        self._moves: dict[tuple[int, int, int, int], list[Move]] = {}
 
-    def explore(self, most: int = 2_000_000) -> Agreed:
-        """Look at every moment that can be reached; stop at the first that is wrong.
+    def first(self) -> list[Scene]:
+        """Return the scene in which everything begins: an empty store, and nobody has looked."""
+        extent = self.extent
+        parties = (self.parties[_NEW],) * extent.processes
+        holding = self.holdings[Holding(_empty(1), (), 1)]
+        return [Scene(holding, NOTHING, parties, extent.faults, extent.decisions, (), None)]
 
-        Raises:
-            ValueError: there are more than `most`.
-        """
-        came: dict[Place, tuple[Place, str] | None] = {self._first: None}
-        waiting = [self._first]
-        for place in waiting:  # it grows
-            wrong = self._wrong(place)
-            if wrong is not None:
-                return Agreed(len(came), ((wrong, _way(came, place)),))
-            for text, after, backward in self.moves(place):
-                if backward:
-                    return Agreed(
-                        len(came), (("a process goes back to an older record", (*_way(came, place), text)),)
-                    )
-                if after not in came:
-                    came[after] = place, text
-                    waiting.append(after)
-            if len(came) > most:
-                raise ValueError(f"more than {most} states")
-        return Agreed(len(came), ())
+    def follow(self, state: Scene) -> list[Scene]:
+        """Return the scenes that follow."""
+        return [after for _, after in self.arrows(state)]
 
-    # What happens.
+    def arrows(self, scene: Scene) -> list[tuple[Move, Scene]]:
+        """Return every move from a scene, and where it leads."""
+        found: list[tuple[Move, Scene]] = []
+        for index, party in enumerate(scene.parties):
+            if index and party == scene.parties[index - 1]:
+                continue
+            rest = scene.parties[:index] + scene.parties[index + 1 :]
+            found += [
+                (move, self._after(scene, rest, move))
+                for move in self.moves(party, scene.holding, scene.late, len(scene.made))
+                if move.faults <= scene.faults and (move.decided is None or scene.decisions)
+            ]
+        return found
 
-    def moves(self, place: Place) -> Iterator[tuple[str, Place, bool]]:
-        """Yield what can happen: in words, what it leads to, and whether a process goes back within an incarnation."""
-        for index in range(len(place.members)):
-            yield self._moved(place, index, "looks", self._look)
-            if place.decisions:
-                for strategy in Strategy:
-                    for at in (1.0, 2.0):  # clocks may say anything
+    def _after(self, scene: Scene, rest: tuple[int, ...], move: Move) -> Scene:
+        newest, made, decisions = scene.newest, scene.made, scene.decisions
+        parties = tuple(sorted((*rest, move.party)))
+        if move.decided is not None:
+            made, decisions = (*made, move.decided), decisions - 1
+            newest = move.decided if not move.jumped and self._knew_all(scene, rest, move) else None
+        elif newest is not None and move.faults and not self._remembered(parties, newest):
+            newest = None  # nobody is left who knows it
+        if self.holdings.things[move.holding].went_back:
+            newest = None  # epochs do not tell it from others
+        return Scene(move.holding, move.late, parties, scene.faults - move.faults, decisions, made, newest)
 
-                        def decide(
-                            shelf: Shelf, member: Member, strategy: Strategy = strategy, at: float = at
-                        ) -> tuple[Shelf, Member]:
-                            event = StrategyDecided(strategy, verified=True, at=Stamp(at))
-                            return self._send(shelf, attrs.evolve(member, route=strategy), event)
+    def _knew_all(self, scene: Scene, rest: tuple[int, ...], move: Move) -> bool:
+        """Whether whoever decides knows what the store holds, and nobody is writing anything else."""
+        party = self.parties.things[move.party]
+        record, now = self.holdings.things[scene.holding].record, Stamp(len(scene.made) + 1.0)
+        others = [self.parties.things[one] for one in rest]
+        writes = any(one.writes for one in others) or any(one.at != now for one in party.writes)
+        apart = any(one.route not in (None, record.announced) for one in others)
+        return party.shared.known == record and not writes and not apart and scene.late == NOTHING
 
-                        fewer = attrs.evolve(place, decisions=place.decisions - 1)
-                        yield self._moved(fewer, index, f"decides for {strategy}", decide)
-                        if place.faults:
-                            worse = attrs.evolve(fewer, faults=place.faults - 1)
-                            yield self._late(worse, index, strategy, at)
-            if place.faults:
-                worse = attrs.evolve(place, faults=place.faults - 1)
-                yield self._moved(worse, index, "dies, and begins anew", lambda shelf, _: (shelf, Member()))
-        if place.faults:
-            worse = attrs.evolve(place, faults=place.faults - 1)
-            for text, shelf in self._faults(place.shelf):
-                yield text, attrs.evolve(worse, shelf=shelf), False
-        if place.shelf.away:
-            yield "the store is back", attrs.evolve(place, shelf=attrs.evolve(place.shelf, away=False)), False
-        if place.shelf.late:
-            first, *rest = place.shelf.late
-            shelf = attrs.evolve(place.shelf, late=tuple(rest))
-            yield "a write is dropped", attrs.evolve(place, shelf=shelf), False
-            shelf, _ = self._taken(shelf, first)
-            yield "a write is taken late", attrs.evolve(place, shelf=shelf), False
+    def _remembered(self, parties: tuple[int, ...], strategy: Strategy) -> bool:
+        return any(self.parties.things[one].route is strategy for one in parties)
 
-    def _faults(self, shelf: Shelf) -> Iterator[tuple[str, Shelf]]:
-        other = str(int(shelf.record.incarnation) + 1)
-        if not shelf.away:
-            yield "the store is away", attrs.evolve(shelf, away=True)
-        yield "the store is begun anew", attrs.evolve(shelf, record=StoreRecord(incarnation=other))
-        if shelf.copy is None:
-            yield "a copy is made", attrs.evolve(shelf, copy=shelf.record)
+    # What a process and a store can do.
+
+    def moves(self, party: int, holding: int, late: int, tick: int) -> list[Move]:
+        """Return what one process, or the store beside it, can do."""
+        key = party, holding, late, tick
+        if key not in self._moves:
+            found = [
+                *self._of_party(*key), *self._of_writes(*key), *self._of_store(party, holding, late)
+            ]  # fmt: skip
+            self._moves[key] = [one._replace(before=party) for one in found]
+        return self._moves[key]
+
+    def every_move(self) -> Iterator[Move]:
+        """Yield every move that was found so far."""
+        for found in self._moves.values():
+            yield from found
+
+    def _of_party(self, number: int, holding: int, late: int, tick: int) -> Iterator[Move]:
+        party = self.parties.things[number]
+        held = self.holdings.things[holding]
+        if party.read is None:
+            yield self._move("looks", _due(party), party._replace(read=held.record), holding, late)
         else:
-            again = attrs.evolve(shelf.copy, incarnation=other)
-            yield "an old copy is put back", attrs.evolve(shelf, record=again, copy=None)
-            if shelf.away:  # nobody is told that it is another one
-                yield (
-                    "an old copy is put back in secret",
-                    attrs.evolve(shelf, record=attrs.evolve(shelf.copy), copy=None),
+            event = RecordRead(party.read, party.route)
+            yield self._sent(f"believes what it has read: {_told(party.read)}", _due(party), party._replace(read=None),
+                             event, held, late, tick)  # fmt: skip
+        yield self._sent("gets no answer", "", party._replace(read=None), StoreFailed("silent"), held, late, tick,
+                         faults=1)  # fmt: skip
+        if len(party.writes) < _WRITES:
+            for strategy in Strategy:
+                if strategy is not party.route:
+                    for jumped in (False, True):
+                        at = Stamp(0.0 if jumped else tick + 1.0)
+                        text = f"decides: {strategy}" + (", and its clock is wrong" if jumped else "")
+                        yield self._sent(text, "", party._replace(route=strategy),
+                                         StrategyDecided(strategy, True, at), held, late, tick,
+                                         faults=int(jumped), decided=strategy, jumped=jumped)  # fmt: skip
+        for left in {NOTHING, *map(self.writes.__getitem__, party.writes)} if late == NOTHING else {late}:
+            yield self._move("is killed, and begins anew", "", _NEW, holding, left, faults=1)
+
+    def _of_writes(self, number: int, holding: int, late: int, tick: int) -> Iterator[Move]:
+        party = self.parties.things[number]
+        held = self.holdings.things[holding]
+        for record in dict.fromkeys(party.writes):
+            left = list(party.writes)
+            left.remove(record)
+            after = party._replace(writes=tuple(left))
+            told = _told(record)
+            silent = StoreFailed("silent")
+            if not self._takes(held, record):
+                yield self._sent(f"writes {told}: refused", told, after, WriteRefused(), held, late, tick)
+            else:
+                taken = _holds(held, record)
+                accepted = WriteAccepted(record)
+                yield self._sent(f"writes {told}", told, after, accepted, taken, late, tick)
+                yield self._sent(
+                    f"writes {told}: it is lost", "", after, accepted, held, late, tick, faults=1
                 )
+                yield self._sent(f"writes {told}, and gets no answer", "", after, silent, taken, late, tick,
+                                 faults=1)  # fmt: skip
+            if late == NOTHING:
+                yield self._sent(f"writes {told}: it is late", "", after, silent, held, self.writes[record], tick,
+                                 faults=1)  # fmt: skip
 
-    def _moved(self, place: Place, index: int, text: str, does: Any) -> tuple[str, Place, bool]:
-        before = place.members[index]
-        shelf, after = does(place.shelf, before)
-        return self._after(place, index, f"{index + 1} {text}", shelf, after)
-
-    def _after(
-        self, place: Place, index: int, text: str, shelf: Shelf, after: Member
-    ) -> tuple[str, Place, bool]:
-        before = place.members[index]
-        was, known = before.shared.known, after.shared.known
-        backward = (
-            before.state == after.state == "Joined"
-            and was.incarnation == known.incarnation
-            and known.epoch < was.epoch
-        )
-        members = (*place.members[:index], after, *place.members[index + 1 :])
-        ordered = tuple(sorted(members, key=repr))
-        return text, attrs.evolve(place, shelf=shelf, members=ordered), backward
-
-    def _late(self, place: Place, index: int, strategy: Strategy, at: float) -> tuple[str, Place, bool]:
-        """A write that its writer does not wait for long enough: whether it was taken, it does not know."""
-        member = attrs.evolve(place.members[index], route=strategy)
-        taken = step(
-            self.table, member.state, member.shared, StrategyDecided(strategy, verified=True, at=Stamp(at))
-        )
-        member = attrs.evolve(member, state=taken.state, shared=taken.context)
-        writes = [_record(member, one) for one in taken.effects if isinstance(one, Write)]
-        shelf = attrs.evolve(place.shelf, late=(*place.shelf.late, *writes))
-        shelf, member = self._send(shelf, member, StoreFailed("late"))
-        return self._after(
-            place, index, f"{index + 1} decides for {strategy}, and does not wait", shelf, member
-        )
-
-    # What a process does.
-
-    def _look(self, shelf: Shelf, member: Member) -> tuple[Shelf, Member]:
-        event: Any = StoreFailed("away") if shelf.away else RecordRead(shelf.record, member.route)
-        return self._send(shelf, member, event)
-
-    def _send(self, shelf: Shelf, member: Member, event: Any) -> tuple[Shelf, Member]:
-        taken = step(self.table, member.state, member.shared, event)
-        member = attrs.evolve(member, state=taken.state, shared=taken.context)
-        for effect in taken.effects:
-            if isinstance(effect, Hear):  # the strategy machine makes it pending, and publishes that
-                echo = StrategyDecided(effect.strategy, verified=False, at=Stamp(_HEARD_S))
-                shelf, member = self._send(shelf, attrs.evolve(member, route=effect.strategy), echo)
-            elif isinstance(effect, ReadAgain):
-                shelf, member = self._look(shelf, member)
-            elif isinstance(effect, Write):
-                shelf, member = self._write(shelf, member, effect)
-        return shelf, member
-
-    def _write(self, shelf: Shelf, member: Member, behind: Write) -> tuple[Shelf, Member]:
-        if shelf.away:
-            return self._send(shelf, member, StoreFailed("away"))
-        shelf, written = self._taken(shelf, _record(member, behind))
-        return self._send(shelf, member, WriteRefused() if written is None else WriteAccepted(written))
-
-    def _taken(self, shelf: Shelf, record: StoreRecord) -> tuple[Shelf, StoreRecord | None]:
-        """Compare and set."""
-        there = shelf.record
-        if (record.incarnation, record.epoch) != (there.incarnation, there.epoch + 1) and not self.blind:
-            return shelf, None
-        return attrs.evolve(shelf, record=record), record
-
-    # What has to hold.
-
-    def _wrong(self, place: Place) -> str | None:
-        """Return what is wrong: once nothing goes wrong any more, all that look have to agree with the store."""
-        shelf, members = attrs.evolve(place.shelf, away=False, late=()), list(place.members)
-        if not any(one.route for one in members) and shelf.record.announced is None:
-            return None
-        for _ in range(_ROUNDS):
-            for index, member in enumerate(members):
-                shelf, members[index] = self._look(shelf, member)
-        routes = {one.route for one in members}
-        states = {one.state for one in members}
-        if routes != {shelf.record.announced}:
-            return (
-                f"they do not agree: {sorted(map(str, routes))}, and the store says {shelf.record.announced}"
+    def _of_store(self, number: int, holding: int, late: int) -> Iterator[Move]:
+        held, record = self.holdings.things[holding], self.writes.things[late]
+        if record is not None:
+            after = _holds(held, record) if self._takes(held, record) else held
+            yield Move("a late write arrives", "arrive", number, self.holdings[after], NOTHING)
+        life = held.life + 1
+        yield self._lost("the store comes back empty", number, Holding(_empty(life), (), life), late)
+        for old in held.before:
+            again = attrs.evolve(old, incarnation=f"life {life}")
+            told = f"the store comes back as an older copy: {_told(old)}"
+            yield self._lost(f"{told}, of another incarnation", number, Holding(again, (), life), late)
+            yield self._lost(
+                f"{told}, of the same incarnation", number, Holding(old, (), held.life, True), late
             )
-        return None if states == {"Joined"} else "somebody stays apart although the store answers"
+
+    def _lost(self, text: str, number: int, held: Holding, late: int) -> Move:
+        return Move(text, "", number, self.holdings[held], late, 1)
+
+    def _takes(self, held: Holding, record: StoreRecord) -> bool:
+        """Compare and set, as every store does it."""
+        there = held.record
+        return self._overwrites or (
+            record.incarnation == there.incarnation and record.epoch == there.epoch + 1
+        )
+
+    def _move(self, text: str, fair: str, party: Party, holding: int, late: int, **more: Any) -> Move:
+        return Move(text, fair, self.parties[party], holding, late, **more)
+
+    def _sent(
+        self, text: str, fair: str, party: Party, event: Any, held: Holding, late: int, tick: int, **more: Any
+    ) -> Move:
+        """Send an event to the machine of a process, and do what it asks for."""
+        taken: list[Taken] = []
+        events = [event]
+        for one in events:  # it grows: to hear a word is to decide
+            found = step(self._table, party.state, party.shared, one)
+            self.rows.add(found.row.name)
+            taken.append(Taken(party.state, party.shared, one, found))
+            party = party._replace(state=found.state, shared=found.context)
+            for effect in found.effects:
+                match effect:
+                    case Hear() if effect.strategy is not party.route:
+                        party = party._replace(route=effect.strategy)
+                        events.append(StrategyDecided(effect.strategy, False, Stamp(tick + 0.5)))
+                    case Write() if party.route is not None:
+                        party = party._replace(writes=self._writing(party, effect))
+                    case ReadAgain():
+                        party = party._replace(read=held.record)
+                    case _:
+                        pass
+        return self._move(text, fair, party, self.holdings[held], late, taken=tuple(taken), **more)
+
+    def _writing(self, party: Party, behind: Write) -> tuple[StoreRecord, ...]:
+        decided = party.shared.decided or Stamp()
+        record = StoreRecord(
+            epoch=behind.epoch + 1,
+            incarnation=behind.incarnation,
+            announced=party.route,
+            at=party.shared.known.at if self._halves and party.shared.known.epoch else decided,
+        )
+        return tuple(sorted({*party.writes, record}, key=repr))
 
 
-def _record(member: Member, behind: Write) -> StoreRecord:
-    assert member.route is not None
-    return StoreRecord(
-        epoch=behind.epoch + 1,
-        incarnation=behind.incarnation,
-        announced=member.route,
-        verified=member.route,
-        at=member.shared.decided or Stamp(),
-    )
+def _due(party: Party) -> str:
+    """The name under which a process has to look, and to believe what it has read: of all that are alike."""
+    return f"look {party.state} {party.shared} {party.route}"
 
 
-def _way(came: dict[Place, tuple[Place, str] | None], place: Place) -> tuple[str, ...]:
-    words: list[str] = []
-    before = came[place]
-    while before is not None:
-        words.append(before[1])
-        before = came[before[0]]
-    return tuple(reversed(words))
+def _holds(held: Holding, record: StoreRecord) -> Holding:
+    return Holding(record, (*held.before, held.record)[-_KEPT:], held.life, held.went_back)
+
+
+def _told(record: StoreRecord) -> str:
+    return f"{record.announced or 'nothing'} ({record.incarnation}, epoch {record.epoch})"

@@ -32,9 +32,18 @@ from bluegreen.verify.findings import STEPS
 from bluegreen.verify.process import NOW, rebased
 from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken
+from bluegreen.verify.shared import LEASE_VERIFICATION, SHARING_VERIFICATION
 from bluegreen.verify.subjects import ManagerSubject
 from bluegreen.verify.verification import Verification
 from bluegreen.vocabulary import Strategy, Ticket
+
+__all__ = [
+    "LEASE_VERIFICATION",
+    "QUERY_VERIFICATION",
+    "RECOVERY_VERIFICATION",
+    "SHARING_VERIFICATION",
+    "STRATEGY_VERIFICATION",
+]
 
 _COUNTED: Final[dict[type[Any], tuple[str, int]]] = {
     TransientError: ("transient", 3),

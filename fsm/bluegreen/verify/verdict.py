@@ -3,7 +3,7 @@
 >>> from bluegreen.verify.moves import Liberties
 >>> found = judge(1, 0, Liberties(events=(), kinds=(False,), steps=()))
 >>> found.violations, found.unreached[:1]
-((), ('S Detecting',))
+((), ('S announce',))
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from bluegreen.verify.moves import MEDDLING, Liberties
 from bluegreen.verify.parts import NOBODY, REFUSED, Doing
 from bluegreen.verify.process import Fault, Process
 from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.properties import Balance, Eventually, Taken
+from bluegreen.verify.properties import Always, Balance, Eventually, Taken
 from bluegreen.verify.world import Moment
-from bluegreen.verify.world_properties import UNTOLD, WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
+from bluegreen.verify.world_properties import FOUNDED, WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
 _BALANCES: Final = tuple(one for one in WORLD_ALWAYS if isinstance(one, Balance))
 _OF_MACHINES: Final = tuple(one for one in WORLD_ALWAYS if one.of == "machine")
@@ -66,8 +66,9 @@ class Judged:
 class _Watch:
     """Looks at each step, each machine in each phase, each query, and each state."""
 
-    def __init__(self, *, store: bool) -> None:
-        self._of_machines = [one for one in _OF_MACHINES if not (store and one.name in UNTOLD)]
+    def __init__(self, words: bool, always: tuple[Always, ...]) -> None:
+        self._of_machines = tuple(one for one in _OF_MACHINES if not (words and one is FOUNDED))
+        self._of_query_steps = always
         self.steps: dict[str, tuple[str, Any]] = {}
         """What is broken, by name: what was seen, and the step."""
         self.states: dict[str, tuple[str, Mask]] = {}
@@ -81,7 +82,7 @@ class _Watch:
         if id(taken.step) in self._known:  # the steps are kept, so that no number is used again
             return
         self._known.add(id(taken.step))
-        for one in STEPS if isinstance(taken.context, Context) else QUERY_ALWAYS:
+        for one in STEPS if isinstance(taken.context, Context) else self._of_query_steps:
             if one.name not in self.steps and not one.holds(taken):
                 self.steps[one.name] = one.text, where
 
@@ -154,6 +155,8 @@ def judge(
     *,
     bounds: Bounds | None = None,
     told: Callable[[Progress], None] | None = None,
+    words: bool = True,
+    always: tuple[Always, ...] = QUERY_ALWAYS,
     **options: Any,
 ) -> Judged:
     """Explore one process, and look at it.
@@ -164,11 +167,13 @@ def judge(
         liberties: what may happen; everything by default.
         bounds: where the search stops at the latest.
         told: called now and then.
+        words: whether the store may say anything at any time; then something may be pending that nobody announced.
+        always: what holds of each step of a query.
         options: those of `Modular`: `crashes`, `settings`, `strategy`, `query`.
     """
-    liberties = liberties or Liberties()
-    watch = _Watch(store=liberties.store)
-    space = Modular(queries, switches, liberties, took=watch.took, fault=watch.fault, **options)
+    watch = _Watch(words, always)
+    options = {"words": words, "took": watch.took, "fault": watch.fault, **options}
+    space = Modular(queries, switches, liberties or Liberties(), **options)
     searched = space.search(bounds=bounds, told=told, seen=lambda states: watch.level(space, states))
     violations = [_violation(space, searched, name, *seen) for name, seen in watch.states.items()]
     violations += [

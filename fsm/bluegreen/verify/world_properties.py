@@ -36,15 +36,15 @@ def _founded(moment: Moment) -> bool:
     return not quiet or moment.process.state != PENDING
 
 
+FOUNDED: Final = Always("W founded", "nothing is pending before anything was announced", _founded, "machine")
+"""It holds where the store is silent or honest: a wrong word is an announcement that nobody has made."""
+
 WORLD_ALWAYS: Final = (
     Balance("I5 accounted in the world", "open tickets are those that queries hold", _open, _held),
     Always("I11 at most once", "no stack, nor both together, executes a write twice", _once, "query"),
-    Always("W founded", "nothing is pending before anything was announced", _founded, "machine"),
+    FOUNDED,
 )
 """What always holds in a world."""
-
-UNTOLD: Final = ("W founded",)
-"""Which of them hold only as long as no store names a strategy that nobody has announced."""
 
 
 def _in(state: str) -> Callable[[Moment], bool]:
