@@ -25,6 +25,7 @@ import attrs
 
 from bluegreen.errors import BluegreenError
 from bluegreen.settings import Settings
+from bluegreen.sources import configured
 from bluegreen_adapters.e6data_protocol import CLUSTER_PROTOCOL, PROTOCOL
 from bluegreen_adapters.stores import shared
 
@@ -74,7 +75,7 @@ def install(settings: Settings | None = None, *, store: str | None = None) -> No
     """Cover everything that the connector opens from now on, in every way in. Installing twice is harmless.
 
     Args:
-        settings: of every scope that is new; from the environment by default.
+        settings: of every scope that is new; from the environment and a file by default.
         store: URL of the store that processes share, see `bluegreen_adapters.stores`; by default that of the settings.
 
     Raises:
@@ -84,7 +85,7 @@ def install(settings: Settings | None = None, *, store: str | None = None) -> No
     seams = _checked()
     if store is not None:
         shared(store)
-        settings = attrs.evolve(settings or Settings.from_environment(), store=store)
+        settings = attrs.evolve(settings or configured().settings, store=store)
     seams.patch(settings)
 
 
@@ -99,7 +100,7 @@ def connect(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
     """Connect as `e6data_python_connector.e6data_grpc.connect` does; the connection is covered.
 
     Args:
-        settings: of the connection's scope, if that is new; from the environment by default.
+        settings: of the connection's scope, if that is new; from the environment and a file by default.
 
     Returns:
         The connector's own `Connection`.
@@ -115,7 +116,7 @@ async def connect_async(*args: Any, settings: Settings | None = None, **kwargs: 
     """Connect as `e6data_python_connector.aio.connect` does; the connection is covered.
 
     Args:
-        settings: of the connection's scope, if that is new; from the environment by default.
+        settings: of the connection's scope, if that is new; from the environment and a file by default.
 
     Returns:
         The connector's own `AsyncConnection`, open.

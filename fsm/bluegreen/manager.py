@@ -46,7 +46,14 @@ from bluegreen.alphabet import (
     StrategyEffect,
     StrategyEvent,
 )
-from bluegreen.errors import DetectionTimedOutError, EventForbidden, Refusal, StrategyUnavailable, unreachable
+from bluegreen.errors import (
+    DetectionTimedOutError,
+    EventForbidden,
+    Refusal,
+    SettingsError,
+    StrategyUnavailable,
+    unreachable,
+)
 from bluegreen.exchange import LOOK_AGAIN_S, PATIENCE, Exchange
 from bluegreen.flow import Call, Flow, Sleep, Wait, run
 from bluegreen.happenings import (
@@ -55,6 +62,7 @@ from bluegreen.happenings import (
     Happening,
     LockWaited,
     Observer,
+    Reconfigured,
     Record,
     Snapshot,
     StoreBack,
@@ -63,7 +71,8 @@ from bluegreen.happenings import (
 )
 from bluegreen.machine import Step, step
 from bluegreen.rows import Outcome
-from bluegreen.settings import Settings
+from bluegreen.settings import CHANGEABLE, Settings
+from bluegreen.sources import configured
 from bluegreen.store import Store
 from bluegreen.strategy import STRATEGY, TIMERS, Context, Timer
 from bluegreen.vocabulary import Scope, Strategy, Ticket
@@ -109,7 +118,7 @@ class StrategyManager:
 
     Args:
         scope: the cluster.
-        settings: the scope's settings; read from the environment by default.
+        settings: the scope's settings; by default from the environment and a file, see `sources`.
         clock: monotonic seconds; tests pass their own.
 
     >>> manager = StrategyManager(Scope("db.example:443"))
@@ -126,7 +135,7 @@ class StrategyManager:
         self, scope: Scope, settings: Settings | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.scope = scope
-        self.settings = Settings.from_environment() if settings is None else settings
+        self.settings = configured().settings if settings is None else settings
         self._clock = clock
         self._lock = threading.Lock()
         self._snapshot = Snapshot(STRATEGY.initial, Context.initial(self.settings), 0)
@@ -268,6 +277,36 @@ class StrategyManager:
     def now_s(self) -> float:
         """Return the time of the manager's clock, in seconds."""
         return self._clock()
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change settings of this scope, from its next step on; timers that run are counted anew with them.
+
+        Raises:
+            SettingsError: a value is wrong, or not to be changed at run time; nothing has changed.
+
+        Source: business logic, "Configuration Management".
+        """
+        fixed = sorted(set(changes) - set(CHANGEABLE))
+        if fixed:
+            accepted = ", ".join(CHANGEABLE)
+            raise SettingsError(
+                [f"{name} cannot be changed at run time; accepted: {accepted}" for name in fixed]
+            )
+        settings = attrs.evolve(self.settings, **changes)
+        with self._lock:
+            before, (state, context, sequence) = self.settings, self._snapshot
+            snapshot = Snapshot(state, attrs.evolve(context, settings=settings), sequence)
+            self.settings, self._snapshot = settings, snapshot
+            self._least_level = getattr(logging, settings.logging_level)
+            self._next_due_s = self._first_due(self._armed)
+        changed = {
+            name: (getattr(before, name), getattr(settings, name))
+            for name in changes
+            if getattr(before, name) != getattr(settings, name)
+        }
+        if changed:
+            self._say(logging.INFO, "%s: settings changed: %s", self.scope, changed)
+            self.report(Reconfigured(self.scope, self._clock(), changed))
 
     # The store.
 

@@ -16,6 +16,13 @@ from bluegreen.errors import SettingsError, UnknownStrategy
 from bluegreen.vocabulary import Strategy, optional_strategy
 
 ENVIRONMENT_PREFIX: Final = "BLUEGREEN_"
+CONFIG_VARIABLE: Final = "BLUEGREEN_CONFIG"
+"""Names a file of settings, see `bluegreen.sources`; it is no setting itself."""
+
+CHANGEABLE: Final = (
+    "cache_ttl_s", "retry_attempts", "detection_timeout_s", "logging_level", "drain_timeout_s", "failed_cooldown_s",
+)  # fmt: skip
+"""What may be changed at run time: times, limits and the level. The others are part of what was verified of a scope."""
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:")
 
@@ -183,7 +190,7 @@ class Settings:
         given = {
             key[len(ENVIRONMENT_PREFIX) :].lower(): value
             for key, value in source.items()
-            if key.startswith(ENVIRONMENT_PREFIX)
+            if key.startswith(ENVIRONMENT_PREFIX) and key != CONFIG_VARIABLE
         }
         known = ", ".join(ENVIRONMENT_PREFIX + name.upper() for name in sorted(names))
         findings = [
