@@ -192,23 +192,6 @@ class Reconfigured:
     changes: Mapping[str, tuple[object, object]]
 
 
-@attrs.frozen
-class Corrected:
-    """A check has found state that cannot be, and has mended it.
-
-    Args:
-        check: its name.
-        finding: what was wrong.
-        correction: what was done.
-    """
-
-    scope: Scope
-    at_s: float
-    check: str
-    finding: str
-    correction: str
-
-
 Happening = (
     Record
     | CacheMissed
@@ -222,7 +205,6 @@ Happening = (
     | StoreLost
     | StoreBack
     | Reconfigured
-    | Corrected
 )
 """Everything that a manager tells. `match` over it and end with `unreachable`: a checker then finds what is new."""
 

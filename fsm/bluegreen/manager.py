@@ -46,6 +46,7 @@ from bluegreen.alphabet import (
     StrategyEffect,
     StrategyEvent,
 )
+from bluegreen.audience import Audience
 from bluegreen.errors import (
     DetectionTimedOutError,
     EventForbidden,
@@ -81,7 +82,6 @@ Ending = QueryCompleted | QueryCancelled | QueryFailed
 Prove = Callable[[Strategy, float], Generator[Any, Any, None]]
 """(strategy, seconds left) -> a flow that returns if the strategy accepts, and raises `Refusal` if not."""
 
-_log = logging.getLogger("bluegreen")
 _WAITS: Final = frozenset(state.name for state in STRATEGY.states if "waits" in state.tags)
 _ROUTES: Final = frozenset(state.name for state in STRATEGY.states if "routes" in state.tags)
 
@@ -150,12 +150,8 @@ class StrategyManager:
         self._proved_s = float("-inf")
         self._epochs = itertools.count(1)
         self._session_epochs = dict.fromkeys(Strategy, 0)
-        self._observers: tuple[tuple[Observer], ...] = ()
-        self._followers: tuple[tuple[Observer], ...] = ()
-        self._witnesses: tuple[tuple[Witness], ...] = ()
+        self._audience = Audience(scope, self.settings.logging_level)
         self._exchange: Exchange | None = None
-        self._answers = itertools.count()
-        self._least_level = getattr(logging, self.settings.logging_level)
         _managers.add(self)
 
     # Reads: no lock, no side effects.
@@ -190,11 +186,6 @@ class StrategyManager:
         """What is known of the store that this scope shares with other processes, if it has joined one."""
         return self._exchange
 
-    @property
-    def answers(self) -> int:
-        """How many answers of a stack have been reported with `proved` so far."""
-        return int(self._answers.__reduce__()[1][0])
-
     def session_epoch(self, strategy: Strategy) -> int:
         """Return a number that changes whenever the sessions on `strategy` are to be ended.
 
@@ -221,7 +212,6 @@ class StrategyManager:
 
     def proved(self, strategy: Strategy) -> None:
         """Renew the cache: an answer has just shown that `strategy` serves. Cheap enough for every answer."""
-        next(self._answers)  # exact among threads, which `+= 1` is not
         if strategy is self._snapshot.context.active:
             self._proved_s = self._clock()
 
@@ -235,19 +225,7 @@ class StrategyManager:
             every_step: call it for each step that changed something, starts and ends of queries too: records
                 whose sequence has no gap. It is then called before the effects of the step are carried out.
         """
-        entry = (observer,)  # a new object, so that an observer that subscribed twice is undone once
-        with self._lock:
-            if every_step:
-                self._followers = (*self._followers, entry)
-            else:
-                self._observers = (*self._observers, entry)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._observers = tuple(other for other in self._observers if other is not entry)
-                self._followers = tuple(other for other in self._followers if other is not entry)
-
-        return unsubscribe
+        return self._audience.subscribe(observer, every_step=every_step)
 
     def observe(self, witness: Witness) -> Callable[[], None]:
         """Call `witness` with everything that happens, see `happenings`; returns what undoes it.
@@ -255,24 +233,16 @@ class StrategyManager:
         It gets a `Record` for each step that changed something, and what is no step: failed requests, retries,
         replays, losses, detections. It is called as `subscribe` says.
         """
-        entry = (witness,)
-        with self._lock:
-            self._witnesses = (*self._witnesses, entry)
-
-        def unobserve() -> None:
-            with self._lock:
-                self._witnesses = tuple(other for other in self._witnesses if other is not entry)
-
-        return unobserve
+        return self._audience.observe(witness)
 
     @property
     def observed(self) -> bool:
         """Whether anybody observes: what nobody would get need not be made."""
-        return bool(self._witnesses)
+        return bool(self._audience.witnesses)
 
     def report(self, happening: Happening) -> None:
         """Tell who observes what has happened around this scope."""
-        self._hand_over(happening, self._witnesses)
+        self._audience.report(happening)
 
     def now_s(self) -> float:
         """Return the time of the manager's clock, in seconds."""
@@ -297,7 +267,7 @@ class StrategyManager:
             before, (state, context, sequence) = self.settings, self._snapshot
             snapshot = Snapshot(state, attrs.evolve(context, settings=settings), sequence)
             self.settings, self._snapshot = settings, snapshot
-            self._least_level = getattr(logging, settings.logging_level)
+            self._audience.least(settings.logging_level)
             self._next_due_s = self._first_due(self._armed)
         changed = {
             name: (getattr(before, name), getattr(settings, name))
@@ -305,7 +275,7 @@ class StrategyManager:
             if getattr(before, name) != getattr(settings, name)
         }
         if changed:
-            self._say(logging.INFO, "%s: settings changed: %s", self.scope, changed)
+            self._audience.say(logging.INFO, "%s: settings changed: %s", self.scope, changed)
             self.report(Reconfigured(self.scope, self._clock(), changed))
 
     # The store.
@@ -331,10 +301,12 @@ class StrategyManager:
         assert self._exchange is not None
         name, now = self._exchange.store.name, self._clock()
         if reason is None:
-            self._say(logging.INFO, "%s: %s is back", self.scope, name)
+            self._audience.say(logging.INFO, "%s: %s is back", self.scope, name)
             self.report(StoreBack(self.scope, now, name))
         else:
-            self._say(logging.INFO, "%s: %s has failed, going on without: %s", self.scope, name, reason)
+            self._audience.say(
+                logging.INFO, "%s: %s has failed, going on without: %s", self.scope, name, reason
+            )
             self.report(StoreLost(self.scope, now, name, reason))
 
     # Tickets.
@@ -391,7 +363,7 @@ class StrategyManager:
             ticket = self.start_now(session)
             if ticket is not None:
                 return ticket
-            if self._witnesses and not missed:
+            if self._audience.witnesses and not missed:
                 missed = True
                 self.report(CacheMissed(self.scope, self._clock()))
             if self._clock() >= deadline_s:
@@ -433,7 +405,7 @@ class StrategyManager:
 
     def _detect(self, flight: Flight, prove: Prove) -> Flow[None]:
         """Detect, after whoever detects for other processes has, and tell how it went."""
-        began_s, tried = self._clock() if self._witnesses else None, list[Strategy]()
+        began_s, tried = self._clock() if self._audience.witnesses else None, list[Strategy]()
         exchange = self._exchange
         try:
             leads = exchange is None or (yield from self._leading(exchange, flight))
@@ -531,7 +503,8 @@ class StrategyManager:
         not even an interrupt between two lines leaves a part of it.
         """
         ticket: Ticket | None = None
-        contended_s = self._clock() if self._witnesses and self._lock.locked() else None
+        audience = self._audience
+        contended_s = self._clock() if audience.witnesses and self._lock.locked() else None
         try:
             with self._lock:
                 waited_s = 0.0 if contended_s is None else self._clock() - contended_s
@@ -545,10 +518,9 @@ class StrategyManager:
                     elif isinstance(effect, CloseSessions):
                         self._session_epochs[effect.strategy] = next(self._epochs)
                 after = self._commit(before, event, taken, ticket)
-            if after is not before and (self._followers or self._witnesses):
-                record = Record(self.scope, after.sequence, self._clock(), before, event, taken, ticket)
-                self._hand_over(record, self._followers)
-                self._hand_over(record, self._witnesses)
+            if after is not before and (audience.followers or audience.witnesses):
+                now_s = self._clock()
+                audience.stepped(Record(self.scope, after.sequence, now_s, before, event, taken, ticket))
             if waited_s:
                 self.report(LockWaited(self.scope, self._clock(), waited_s))
             if taken.effects:
@@ -604,7 +576,7 @@ class StrategyManager:
             case CacheStrategy():
                 self.proved(effect.strategy)
             case Publish():
-                self._say(
+                self._audience.say(
                     logging.DEBUG, "%s: publish %s, version %d", self.scope, effect.strategy, effect.version
                 )
                 if self._exchange is not None:
@@ -614,31 +586,11 @@ class StrategyManager:
                     return self._timed_out()
                 return StrategyUnavailable(self.scope, effect.reason, self._failures)
             case Audit():
-                self._tell(Record(self.scope, after.sequence, self._clock(), before, effect.event, taken))
+                now_s = self._clock()
+                self._audience.audited(Record(self.scope, after.sequence, now_s, before, effect.event, taken))
             case _:
                 unreachable(effect)
         return None
-
-    def _say(self, level: int, text: str, *facts: object) -> None:
-        """Log, unless the scope is to be quieter. The logger's own level is the application's to set."""
-        if level >= self._least_level:
-            _log.log(level, text, *facts)
-
-    def _tell(self, record: Record) -> None:
-        before, after = record.before.context, record.step.context
-        self._say(
-            logging.INFO, "%s: %s -> %s on %s; active %s -> %s, pending %s, version %d",
-            self.scope, record.before.state, record.step.state, record.step.row.event.name,
-            before.active, after.active, after.pending, after.version,
-        )  # fmt: skip
-        self._hand_over(record, self._observers)
-
-    def _hand_over(self, told: Any, observers: tuple[tuple[Callable[[Any], None]], ...]) -> None:
-        for (observer,) in observers:
-            try:
-                observer(told)
-            except Exception:  # noqa: BLE001  an observer's fault must not become the query's
-                _log.exception("%s: an observer raised", self.scope)
 
     def _arm(self, after: Snapshot) -> Mapping[Timer, float]:
         """Return since when each timer runs: since now if its condition has just become true."""
@@ -660,6 +612,7 @@ class StrategyManager:
     def after_fork(self) -> None:
         """In a forked child: nobody else is here. Keep what was read, but no lock, ticket or detection."""
         self._lock = threading.Lock()
+        self._audience.after_fork()
         self._tickets = {}
         self._abandoned = {}
         if self._flight is not None:  # it is led elsewhere, or by the very thread that forked

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -178,7 +179,7 @@ def test_what_is_no_record_is_taken_away(store: Store, folder: Path) -> None:
     filled(store)
     opened = lmdb_file._open[folder]
     with opened.environment.begin(write=True) as taken:
-        taken.put(b"r suite.example:443 sales", b'{"epoch":')
+        taken.put(lmdb_file._key(SCOPE), b'{"epoch":')
     with pytest.raises(StoreError, match="no record of a scope"):
         store.read(SCOPE)
     assert store.read(SCOPE).epoch == 0
@@ -216,6 +217,33 @@ def test_a_full_disk_is_an_error_of_the_store(store: Store, folder: Path) -> Non
     assert answer_of(fill)
     assert read_again(store) == 3
     assert store.write(SCOPE, following(store)) is not None
+
+
+@pytest.mark.parametrize("size", ["16k", "100k", "300k"])
+def test_a_disk_that_is_full_from_the_beginning_ends_no_process(tmp_path: Path, size: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a small disk cannot be mounted here")
+
+    def asks() -> bool:
+        full = open_store(f"lmdb://{disk}/shared?wait_ms=1000")
+        with suppress(StoreError):
+            for _ in range(200):
+                full.write(SCOPE, following(full))
+        with suppress(StoreError):
+            full.lease(SCOPE, "one", 1)
+        return True
+
+    try:
+        assert answer_of(asks)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_stopped_writer_keeps_nobody_waiting(folder: Path, store: Store) -> None:

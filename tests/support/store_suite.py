@@ -40,6 +40,13 @@ def until(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
     return True
 
 
+def _epoch(store: Store, scope: Scope) -> int | None:
+    try:
+        return store.read(scope).epoch
+    except StoreError:
+        return None
+
+
 class StoreSuite:
     """Subclasses have a fixture `opening`: it returns a function that opens the store, again for a further handle."""
 
@@ -82,6 +89,24 @@ class StoreSuite:
         assert store.read(OTHER).epoch == 0
         assert store.lease(SCOPE, "one", 60)
         assert store.lease(OTHER, "two", 60)
+
+    def test_scopes_whose_names_are_long_or_odd_share_nothing_either(self, store: Store) -> None:
+        long = "a" * 1200
+        scopes = [
+            Scope("x/y"),
+            Scope("x", "y"),
+            Scope("x y"),
+            Scope("x", " y"),
+            Scope(long),
+            Scope(long + "b"),
+        ]
+        scopes += [Scope("}{", "\N{SNOWMAN}"), Scope("x", "y:news")]
+        for number, scope in enumerate(scopes):
+            assert until(lambda: _epoch(store, scope) == 0)  # noqa: B023  it is asked at once
+            assert store.write(scope, following(store, scope=scope, who=f"{number}")) is not None
+        for number, scope in enumerate(scopes):
+            assert until(lambda: _epoch(store, scope) == 1)  # noqa: B023
+            assert store.read(scope).who == f"{number}"
 
     def test_whoever_watches_sees_that_there_is_something_to_read(self, store: Store, another: Store) -> None:
         assert another.read(SCOPE).epoch == 0

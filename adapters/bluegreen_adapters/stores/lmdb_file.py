@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -43,6 +44,8 @@ _LOOK_S: Final = 0.25
 _OPEN_S: Final = 1.0
 """How long the first opening in a process may take, which is no query's."""
 _READERS: Final = 1024
+_LOCK_BYTES: Final = 128 * _READERS
+"""More than LMDB needs for its locks, of which a reader has 64 bytes."""
 _CHECK_READERS: Final = 64
 """After how many writes it is seen whether readers have died, who would keep old pages from being used again."""
 _BORN: Final = b"incarnation"
@@ -325,6 +328,15 @@ class LmdbStore:
         identity = _identity(checked(self.name, self._file))
         if checked(self.name, self.folder / "lock.mdb") is not None and guard.read() != repr(identity):
             (self.folder / "lock.mdb").unlink()
+        # LMDB maps it: on a full disk a part that is not there yet would end the process instead of raising.
+        locks = os.open(
+            self.folder / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(locks, 0, _LOCK_BYTES)
+        finally:
+            os.close(locks)
 
     def _environment(self) -> _Opened:
         environment = lmdb.open(
@@ -391,7 +403,8 @@ def _private(path: str, flags: int) -> int:
 
 
 def _key(scope: Scope) -> bytes:
-    return f"r {scope.target} {scope.cluster}".encode()[:500]
+    """Return the key of a scope: LMDB's are short, and names may be long."""
+    return b"r" + hashlib.blake2b(json.dumps([scope.target, scope.cluster]).encode(), digest_size=24).digest()
 
 
 def _lease_key(scope: Scope) -> bytes:

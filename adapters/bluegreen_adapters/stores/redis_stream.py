@@ -24,7 +24,7 @@ import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import attrs
 import redis
@@ -320,7 +320,8 @@ def told(error: Exception) -> str:
 
 
 def _key(scope: Scope, of: str = "news") -> str:
-    return f"bluegreen:{{{scope}}}:{of}"  # the braces keep all keys of a scope on one node of a cluster
+    """Return a key; the braces keep all those of a scope on one node of a cluster."""
+    return f"bluegreen:{{{quote(scope.target, safe=':.')}/{quote(scope.cluster, safe='')}}}:{of}"
 
 
 def _incarnation(client: Client, scope: Scope) -> str:
