@@ -1,0 +1,152 @@
+"""What a manager tells of a real connector through switches: everything that happens, and nothing that is secret."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bluegreen.alphabet import QueryCompleted, QueryStarted
+from bluegreen.errors import QueryLost
+from bluegreen.happenings import (
+    CacheMissed,
+    DetectionEnded,
+    Happening,
+    LockWaited,
+    LossReported,
+    QueryReplayed,
+    Record,
+    RequestFailed,
+    RequestRetried,
+    SessionOpened,
+)
+from bluegreen.manager import StrategyManager
+from bluegreen.registry import forget, managed
+from bluegreen.settings import Settings
+from bluegreen.vocabulary import Scope, Strategy
+from bluegreen_adapters import e6data
+from bluegreen_adapters.engine import EngineProcess
+from support.engine import fresh
+from support.managing import BLUE, GREEN, SCOPE, on_blue, query
+
+pytestmark = pytest.mark.integration
+
+SECRET, TEXT = "s3cret-password", "very_private_table"
+READ = f"SELECT * FROM {TEXT} /*+ rows(4) batch(2) */"
+WRITE = f"INSERT INTO {TEXT} VALUES (1)"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    with EngineProcess(user="me@example.com", password=SECRET) as started:
+        yield started
+
+
+@pytest.fixture
+def happened(engine: EngineProcess) -> Iterator[list[Happening]]:
+    fresh(engine)
+    forget(Scope(engine.address))
+    found: list[Happening] = []
+    stop = managed(Scope(engine.address)).observe(found.append)
+    yield found
+    stop()
+    assert SECRET not in repr(found)
+    assert TEXT not in repr(found)
+
+
+@pytest.fixture
+def connection(engine: EngineProcess, happened: list[Happening]) -> Iterator[Any]:
+    opened = e6data.connect(
+        host=engine.host, port=engine.port, username="me@example.com", password=SECRET, database="sales"
+    )
+    yield opened
+    opened.close()
+
+
+def of(happened: list[Happening], kind: type[Any]) -> list[Any]:
+    return [one for one in happened if isinstance(one, kind)]
+
+
+def test_a_first_query_is_told_from_its_detection_to_its_end(
+    connection: Any, happened: list[Happening]
+) -> None:
+    cursor = connection.cursor()
+    cursor.execute(READ)
+    assert len(cursor.fetchall()) == 4
+    cursor.clear()
+    assert [type(one) for one in happened if not isinstance(one, Record)] == [
+        CacheMissed, SessionOpened, DetectionEnded,
+    ]  # fmt: skip
+    (opened,), (detection,) = of(happened, SessionOpened), of(happened, DetectionEnded)
+    assert (opened.strategy, opened.ahead, detection.tried, detection.found) == (BLUE, False, (BLUE,), BLUE)
+    assert 0 < opened.took_s <= detection.took_s
+    started = [one for one in of(happened, Record) if isinstance(one.event, QueryStarted)]
+    ended = [one for one in of(happened, Record) if isinstance(one.event, QueryCompleted)]
+    assert {one.ticket for one in started} == {one.event.ticket for one in ended}
+    sequences = [one.sequence for one in of(happened, Record)]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+
+
+def test_a_read_that_begins_again_elsewhere_and_a_write_that_is_lost_are_told(
+    engine: EngineProcess, connection: Any, happened: list[Happening]
+) -> None:
+    reading, writing = connection.cursor(), connection.cursor()
+    reading.execute(READ)
+    writing.execute(WRITE)
+    engine.switch("abrupt", grace_s=0.0)
+    assert len(reading.fetchall()) == 4
+    with pytest.raises(QueryLost) as lost:
+        writing.fetchall()
+    failed = [one for one in of(happened, RequestFailed) if one.fault == "wrong strategy"]
+    assert {one.strategy for one in failed} == {Strategy.BLUE}
+    replayed, told = of(happened, QueryReplayed), of(happened, LossReported)
+    assert [(one.executes, one.ticket.strategy) for one in replayed] == [(True, Strategy.BLUE)]
+    assert [(one.query, one.reason) for one in told] == [(lost.value.query, lost.value.reason)]
+    _, detection = of(happened, DetectionEnded)
+    assert (detection.tried, detection.found, detection.followed) == ((GREEN,), GREEN, False)
+
+
+def test_a_request_that_is_sent_again_is_told_each_time(
+    engine: EngineProcess, connection: Any, happened: list[Happening]
+) -> None:
+    connection.cursor().execute(READ)
+    engine.fault(action="status", method="prepareStatement", count=2)
+    connection.cursor().execute(READ)
+    again = of(happened, RequestRetried)
+    assert [(one.method, one.attempt) for one in again] == [("prepareStatement", 1), ("prepareStatement", 2)]
+    assert all(one.delay_s > 0 for one in again)
+
+
+def test_who_waits_for_the_lock_is_told_how_long() -> None:
+    manager = on_blue(StrategyManager(SCOPE, Settings()))
+    happened: list[Happening] = []
+    manager.observe(happened.append)
+    with manager._lock:
+        thread = threading.Thread(target=query, args=(manager,))
+        thread.start()
+        while not thread.is_alive():
+            pass
+        thread.join(0.05)
+    thread.join(10)
+    assert [one.waited_s > 0 for one in of(happened, LockWaited)] == [True]
+    assert manager.open_tickets[0].strategy is BLUE
+
+
+def test_a_witness_that_raises_harms_neither_the_query_nor_the_other_witnesses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    manager = on_blue(StrategyManager(SCOPE, Settings()))
+    happened: list[Happening] = []
+
+    def broken(_: Happening) -> None:
+        raise ZeroDivisionError
+
+    undo = manager.observe(broken)
+    manager.observe(happened.append)
+    query(manager)
+    undo()
+    query(manager)
+    assert len(of(happened, Record)) == 2
+    assert caplog.text.count("an observer raised") == 1
