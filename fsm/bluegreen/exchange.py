@@ -41,6 +41,7 @@ LOOK_AGAIN_S: Final = 0.005
 PATIENCE: Final = 3
 """How often a detection asks a store that cannot say who leads. On a busy host it may only have been late."""
 _NEVER: Final = -1
+_TURNS: Final = 6
 
 
 class Exchange:
@@ -132,14 +133,19 @@ class Exchange:
         self.seen, self._leased = _NEVER, False
         self._named()
 
-    def _read(self) -> None:
+    def _read(self, turns: int = _TURNS) -> None:
         try:
             event: SharingEvent = RecordRead(self.store.read(self._scope), self._route)
         except StoreError as error:
             event = StoreFailed(error.reason)
-        self._send(event)
+        self._send(event, turns)
 
-    def _send(self, event: SharingEvent) -> None:
+    def _send(self, event: SharingEvent, turns: int = _TURNS) -> None:
+        """Take a step, and carry out its effects.
+
+        Args:
+            turns: how often a read may still follow a write, and a write a read. After that it is the next look's turn.
+        """
         with self._lock:
             taken = step(SHARING, self._state, self._shared, event)
             self._state, self._shared = taken.state, taken.context
@@ -147,10 +153,12 @@ class Exchange:
             match effect:
                 case Hear():
                     self._hear(effect.strategy)
+                case Write() | ReadAgain() if not turns:
+                    self.seen = _NEVER
                 case Write():
-                    self._write(effect)
+                    self._write(effect, turns - 1)
                 case ReadAgain():
-                    self._read()
+                    self._read(turns - 1)
                 case ReportLost():
                     self._report(effect.reason)
                 case ReportBack():
@@ -158,7 +166,7 @@ class Exchange:
                 case _:
                     unreachable(effect)
 
-    def _write(self, behind: Write) -> None:
+    def _write(self, behind: Write, turns: int) -> None:
         route = self._route
         if route is None:  # another thread has found out meanwhile that it does not know
             return
@@ -173,6 +181,6 @@ class Exchange:
         try:
             written = self.store.write(self._scope, record)
         except StoreError as error:
-            self._send(StoreFailed(error.reason))
+            self._send(StoreFailed(error.reason), turns)
             return
-        self._send(WriteRefused() if written is None else WriteAccepted(written))
+        self._send(WriteRefused() if written is None else WriteAccepted(written), turns)

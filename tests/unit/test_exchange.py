@@ -125,6 +125,20 @@ def test_a_write_behind_one_that_was_not_read_is_refused_and_then_read() -> None
     assert one.end(QueryCompleted(running))
 
 
+def test_a_store_that_refuses_every_write_and_shows_none_is_asked_a_few_times_and_then_at_the_next_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FaultyStore()
+    manager = member(store)
+    monkeypatch.setattr(store, "write", lambda scope, record: store.asked.append("write"))
+    assert run(manager, Cluster(BLUE)) is BLUE
+    assert 1 <= store.asked.count("write") <= 6
+    assert manager.exchange is not None
+    monkeypatch.undo()
+    query(manager)
+    assert store.read(SCOPE).announced is BLUE
+
+
 # Faults.
 
 

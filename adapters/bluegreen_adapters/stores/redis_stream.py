@@ -117,7 +117,8 @@ class RedisStore:
     def write(self, scope: Scope, record: StoreRecord) -> StoreRecord | None:
         """As `Store.write`. Redis refuses an id that is not greater than the last one."""
         self._check()
-        there = self._follower(scope).record(self._wait_s)
+        follower = self._follower(scope)
+        there = follower.record(self._wait_s)
         if (record.incarnation, record.epoch) != (there.incarnation, there.epoch + 1):
             return None
 
@@ -126,9 +127,11 @@ class RedisStore:
             try:
                 client.xadd(_key(scope), fields, id=f"{record.epoch}-0", maxlen=KEPT, approximate=True)
             except redis.ResponseError as error:
-                if "equal or smaller" in str(error):
-                    return None
-                raise
+                if "equal or smaller" not in str(error):
+                    raise
+                # Whoever was late is to see who was faster, also where the thread that follows has not got so far.
+                follower.show(client.xrevrange(_key(scope), count=1))
+                return None
             return record
 
         return self._do(add)
@@ -244,6 +247,11 @@ class Follower:
         """Tell who looks that there may be something to read."""
         self.moves[0] += 1
 
+    def show(self, entries: Any) -> None:
+        """Take note of entries that somebody else has read."""
+        for entry in entries:
+            self._arrived(_parsed(self._name, entry)[1])
+
     def record(self, wait_s: float) -> StoreRecord:
         """Return the newest record.
 
@@ -290,9 +298,14 @@ class Follower:
             return False
         ((_, entries),) = found
         self._last, record = _parsed(self._name, entries[-1])
-        assert self._seen is not None
-        self._met(attrs.evolve(record, incarnation=self._seen.incarnation))
+        self._arrived(record)
         return True
+
+    def _arrived(self, record: StoreRecord) -> None:
+        """Take note of an entry of the incarnation that is known, unless a later one has arrived."""
+        seen = self._seen
+        if seen is not None and record.epoch > seen.epoch:
+            self._met(attrs.evolve(record, incarnation=seen.incarnation))
 
     def _met(self, record: StoreRecord) -> None:
         if record == self._seen:
