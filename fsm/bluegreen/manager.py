@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
@@ -57,6 +55,7 @@ from bluegreen.errors import (
 )
 from bluegreen.exchange import LOOK_AGAIN_S, PATIENCE, Exchange
 from bluegreen.flow import Call, Flow, Sleep, Wait, run
+from bluegreen.forks import reborn_in_children
 from bluegreen.happenings import (
     CacheMissed,
     DetectionEnded,
@@ -152,7 +151,7 @@ class StrategyManager:
         self._session_epochs = dict.fromkeys(Strategy, 0)
         self._audience = Audience(scope, self.settings.logging_level)
         self._exchange: Exchange | None = None
-        _managers.add(self)
+        reborn_in_children(self)
 
     # Reads: no lock, no side effects.
 
@@ -650,13 +649,3 @@ _CACHE: Final = next(timer for timer in TIMERS if isinstance(timer.event, CacheE
 _TIMED: Final = frozenset(type(timer.event) for timer in TIMERS)
 _STARTED: Final = QueryStarted()
 _ENDINGS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
-_managers: weakref.WeakSet[StrategyManager] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for manager in tuple(_managers):
-        manager.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

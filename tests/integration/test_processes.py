@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
@@ -24,6 +24,7 @@ from bluegreen_adapters.stores import open_store
 from support.fleet import Fleet, Seen, fleet
 from support.nursery import nursery
 from support.redis_server import asks_redis, free_port, redis_server
+from support.store_suite import until
 from support.telling import tell
 
 pytest.importorskip("lmdb")
@@ -44,16 +45,6 @@ def store(tmp_path: Path, pytestconfig: pytest.Config) -> str:
     """A store with the usual bound; beside other tests the machine puts threads aside for longer than that."""
     usual = "" if pytestconfig.getoption("--many") else "?wait_ms=1000"
     return f"lmdb://{tmp_path / 'shared'}{usual}"
-
-
-def until(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
-    """Whether `holds` comes true in time."""
-    deadline_s = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def late(seen: list[Seen], target: str) -> list[float]:

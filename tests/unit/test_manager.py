@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bluegreen import forks
 from bluegreen import manager as manager_module
 from bluegreen.alphabet import (
     AuthFailure,
@@ -812,7 +813,7 @@ def test_a_child_keeps_what_was_read_and_nothing_that_was_held(
     announce(stable)
     lock, version = stable._lock, stable.version
     with lock:
-        manager_module._after_fork_in_child()
+        forks._after_fork_in_child()
         assert (stable.state, stable.active, stable.pending) == ("PendingTransition", BLUE, GREEN)
         assert stable.version == version
         assert stable.open_tickets == ()

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen import manager as manager_module
-from bluegreen import registry
+from bluegreen import forks, registry
 from bluegreen.alphabet import QueryCompleted
 from bluegreen.errors import ScopeConflict, SettingsError
 from bluegreen.manager import StrategyManager
@@ -133,7 +132,7 @@ def test_who_comes_second_to_an_unknown_scope_gets_the_first_one_s_manager() -> 
 
 def test_it_can_be_imported_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    for module in (registry, manager_module):
+    for module in (registry, forks):
         names = runpy.run_path(str(module.__file__))
         assert callable(names["_after_fork_in_child"])
 

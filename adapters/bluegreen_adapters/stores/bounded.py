@@ -7,17 +7,16 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
 from typing import Any, TypeVar
 
 from bluegreen.errors import StoreError
+from bluegreen.forks import reborn_in_children
 
 T = TypeVar("T")
 Job = tuple[Callable[[], Any], Future[Any]] | None
@@ -39,7 +38,7 @@ class Bounded:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._since_s: float | None = None
-        _workers.add(self)
+        reborn_in_children(self)
 
     def do(self, job: Callable[[], T], wait_s: float | None = None) -> T:
         """Return what `job` returns, or raise what it raises.
@@ -106,15 +105,3 @@ class Bounded:
                 self._since_s = None
                 done.set_result(result)
             del asked, job, done
-
-
-_workers: weakref.WeakSet[Bounded] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for worker in tuple(_workers):
-        worker.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Final
 
 from bluegreen.errors import StoreError
 from bluegreen.exchange import Exchange
+from bluegreen.forks import reborn_in_children
 from bluegreen.store import Store, StoreRecord
 from bluegreen.vocabulary import Scope, Strategy
 
@@ -42,7 +42,7 @@ class LayeredStore:
         self.name = f"{near.name} behind which is {self._far.name}"
         self._carriers: dict[Scope, Carrier] = {}
         self._lock = threading.Lock()
-        _stores.add(self)
+        reborn_in_children(self)
 
     def watch(self, scope: Scope) -> Callable[[], int]:
         """As `Store.watch`, of the near store."""
@@ -156,15 +156,3 @@ def _carried(source: Exchange, target: Exchange, heard: Strategy) -> None:
 
 def _untold(_: str | None) -> None:
     """A store that fails is told by the managers that use it; the far one by nobody: the host goes on by itself."""
-
-
-_stores: weakref.WeakSet[LayeredStore] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

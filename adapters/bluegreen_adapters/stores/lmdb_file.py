@@ -30,6 +30,7 @@ import lmdb
 
 from bluegreen.clocks import stamp
 from bluegreen.errors import SettingsError, StoreError
+from bluegreen.forks import reborn_in_children
 from bluegreen.sharing import Lease, leased, released
 from bluegreen.store import Store, StoreRecord
 from bluegreen.vocabulary import Scope
@@ -120,6 +121,7 @@ class LmdbStore:
         self._turns = 0
         self._look_s = 0.0
         _stores.add(self)
+        reborn_in_children(self)
         with contextlib.suppress(StoreError):  # it may come later; whoever reads it then is told
             self._worker.do(self._open_file, _OPEN_S)
 
@@ -440,8 +442,6 @@ def _after_fork_in_child() -> None:
     _writing.clear()
     _leaving.clear()
     _open.clear()
-    for store in tuple(_stores):
-        store.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,14 +11,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
-import weakref
 from collections.abc import Callable
 
 from bluegreen.clocks import stamp
 from bluegreen.errors import StoreError
+from bluegreen.forks import reborn_in_children
 from bluegreen.sharing import Lease, leased, released
 from bluegreen.store import StoreRecord
 from bluegreen.vocabulary import Scope
@@ -35,7 +34,7 @@ class MemoryStore:
         self._leases: dict[Scope, Lease] = {}
         self._moves: dict[Scope, list[int]] = {}
         self._closed = False
-        _stores.add(self)
+        reborn_in_children(self)
 
     def watch(self, scope: Scope) -> Callable[[], int]:
         """As `Store.watch`."""
@@ -91,15 +90,3 @@ class MemoryStore:
 def opened(url: str) -> MemoryStore:
     """Return a new store; nothing of the URL matters."""
     return MemoryStore(url)
-
-
-_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -32,6 +30,7 @@ import redis.exceptions
 import redis.sentinel
 
 from bluegreen.errors import SettingsError, StoreError
+from bluegreen.forks import reborn_in_children
 from bluegreen.store import StoreRecord
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters.stores.bounded import Bounded
@@ -90,7 +89,7 @@ class RedisStore:
         self._followers: dict[Scope, Follower] = {}
         self._lock = threading.Lock()
         self._closed = False
-        _stores.add(self)
+        reborn_in_children(self)
 
     def watch(self, scope: Scope) -> Callable[[], int]:
         """As `Store.watch`. Whoever joins, which is no query yet, waits a moment for the first answer."""
@@ -399,15 +398,3 @@ def _connecting(url: str, options: list[tuple[str, str]], common: dict[str, Any]
         return lambda: redis.RedisCluster.from_url(plain, **common)
     plainly: Any = redis.Redis  # its types are partial
     return lambda: plainly.from_url(plain, **common)
-
-
-_stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
