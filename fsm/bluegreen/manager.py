@@ -287,7 +287,7 @@ class StrategyManager:
         if store is None:
             self._exchange = None
             return
-        exchange = Exchange(self.scope, store, self._heard, self._store_told)
+        exchange = Exchange(self.scope, store, self._heard, partial(self._store_told, store.name))
         context = self._snapshot.context
         if self._snapshot.state in _ROUTES and context.route is not None:
             exchange.decided(context.route, verified=_is_verified(context))
@@ -296,9 +296,8 @@ class StrategyManager:
     def _heard(self, strategy: Strategy) -> None:
         self._take(StrategyAnnounced(strategy, self.version))
 
-    def _store_told(self, reason: str | None) -> None:
-        assert self._exchange is not None
-        name, now = self._exchange.store.name, self._clock()
+    def _store_told(self, name: str, reason: str | None) -> None:
+        now = self._clock()
         if reason is None:
             self._audience.say(logging.INFO, "%s: %s is back", self.scope, name)
             self.report(StoreBack(self.scope, now, name))
