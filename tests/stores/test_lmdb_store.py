@@ -19,6 +19,7 @@ from bluegreen.errors import SettingsError, StoreError
 from bluegreen.store import Store
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters.stores import open_store
+from bluegreen_adapters.stores.places import file_system
 from support.store_suite import BLUE, GREEN, OTHER, SCOPE, Open, StoreSuite, following, until
 
 lmdb = pytest.importorskip("lmdb")
@@ -112,6 +113,20 @@ def test_a_place_that_others_could_write_to_is_refused(
 def test_a_directory_whose_parent_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="nowhere/shared: No such file or directory"):
         open_store(f"lmdb://{tmp_path}/nowhere/shared").read(SCOPE)
+
+
+def test_the_file_system_is_that_of_the_nearest_mount_whatever_it_is_called() -> None:
+    mounts = [
+        "1 0 8:1 / / rw - ext4 /dev/x rw",
+        "2 1 0:9 / /srv/with\\040space rw shared:1 - nfs4 host:/x rw",
+        "3 1 0:9 / /srv/\udcff rw - cifs //host/x rw",
+        "4 1 0:9 / /srv/local rw - tmpfs tmpfs rw",
+        "torn",
+    ]
+    kinds = {
+        "/srv/with space/a": "nfs4", "/srv/\udcff/a": "cifs", "/srv/local/a/b": "tmpfs", "/srv/locally": "ext4",
+    }  # fmt: skip
+    assert {name: file_system(Path(name), mounts) for name in kinds} == kinds
 
 
 def test_a_network_file_system_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

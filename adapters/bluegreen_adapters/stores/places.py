@@ -6,6 +6,7 @@ Whoever else could write there could send this user's queries elsewhere.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ NETWORKED: Final = frozenset(
      "fuse.rclone")
 )  # fmt: skip
 """File systems on which locks and shared memory do not hold what LMDB needs of them."""
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+"""How that file writes a space, a tab, a line's end and a backslash."""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
@@ -91,7 +94,7 @@ def file_system(folder: Path, mounts: Iterable[str] | None = None) -> str:
         fields, told = before.split(" "), after.split(" ")
         if len(fields) < 5 or not told[0]:
             continue
-        point = Path(fields[4].encode().decode("unicode_escape"))
+        point = Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4]))
         if (where == point or point in where.parents) and len(point.parts) >= best:
             best, kind = len(point.parts), told[0]
     return kind
