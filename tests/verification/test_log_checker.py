@@ -354,9 +354,10 @@ def test_a_record_that_never_comes_is_a_divergence() -> None:
     with Journal(text) as journal:
         journal.follow(manager)
         manager.start(lambda strategy, left_s: None)
-        followers, manager._followers = manager._followers, ()
+        audience = manager._audience
+        followers, audience.followers = audience.followers, ()
         manager.start_now()
-        manager._followers = followers
+        audience.followers = followers
         manager.start_now()
     report = check_log(text.getvalue().splitlines(keepends=True))
     assert report.divergence is not None
