@@ -610,6 +610,13 @@ _OVERLAPPING = """(() => {
       const leaves = inner.x < box.x - 0.5 || inner.x + inner.width > box.x + box.width + 0.5;
       if (leaves) found.push(`${text.textContent} leaves its box`);
     });
+    const around = first.getBoundingClientRect();
+    document.querySelectorAll('#canvas .node.label text').forEach((text) => {
+      const label = text.getBoundingClientRect();
+      const wide = Math.min(label.right, around.right) - Math.max(label.left, around.left);
+      const high = Math.min(label.bottom, around.bottom) - Math.max(label.top, around.top);
+      if (wide > 1 && high > 1) found.push(`${text.textContent} lies on a state`);
+    });
   });
   return found;
 })()"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,15 +121,22 @@ def test_a_request_that_is_sent_again_is_told_each_time(
 
 
 def test_who_waits_for_the_lock_is_told_how_long() -> None:
-    manager = on_blue(StrategyManager(SCOPE, Settings()))
+    looked = threading.Semaphore(0)
+
+    def clock() -> float:
+        looked.release()
+        return time.monotonic()
+
+    manager = on_blue(StrategyManager(SCOPE, Settings(), clock=clock))
     happened: list[Happening] = []
     manager.observe(happened.append)
+    while looked.acquire(blocking=False):
+        pass
+    thread = threading.Thread(target=query, args=(manager,))
     with manager._lock:
-        thread = threading.Thread(target=query, args=(manager,))
         thread.start()
-        while not thread.is_alive():
-            pass
-        thread.join(0.05)
+        # It looks at the clock for what is due, and again when it finds the lock taken.
+        assert all(looked.acquire(timeout=10) for _ in range(2))
     thread.join(10)
     assert [one.waited_s > 0 for one in of(happened, LockWaited)] == [True]
     assert manager.open_tickets[0].strategy is BLUE
