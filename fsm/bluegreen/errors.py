@@ -29,8 +29,8 @@ _SHOWN = 60
 
 def _shown(value: object) -> str:
     """Return a value as it may stand in a message: on one line, without control characters, and not for ever."""
-    if isinstance(value, str) and len(value) > _SHOWN:
-        return f"{value[:_SHOWN]!r}... ({len(value)} characters)"
+    if isinstance(value, (str, bytes)) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}... ({len(value)} {'characters' if isinstance(value, str) else 'bytes'})"
     return repr(value)
 
 

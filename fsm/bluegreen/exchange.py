@@ -6,14 +6,12 @@ written when the strategy machine publishes. A store that fails costs a comparis
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 import threading
 from collections.abc import Callable
 from typing import Final
 
-from bluegreen.clocks import stamp
+from bluegreen.clocks import stamp, who
 from bluegreen.errors import StoreError, unreachable
 from bluegreen.machine import step
 from bluegreen.sharing import (
@@ -73,7 +71,7 @@ class Exchange:
         self._named()
 
     def _named(self) -> None:
-        self.who = f"{socket.gethostname()}:{os.getpid()}"
+        self.who = who()
         self._holder = f"{self.who}:{secrets.token_hex(4)}"
 
     @property

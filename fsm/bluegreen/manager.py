@@ -261,9 +261,9 @@ class StrategyManager:
             raise SettingsError(
                 [f"{name} cannot be changed at run time; accepted: {accepted}" for name in fixed]
             )
-        settings = attrs.evolve(self.settings, **changes)
         with self._lock:
             before, (state, context, sequence) = self.settings, self._snapshot
+            settings = attrs.evolve(before, **changes)
             snapshot = Snapshot(state, attrs.evolve(context, settings=settings), sequence)
             self.settings, self._snapshot = settings, snapshot
             self._audience.least(settings.logging_level)

@@ -43,6 +43,11 @@ CASES: list[tuple[BluegreenError, str, dict[str, Any]]] = [
         f"{HOSTILE!r}... (1000 characters) is no strategy; accepted: 'blue', 'green' (in any case)",
         {"value": "\x1b" * 1000},
     ),
+    (
+        UnknownStrategy(b"\x1b" * 1000),
+        f"{HOSTILE.encode()!r}... (1000 bytes) is no strategy; accepted: 'blue', 'green' (in any case)",
+        {"value": b"\x1b" * 1000},
+    ),
     (SettingsError(["a is 1", "b is 2"]), "a is 1\nb is 2", {"findings": ("a is 1", "b is 2")}),
     (
         TableError("lamp", [Finding("trap", "no way out", "On")]),
