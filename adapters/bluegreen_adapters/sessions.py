@@ -6,6 +6,7 @@ Source: spec, sections 2 (Authenticate, CloseSessions) and 5 (authentication).
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import threading
 import time
@@ -27,6 +28,9 @@ from bluegreen_adapters.commands import Failure, Launch, Outcome, Reply, Send
 from bluegreen_adapters.protocol import Credentials, Fault, Metadata, Protocol, read
 
 _log = logging.getLogger("bluegreen.sessions")
+_HANDSHAKE: Final = re.compile(
+    r"(?<=OPENSSL_internal:)[A-Z_]{1,60}|Hostname Verification Check failed|is not in peer certificate"
+)
 _JITTER_STATE: Final = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
 
 
@@ -71,10 +75,14 @@ class NotAccepted(Exception):
 
 
 def told(outcome: Outcome, fault: Fault) -> str:
-    """Return in a word or two what a stack answered. Details are left out: they may hold anything."""
+    """Return in a few words what a stack answered. Details are left out: they may hold anything; but why a handshake of
+    TLS has failed is told, in the one word that there is for it: nobody could mend what is only UNAVAILABLE."""
     if fault is Fault.WRONG_STRATEGY:
         return "456"
-    return outcome.code if isinstance(outcome, Failure) else fault.value
+    if not isinstance(outcome, Failure):
+        return str(fault.value)
+    handshake = _HANDSHAKE.search(outcome.details) if fault is Fault.TRANSIENT else None
+    return outcome.code if handshake is None else f"{outcome.code}, {handshake[0]}"
 
 
 def _answer(done: Future[Outcome]) -> Outcome | None:
