@@ -44,16 +44,22 @@ _POOL = tuple(f"issued-token-{number}" for number in range(1, 401))
 
 
 class Authority:
-    """A certificate authority and a certificate of it for the loopback address, as PEM files.
+    """A certificate authority and a certificate of it, as PEM files.
+
+    Args:
+        directory: where the files are written.
+        names: whom the certificate is for: hosts, by default the loopback address, or a client.
+        common_name: its common name, if it has one.
 
     Attributes:
         root: path of the authority's own certificate.
         certificate, key: paths of the certificate and of its private key.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *names: str, common_name: str | None = None) -> None:
         authority = trustme.CA()
-        issued = authority.issue_cert("127.0.0.1", "localhost")
+        given = names or ("127.0.0.1", "localhost")
+        issued = authority.issue_cert(*given, common_name=common_name)
         self.root = str(directory / "root.pem")
         self.certificate = str(directory / "certificate.pem")
         self.key = str(directory / "key.pem")
