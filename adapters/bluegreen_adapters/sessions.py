@@ -17,6 +17,7 @@ from typing import Any, Final
 import attrs
 import tenacity
 
+from bluegreen.allowance import Allowance
 from bluegreen.alphabet import AuthSuccess
 from bluegreen.errors import Refusal
 from bluegreen.flow import Flow, Sleep, Wait
@@ -31,6 +32,9 @@ _log = logging.getLogger("bluegreen.sessions")
 _HANDSHAKE: Final = re.compile(
     r"(?<=OPENSSL_internal:)[A-Z_]{1,60}|Hostname Verification Check failed|is not in peer certificate"
 )
+_AHEAD_BURST: Final = 4
+"""How often at once a connection opens a session ahead of time: two switches, there and back."""
+
 _JITTER_STATE: Final = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
 
 
@@ -124,6 +128,7 @@ class Sessions:
         self._open: dict[Strategy, Session] = {}
         self._opening: dict[Strategy, Future[Session | NotAccepted | None]] = {}
         self._warming: dict[Strategy, tuple[int, Future[Outcome | None]]] = {}
+        self._ahead = Allowance(_AHEAD_BURST)
 
     def __repr__(self) -> str:
         return f"<Sessions on {', '.join(map(str, self._open)) or 'nothing'}>"
@@ -228,7 +233,11 @@ class Sessions:
                 raise refused from None
 
     def warmed(self) -> Flow[None]:
-        """Begin to open a session on the pending strategy, without waiting for it."""
+        """Begin to open a session on the pending strategy, without waiting for it.
+
+        After a few times it is once within `failed_cooldown_s`: a server whose answers announce the one and the other
+        strategy in turn must not make this connection authenticate as often as it answers.
+        """
         pending = self._manager.pending
         if pending is None or self._supplied() is None or self.on(pending):
             return
@@ -240,6 +249,8 @@ class Sessions:
                 return
             known = self._warming.get(pending)
             if known is not None and known[0] == entry[0]:
+                return
+            if self._ahead.use(self._manager.now_s(), self._manager.settings.failed_cooldown_s) is None:
                 return
             self._warming[pending] = entry
         begun: Future[Outcome] | None = None

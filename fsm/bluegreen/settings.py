@@ -136,8 +136,9 @@ class Settings:
         default_strategy: what to fall back to if detection times out: none, `blue` or `green`.
         replay: `reads`: a query that only reads, and has not handed out a row, is run again when its
             stack vanishes; `never`: nothing is replayed after it was executed.
-        failed_cooldown_s: how long a scope in Failed refuses at once, and how long a strategy that was
-            announced and then refused is held down, 0.1 to 60 seconds.
+        failed_cooldown_s: how long a scope in Failed refuses at once, how long a strategy that was announced and
+            then refused is held down, and after how long a connection opens one more session ahead of time, if it has
+            opened a few at once, 0.1 to 60 seconds.
         store: URL of the store that processes share, see `bluegreen_adapters.stores`; `memory:` shares nothing.
 
     Raises:

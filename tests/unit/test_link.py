@@ -20,6 +20,7 @@ from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, 
 from bluegreen_adapters.link import Link
 from bluegreen_adapters.protocol import Fault, Method, Protocol, Role, StatusRule
 from bluegreen_adapters.queries import Rpc
+from support.clock import FakeClock
 from support.managing import BLUE, GREEN, SCOPE, on_blue
 
 PROTOCOL = Protocol(
@@ -529,6 +530,37 @@ def test_a_session_ahead_of_time_is_used_only_if_there_is_one(link: Link, stacks
     stacks.run(link.call(rpc("names")))
     assert stacks.methods() == (["names"] if ends == "well" else ["login", "names"])
     assert len(launched) == 1
+
+
+def test_a_server_that_announces_both_in_turn_is_not_authenticated_at_as_often_as_it_answers(
+    stacks: Stacks,
+) -> None:
+    clock = FakeClock()
+    link = Link(on_blue(StrategyManager(SCOPE, Settings(), clock=clock)), PROTOCOL)
+    login(stacks, link)
+    query = begun(stacks, link)
+    launched: list[str] = []
+
+    def launches(send: Send) -> Future[Outcome]:
+        launched.append(send.method)
+        begun: Future[Outcome] = Future()
+        begun.set_result(Reply(Message(sessionId="early")))
+        return begun
+
+    def flap(times: int) -> int:
+        before = len(launched)
+        for turn in range(times):
+            stacks.announces = "blue" if turn % 2 else "green"
+            stacks.run(link.call(rpc("look", query.queryId)))
+        return len(launched) - before
+
+    stacks.launches = launches
+    assert flap(200) == 4
+    for _ in range(3):
+        clock.advance(link.manager.settings.failed_cooldown_s)
+        assert flap(200) == 1
+    clock.advance(60.0)
+    assert flap(200) == 4
 
 
 def test_what_is_not_repeatable_and_belongs_to_no_query_is_not_repeated(
