@@ -9,12 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from bluegreen.allowance import Allowance
 from bluegreen.happenings import Happening, Observer, Record, Witness
 from bluegreen.vocabulary import Scope
 
 _log = logging.getLogger("bluegreen")
+_BURST: Final = 100
+"""How many steps of a scope are logged at once."""
+
+_EACH_S: Final = 1.0
+"""After how many seconds one more is."""
+
 Told = tuple[tuple[Callable[[Any], None]], ...]
 """Replaced as a whole, never changed, since whoever tells iterates over it."""
 
@@ -33,6 +40,7 @@ class Audience:
         self._lists: dict[str, Told] = {"observers": (), "followers": (), "witnesses": ()}
         self.followers: Told = ()
         self.witnesses: Told = ()
+        self._logged = Allowance(_BURST)
         self.least(level)
 
     def least(self, level: str) -> None:
@@ -69,13 +77,17 @@ class Audience:
         self._tell(record, self.witnesses)
 
     def audited(self, record: Record) -> None:
-        """Tell of a step that the table audits, and log it."""
-        before, after = record.before.context, record.step.context
-        self.say(
-            logging.INFO, "%s: %s -> %s on %s; active %s -> %s, pending %s, version %d",
-            self._scope, record.before.state, record.step.state, record.step.row.event.name,
-            before.active, after.active, after.pending, after.version,
-        )  # fmt: skip
+        """Tell of a step that the table audits, and log it, unless too many were: a server brings one about with each
+        answer, if it likes, and must not fill a disk with that. Who observes is told of all."""
+        left_out = self._logged.use(record.at_s, _EACH_S) if self._least_level <= logging.INFO else None
+        if left_out is not None:
+            before, after = record.before.context, record.step.context
+            self.say(
+                logging.INFO, "%s: %s -> %s on %s; active %s -> %s, pending %s, version %d%s",
+                self._scope, record.before.state, record.step.state, record.step.row.event.name,
+                before.active, after.active, after.pending, after.version,
+                f" ({left_out} steps before it are left out)" if left_out else "",
+            )  # fmt: skip
         self._tell(record, self._lists["observers"])
 
     def report(self, happening: Happening) -> None:

@@ -935,6 +935,25 @@ def test_the_level_of_a_scope_is_not_the_level_of_another_nor_of_the_application
     assert logging.getLogger("bluegreen").level == logging.DEBUG
 
 
+def test_a_server_that_changes_its_mind_with_each_answer_fills_no_log_and_observers_are_told_all(
+    stable: StrategyManager, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="bluegreen")
+    told: list[Record] = []
+    stable.subscribe(told.append)
+    for _ in range(10):
+        for strategy in (GREEN, BLUE) * 100:
+            stable.send(StrategyAnnounced(strategy, stable.version))
+        clock.advance(1.0)
+    assert len(told) == 2000
+    first, later = caplog.messages[:99], caplog.messages[99:]  # the step to blue was the first of a hundred
+    assert [line.rpartition("version ")[2] for line in first] == [str(version) for version in range(2, 101)]
+    assert [line.rpartition("version ")[2] for line in later] == [
+        f"{2 + 200 * second} ({101 if second == 1 else 199} steps before it are left out)"
+        for second in range(1, 10)
+    ]
+
+
 def test_each_step_is_logged_with_what_changed(
     make: Callable[..., StrategyManager], caplog: pytest.LogCaptureFixture
 ) -> None:
