@@ -651,6 +651,38 @@ def test_a_stack_that_refuses_the_renewed_session_is_left(
     assert stacks.sent[-1][:2] == ("execute", "green")
 
 
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_request_is_sent_again_as_often_as_the_settings_say_and_then_its_stack_is_left(
+    stacks: Stacks, attempts: int
+) -> None:
+    manager = on_blue(StrategyManager(SCOPE, Settings(retry_attempts=attempts)))
+    link = Link(manager, PROTOCOL)
+    login(stacks, link)
+    flow = link.call(rpc("names"))
+    command: Any = paused(flow, stacks, "names")
+    for _ in range(attempts):
+        assert manager.active is BLUE
+        pause = flow.send(UNAVAILABLE)
+        assert isinstance(pause, Sleep)
+        command = flow.send(None)
+        assert isinstance(command, Send)
+        assert ("strategy", "blue") in command.metadata
+    stacks.run(flow, UNAVAILABLE)
+    assert (manager.state, manager.active) == ("Stable", GREEN)
+    assert stacks.sent[-1][:2] == ("names", "green")
+
+
+def test_a_login_is_a_safe_point_at_which_a_switch_is_committed(
+    link: Link, stacks: Stacks, manager: StrategyManager
+) -> None:
+    login(stacks, link)
+    manager.send(StrategyAnnounced(GREEN, manager.version))
+    flow = Link(manager, PROTOCOL).call(rpc("login", queryString="me"))
+    paused(flow, stacks, "login")  # by now it has a ticket, and that has not ended
+    assert (manager.state, manager.active) == ("Stable", GREEN)
+    flow.close()
+
+
 def test_the_other_strategy_is_asked_before_an_answer_is_held_against_one(
     link: Link, stacks: Stacks, manager: StrategyManager
 ) -> None:

@@ -482,6 +482,19 @@ def test_a_detection_without_a_fall_back_fails_in_time_and_says_so(
     assert manager.state == "Failed"
 
 
+@pytest.mark.parametrize("seconds", [10, 120])
+def test_a_detection_may_take_as_long_as_the_settings_say(
+    make: Callable[..., StrategyManager], clock: FakeClock, seconds: float
+) -> None:
+    manager = make(detection_timeout_s=seconds)
+    leader, follower = manager.starting(asking), manager.starting(asking)
+    assert next(leader) == ("prove", BLUE, seconds)
+    assert next(follower).timeout_s == seconds
+    clock.advance(seconds)
+    with pytest.raises(DetectionTimedOutError, match=f"no strategy within {seconds} s"):
+        follower.send(False)
+
+
 def test_news_of_others_ends_a_detection_that_is_under_way(manager: StrategyManager) -> None:
     flow = manager.starting(asking)
     assert next(flow) == ("prove", BLUE, 30)

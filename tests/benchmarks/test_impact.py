@@ -1,0 +1,194 @@
+"""What bluegreen costs a connection and a query, and how soon a switch that nobody announced is over.
+
+The stock connector is measured in the same run. The bounds are those of the rules, or have a wide margin.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
+
+from e6data_python_connector import e6data_grpc
+
+from bluegreen.alphabet import AuthSuccess, QueryCompleted, QueryStarted
+from bluegreen.happenings import CacheMissed, Happening, Record
+from bluegreen.manager import StrategyManager
+from bluegreen.registry import managed
+from bluegreen.settings import Settings
+from bluegreen.vocabulary import Scope, Strategy
+from bluegreen_adapters import e6data
+from bluegreen_adapters.e6data_protocol import PROTOCOL
+from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.link import Link
+from support.engine import READ, fresh
+from support.forgetting import nothing_known
+from support.telling import tell
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.integration]
+
+FIRST_MORE_S = 0.1
+"""How much longer a connection with its first query may take than one of the stock connector."""
+RECOVERY_S = 1.0
+"""How long the first query after a switch that nobody announced may take."""
+CACHED = 0.95
+"""The share of queries that have to find a strategy without a detection."""
+LINK_BYTES = 2048
+"""What the state of one connection may take, without its channel; below 1 KiB is not reached."""
+STEP_S = 0.001
+"""Processor time that the start and the end of one query may take, with a wide margin."""
+
+
+@pytest.fixture(scope="module")
+def shared_engine() -> Iterator[EngineProcess]:
+    with EngineProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def engine(shared_engine: EngineProcess) -> Iterator[EngineProcess]:
+    with nothing_known():
+        yield fresh(shared_engine)
+
+
+def opened(engine: EngineProcess, connect: Callable[..., Any]) -> Any:
+    return connect(
+        host=engine.host,
+        port=engine.port,
+        username="user@example.com",
+        password="secret",
+        catalog="main",
+        database="sales",
+    )
+
+
+def read(connection: Any) -> float:
+    """Run a query to its end; return how long that took."""
+    began_s = time.perf_counter()
+    cursor = connection.cursor()
+    cursor.execute(READ)
+    assert len(cursor.fetchall()) == 4
+    cursor.clear()
+    cursor.close()
+    return time.perf_counter() - began_s
+
+
+def first_s(engine: EngineProcess, connect: Callable[..., Any]) -> float:
+    with nothing_known():
+        began_s = time.perf_counter()
+        connection = opened(engine, connect)
+        read(connection)
+        took_s = time.perf_counter() - began_s
+        connection.close()
+    return took_s
+
+
+def test_a_connection_with_its_detection_takes_less_than_100_ms_more(engine: EngineProcess) -> None:
+    stock, ours = [], []
+    for _ in range(9):  # in turns, so that a noisy moment is everybody's
+        stock.append(first_s(engine, e6data_grpc.connect))
+        ours.append(first_s(engine, e6data.connect))
+    more_s = statistics.median(ours) - statistics.median(stock)
+    tell(f"a connection and its first query: {1e3 * more_s:.1f} ms more than without bluegreen")
+    assert more_s < FIRST_MORE_S
+
+
+def test_a_query_with_a_known_strategy_sends_no_request_that_the_stock_connector_does_not(
+    engine: EngineProcess,
+) -> None:
+    counted: list[dict[str, dict[str, int]]] = []
+    for connect in (e6data_grpc.connect, e6data.connect):
+        with nothing_known():
+            connection = opened(engine, connect)
+            read(connection)
+            engine.reset_statistics()
+            for _ in range(20):
+                read(connection)
+            counted.append(engine.statistics().requests)
+            connection.close()
+    stock, ours = counted
+    assert ours.keys() == stock.keys()
+    assert [method for method in ours if ours[method]["blue"] > stock[method]["blue"]] == []
+    assert "authenticate" not in ours
+
+
+def test_through_switches_nineteen_of_twenty_queries_find_their_strategy_at_once(
+    engine: EngineProcess,
+) -> None:
+    happened: list[Happening] = []
+    managed(Scope(engine.address)).observe(happened.append)
+    connection = opened(engine, e6data.connect)
+    for phase in ("steady", "announce", "cutover", "retire"):
+        engine.phase(phase, **({"active": "blue"} if phase == "steady" else {"target": "green"}))
+        for _ in range(20):
+            read(connection)
+    engine.phase("abrupt", target="blue")
+    for _ in range(20):
+        read(connection)
+    connection.close()
+    started = [one for one in happened if isinstance(one, Record) and isinstance(one.event, QueryStarted)]
+    missed = [one for one in happened if isinstance(one, CacheMissed)]
+    tell(f"{len(missed)} of {len(started)} queries through two switches waited for a detection")
+    assert len(missed) == 2  # the first of all, and the one that found the switch that nobody announced
+    assert len(missed) < (1 - CACHED) * len(started)
+
+
+def test_a_switch_that_nobody_announced_costs_less_than_a_second(engine: EngineProcess) -> None:
+    connection = opened(engine, e6data.connect)
+    read(connection)
+    took_s = []
+    for turn in range(10):
+        target = "blue" if turn % 2 else "green"
+        engine.phase("abrupt", target=target)
+        took_s.append(read(connection))
+        engine.phase("steady", active=target)
+    tell(f"the first query after a switch that nobody announced: {1e3 * max(took_s):.1f} ms at most")
+    assert engine.statistics().total_refused >= 10
+    assert max(took_s) < RECOVERY_S
+    connection.close()
+
+
+def known() -> StrategyManager:
+    manager = StrategyManager(Scope("impact.example:443"), Settings())
+    manager.send(AuthSuccess(Strategy.BLUE, manager.version))
+    return manager
+
+
+def test_a_connection_keeps_no_more_than_two_kilobytes_beside_its_channel() -> None:
+    manager = known()
+    Link(manager, PROTOCOL)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        links = [Link(manager, PROTOCOL) for _ in range(200)]
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        each = (after - before) / len(links)
+        links.clear()
+        gc.collect()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    tell(f"what a connection keeps beside its channel: {each:.0f} bytes")
+    assert each < LINK_BYTES
+    assert left - before < (after - before) / 10
+
+
+def test_a_query_takes_less_than_a_millisecond_of_processor_time() -> None:
+    manager = known()
+    began_s = time.process_time()
+    for _ in range(2000):
+        ticket = manager.start_now()
+        assert ticket is not None
+        manager.end(QueryCompleted(ticket))
+    each_s = (time.process_time() - began_s) / 2000
+    tell(f"start and end of a query: {1e6 * each_s:.1f} us of processor time")
+    assert each_s < STEP_S
