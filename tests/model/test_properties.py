@@ -82,6 +82,11 @@ def _context(**changes: Any) -> Callable[[Taken], Taken]:
         ("I6 versioned", "strategy_announced", _context(version=0)),
         ("I7 rollback", "rollback_requested", _context(active=None)),
         ("I8 detection bounded", "error_456", _context(untried=tuple(Strategy))),
+        (
+            "I8 detection bounded",
+            "auth_failure",
+            lambda taken: _context(untried=taken.context.untried[::-1])(taken),
+        ),
     ],
 )
 def test_each_property_is_broken_by_a_step_that_breaks_it(

@@ -274,12 +274,14 @@ def test_a_rollback_of_a_commit_leads_to_the_strategy_before_it(situation: Situa
 
 @given(steps("Detecting"))
 def test_i8_a_detection_never_tries_again_what_it_has_heard_from(sent: Sent) -> None:
-    context = sent[1]
+    _, context, event = sent
     if not accepted(*sent):
         return
     taken = step(STRATEGY, *sent)
     if taken.state == "Detecting":
         assert set(taken.context.untried) <= set(context.untried)
+        if isinstance(event, (Error456, AuthFailure)) and event.version == context.version:
+            assert event.strategy not in taken.context.untried
         assert len(set(taken.context.untried)) == len(taken.context.untried)
     for effect in taken.effects:
         if isinstance(effect, Authenticate):

@@ -22,7 +22,9 @@ import attrs
 
 from bluegreen.alphabet import (
     SAFE_POINTS,
+    AuthFailure,
     DrainTimedOut,
+    Error456,
     IssueTicket,
     QueryCancelled,
     QueryCompleted,
@@ -184,12 +186,14 @@ def _rolled_back(taken: Taken) -> bool:
 
 
 def _bounded(taken: Taken) -> bool:
-    """While one detection goes on, what it has not heard from only gets less."""
+    """While one detection goes on, what it has not heard from only gets less, with each refusal by who refused."""
+    before, after, event = taken.context, taken.step.context, taken.event
     if taken.state != DETECTING:
         return True
     if taken.step.state != DETECTING:
         return taken.step.state in (STABLE, FAILED)
-    return set(taken.step.context.untried) <= set(taken.context.untried)
+    heard = isinstance(event, (Error456, AuthFailure)) and event.version == before.version
+    return set(after.untried) <= set(before.untried) - ({event.strategy} if heard else set())
 
 
 STRATEGY_ALWAYS: Final = (
