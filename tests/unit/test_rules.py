@@ -100,6 +100,10 @@ RULES: Final = {
         "lock_contention_minimization",
         "detection_overhead_reduction",
     ),
+    "Operational Business Rules: 1. Monitoring and Alerting": (
+        "Strategy Transitions",
+        "strategy_transition_logging",
+    ),
     "Operational Business Rules: 2. Configuration Management": (
         "Configuration Management",
         "Cache TTL",
@@ -148,11 +152,9 @@ RULES: Final = {
 
 NOT_BUILT: Final = (
     "Monitoring and Alerting",
-    "Strategy Transitions",
     "Error Rates",
     "Performance Metrics",
     "Health Checks",
-    "strategy_transition_logging",
     "error_rate_monitoring",
     "performance_monitoring",
     "health_check_monitoring",

@@ -1,0 +1,120 @@
+"""A happening as a level, a name and fields: what a log line, an audit line or a span says of it.
+
+No field holds a credential or the text of a statement, since no happening does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from bluegreen.errors import unreachable
+from bluegreen.happenings import (
+    CacheMissed,
+    DetectionEnded,
+    Happening,
+    LockWaited,
+    LossReported,
+    QueryReplayed,
+    Reconfigured,
+    Record,
+    RequestFailed,
+    RequestRetried,
+    SessionOpened,
+    StoreBack,
+    StoreLost,
+)
+from bluegreen.vocabulary import Ticket
+
+
+class Told(NamedTuple):
+    """What is to be said: a level of `logging`, a name in the past tense, and fields that JSON can hold."""
+
+    level: int
+    event: str
+    fields: Mapping[str, Any]
+
+
+def told(happening: Happening) -> Told:
+    """Return what is to be said of a happening. Pure.
+
+    A change of strategy is INFO; start and end of a query are DEBUG; a lost query is an ERROR.
+
+    >>> from bluegreen.vocabulary import Scope
+    >>> told(StoreLost(Scope("db.example:443"), 1.5, "redis", "no answer"))
+    Told(level=30, event='store_lost', fields={'scope': 'db.example:443', 'store': 'redis', 'reason': 'no answer'})
+
+    Source: business logic, "Monitoring and Alerting".
+    """
+    level, event, fields = _said(happening)
+    return Told(level, event, {"scope": str(happening.scope), **fields})
+
+
+def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: RET503  `unreachable` never returns
+    match happening:
+        case Record():
+            return _stepped(happening)
+        case CacheMissed():
+            return logging.DEBUG, "cache_missed", {}
+        case DetectionEnded(found=found):
+            fields = {
+                "took_s": happening.took_s,
+                "tried": [one.value for one in happening.tried],
+                "found": None if found is None else found.value,
+                "failures": dict(happening.failures),
+                "followed": happening.followed,
+            }
+            return (logging.ERROR if found is None else logging.INFO), "detection_ended", fields
+        case LockWaited():
+            return logging.DEBUG, "lock_waited", {"waited_s": happening.waited_s}
+        case RequestFailed(strategy=strategy, method=method, fault=fault, code=code):
+            fields = {"strategy": strategy.value, "method": method, "fault": fault, "code": code}
+            return logging.WARNING, "request_failed", {**fields, **_of(happening.ticket)}
+        case RequestRetried(method=method, attempt=attempt, delay_s=delay_s):
+            fields = {"method": method, "attempt": attempt, "delay_s": delay_s}
+            return logging.INFO, "request_retried", {**fields, **_of(happening.ticket)}
+        case QueryReplayed(query=query, executes=executes, reason=reason):
+            fields = {"query_id": query, "executes": executes, "reason": reason}
+            return logging.INFO, "query_replayed", {**fields, **_of(happening.ticket)}
+        case LossReported(query=query, reason=reason):
+            return logging.ERROR, "query_lost", {"query_id": query, "reason": reason, **_of(happening.ticket)}
+        case SessionOpened(strategy=strategy, took_s=took_s, ahead=ahead):
+            return (
+                logging.DEBUG,
+                "session_opened",
+                {"strategy": strategy.value, "took_s": took_s, "ahead": ahead},
+            )
+        case StoreLost(store=store, reason=reason):
+            return logging.WARNING, "store_lost", {"store": store, "reason": reason}
+        case StoreBack(store=store):
+            return logging.INFO, "store_back", {"store": store}
+        case Reconfigured(changes=changes):
+            shown = {name: [str(before), str(after)] for name, (before, after) in changes.items()}
+            return logging.INFO, "reconfigured", {"changes": shown}
+        case _:
+            unreachable(happening)
+
+
+def _stepped(record: Record) -> tuple[int, str, dict[str, Any]]:
+    before, after = record.before.context, record.step.context
+    changed = record.before.state != record.step.state or before.version != after.version
+    ticket = record.ticket or getattr(record.event, "ticket", None)
+    fields = {
+        "event_name": record.event.name,
+        "row": record.step.row.name,
+        "sequence": record.sequence,
+        "before": record.before.state,
+        "after": record.step.state,
+        "active": None if after.active is None else after.active.value,
+        "pending": None if after.pending is None else after.pending.value,
+        "epoch": after.version,
+        **_of(ticket),
+    }
+    return (logging.INFO if changed else logging.DEBUG), "strategy_changed" if changed else "stepped", fields
+
+
+def _of(ticket: Ticket | None) -> dict[str, Any]:
+    if ticket is None:
+        return {}
+    return {"query": ticket.query, "ticket_strategy": ticket.strategy.value, "ticket_epoch": ticket.version}
