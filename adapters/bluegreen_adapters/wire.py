@@ -161,6 +161,7 @@ class Wire:
         return message
 
     def _send(self, rpc: Rpc, place: Place) -> Send:
+        self.manager.asked()
         fields = {
             self.protocol.session: place.session.id,
             self.protocol.query: place.query_id,

@@ -140,6 +140,8 @@ class StrategyManager:
         self._snapshot = Snapshot(STRATEGY.initial, Context.initial(self.settings), 0)
         self._tickets: dict[int, Ticket] = {}
         self._numbers = itertools.count(1)
+        self._asked = itertools.count(1)
+        self.requests = 0
         self._abandoned: dict[Ticket, Ending] = {}
         self._flight: Flight | None = None
         # Whatever readers iterate over is replaced as a whole, never changed.
@@ -242,6 +244,10 @@ class StrategyManager:
     def report(self, happening: Happening) -> None:
         """Tell who observes what has happened around this scope."""
         self._audience.report(happening)
+
+    def asked(self) -> None:
+        """Count a request that is sent to a stack, in `requests`. No lock: it may be late by one for each thread."""
+        self.requests = next(self._asked)
 
     def now_s(self) -> float:
         """Return the time of the manager's clock, in seconds."""

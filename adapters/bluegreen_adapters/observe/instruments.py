@@ -1,0 +1,68 @@
+"""The metrics, declared once: whatever exports them reads this list, so names are the same everywhere.
+
+Prometheus shows a counter with `_total` behind its name.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+TIMES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LONG_S: Final = (0.1, 1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+WAITS_S: Final = (0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0)
+
+
+@attrs.frozen
+class Instrument:
+    """One metric.
+
+    Args:
+        name: with its unit last.
+        kind: `counter`, `gauge` or `histogram`.
+        help: what it counts or measures.
+        labels: the names of its labels.
+        buckets: of a histogram: upper bounds, in seconds.
+        merged: of a gauge: how the values of several processes become one, as Prometheus names it.
+    """
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ("scope",)
+    buckets: tuple[float, ...] = ()
+    merged: str = "livesum"
+
+
+STRATEGY: Final = ("scope", "strategy")
+
+INSTRUMENTS: Final = (
+    Instrument("bluegreen_transitions", "counter", "Changes of state or strategy, by row.", ("scope", "row")),
+    Instrument("bluegreen_queries", "counter", "Queries that have started.", STRATEGY),
+    Instrument("bluegreen_queries_ended", "counter", "Queries that have ended.", (*STRATEGY, "event")),
+    Instrument("bluegreen_cache_misses", "counter", "Queries that found no strategy, and waited for one."),
+    Instrument("bluegreen_requests", "counter", "Requests that were sent to a stack for queries."),
+    Instrument(
+        "bluegreen_request_failures", "counter", "Requests answered by an error.", (*STRATEGY, "fault")
+    ),
+    Instrument("bluegreen_wrong_strategy", "counter", "Requests answered by a 456.", STRATEGY),
+    Instrument("bluegreen_retries", "counter", "Requests that were sent again on the same stack.", STRATEGY),
+    Instrument("bluegreen_replays", "counter", "Queries that began again elsewhere.", STRATEGY),
+    Instrument("bluegreen_lost_queries", "counter", "Queries for which `QueryLost` was raised.", STRATEGY),
+    Instrument(
+        "bluegreen_store_faults", "counter", "Times that the shared store was lost.", ("scope", "store")
+    ),
+    Instrument(
+        "bluegreen_detection_seconds", "histogram", "What a detection took.", ("scope", "found"), TIMES_S
+    ),
+    Instrument(
+        "bluegreen_session_seconds", "histogram", "What it took to open a session.", STRATEGY, TIMES_S
+    ),
+    Instrument("bluegreen_drain_seconds", "histogram", "From an announcement to its commit.", buckets=LONG_S),
+    Instrument("bluegreen_lock_wait_seconds", "histogram", "Waits for a manager's lock.", buckets=WAITS_S),
+    Instrument("bluegreen_state", "gauge", "1 for the state of the machine, else 0.", ("scope", "state")),
+    Instrument("bluegreen_tickets", "gauge", "Queries that are open.", STRATEGY),
+    Instrument("bluegreen_state_age_seconds", "gauge", "Time in the present state.", merged="livemax"),
+)
+"""Every metric, counters first."""

@@ -1,0 +1,57 @@
+"""The metrics for Prometheus, by prometheus-client. Its variable PROMETHEUS_MULTIPROC_DIR works: what is kept are plain
+counters, gauges and histograms, and gauges say how those of several processes become one.
+
+>>> from prometheus_client import CollectorRegistry, generate_latest
+>>> registry = CollectorRegistry()
+>>> PrometheusMeter(registry).count("bluegreen_cache_misses", ("db.example:443",))
+>>> b'bluegreen_cache_misses_total{scope="db.example:443"} 1.0' in generate_latest(registry)
+True
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from bluegreen_adapters.observe.instruments import INSTRUMENTS, Instrument
+from bluegreen_adapters.observe.measuring import Labels
+
+
+class PrometheusMeter:
+    """Keeps every metric of `INSTRUMENTS`.
+
+    Args:
+        registry: where they are registered; a registry takes one meter.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._metrics = {one.name: _made(one, registry) for one in INSTRUMENTS}
+        self._known: dict[tuple[str, Labels], Any] = {}
+
+    def count(self, name: str, labels: Labels, by: float = 1) -> None:
+        """Add to a counter."""
+        self._of(name, labels).inc(by)
+
+    def observe(self, name: str, labels: Labels, value: float) -> None:
+        """Add a value to a histogram."""
+        self._of(name, labels).observe(value)
+
+    def set(self, name: str, labels: Labels, value: float) -> None:
+        """Set a gauge."""
+        self._of(name, labels).set(value)
+
+    def _of(self, name: str, labels: Labels) -> Any:
+        found = self._known.get((name, labels))
+        if found is None:
+            found = self._known[name, labels] = self._metrics[name].labels(*labels)
+        return found
+
+
+def _made(one: Instrument, registry: CollectorRegistry) -> Any:
+    if one.kind == "counter":
+        return Counter(one.name, one.help, one.labels, registry=registry)
+    if one.kind == "gauge":
+        mode: Any = one.merged
+        return Gauge(one.name, one.help, one.labels, registry=registry, multiprocess_mode=mode)
+    return Histogram(one.name, one.help, one.labels, registry=registry, buckets=one.buckets)

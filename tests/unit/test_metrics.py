@@ -1,0 +1,151 @@
+"""The metrics say what has happened, under the names that are declared, in one process and in several."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
+from bluegreen.happenings import Happening, RequestFailed
+from bluegreen.manager import StrategyManager
+from bluegreen.registry import forget, managed
+from bluegreen.settings import Settings
+from bluegreen.vocabulary import Scope, Strategy
+from bluegreen_adapters.observe.instruments import INSTRUMENTS
+from bluegreen_adapters.observe.measuring import Measures
+from bluegreen_adapters.observe.prometheus import PrometheusMeter
+
+SCOPE = Scope("db.example:443", "measured")
+
+
+@pytest.fixture
+def manager() -> Iterator[StrategyManager]:
+    forget(SCOPE)
+    yield managed(SCOPE, Settings())
+    forget(SCOPE)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def measures(manager: StrategyManager, registry: CollectorRegistry) -> Iterator[Measures]:
+    measures = Measures(PrometheusMeter(registry))
+
+    def take(happening: Happening) -> None:
+        measures([happening])
+
+    stop = manager.observe(take)
+    yield measures
+    stop()
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, {"scope": str(SCOPE), **labels})
+
+
+def test_a_switch_is_counted_from_its_first_query_to_its_commit(
+    manager: StrategyManager, measures: Measures, registry: CollectorRegistry
+) -> None:
+    old = manager.start(lambda strategy, seconds_left: None)
+    manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+    new = manager.start(lambda strategy, seconds_left: None)
+    measures.refresh()
+    assert value(registry, "bluegreen_state", state="PendingTransition") == 1
+    assert value(registry, "bluegreen_state", state="Stable") == 0
+    assert value(registry, "bluegreen_tickets", strategy="blue") == 1
+    assert value(registry, "bluegreen_drain_seconds_count") is None
+    manager.end(QueryCompleted(old))
+    manager.end(QueryCompleted(new))
+    measures.refresh()
+    assert value(registry, "bluegreen_state", state="Stable") == 1
+    assert value(registry, "bluegreen_tickets", strategy="blue") == 0
+    assert value(registry, "bluegreen_queries_total", strategy="blue") == 1
+    assert value(registry, "bluegreen_queries_total", strategy="green") == 1
+    assert value(registry, "bluegreen_queries_ended_total", strategy="green", event="query_completed") == 1
+    assert value(registry, "bluegreen_cache_misses_total") == 1
+    assert value(registry, "bluegreen_detection_seconds_count", found="blue") == 1
+    assert value(registry, "bluegreen_drain_seconds_count") == 1
+    rows = [
+        sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "bluegreen_transitions_total"
+    ]
+    assert sum(rows) == 3  # found, announced, committed
+
+
+def test_the_share_of_requests_that_a_456_answers_can_be_told(
+    manager: StrategyManager, measures: Measures, registry: CollectorRegistry
+) -> None:
+    for _ in range(20):
+        manager.asked()
+    manager.report(RequestFailed(SCOPE, 0.0, Strategy.BLUE, "execute", "wrong strategy", "UNKNOWN"))
+    manager.report(RequestFailed(SCOPE, 0.0, Strategy.BLUE, "execute", "transient", "UNAVAILABLE"))
+    measures.refresh()
+    measures.refresh()
+    assert value(registry, "bluegreen_requests_total") == 20
+    assert value(registry, "bluegreen_wrong_strategy_total", strategy="blue") == 1
+    assert value(registry, "bluegreen_request_failures_total", strategy="blue", fault="transient") == 1
+
+
+def test_each_metric_is_declared_once_with_its_unit_last(registry: CollectorRegistry) -> None:
+    PrometheusMeter(registry)
+    names = [one.name for one in INSTRUMENTS]
+    assert len(set(names)) == len(names)
+    assert {metric.name for metric in registry.collect()} == set(names)
+    assert all(
+        name.endswith("_seconds") for one in INSTRUMENTS if one.kind == "histogram" for name in [one.name]
+    )
+    assert b"# HELP bluegreen_lost_queries_total" in generate_latest(registry)
+
+
+PROCESS = """
+from prometheus_client import CollectorRegistry, REGISTRY, generate_latest, multiprocess
+from bluegreen.alphabet import QueryCompleted
+from bluegreen.registry import managed
+from bluegreen.vocabulary import Scope
+from bluegreen_adapters.observe.delivery import Delivery
+from bluegreen_adapters.observe.measuring import Measures
+from bluegreen_adapters.observe.prometheus import PrometheusMeter
+measures = Measures(PrometheusMeter(REGISTRY))
+delivery = Delivery(measures)
+delivery.follow_all()
+manager = managed(Scope("db.example:443"))
+for _ in range(10):
+    manager.end(QueryCompleted(manager.start(lambda strategy, seconds_left: None)))
+assert delivery.close()
+measures.refresh()
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def test_the_counts_of_several_processes_are_added(tmp_path: os.PathLike[str]) -> None:
+    environment = {
+        **os.environ,
+        "PROMETHEUS_MULTIPROC_DIR": os.fspath(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    said = ""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", PROCESS],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said = done.stdout
+    assert 'bluegreen_queries_total{scope="db.example:443",strategy="blue"} 20.0' in said
+    assert 'bluegreen_cache_misses_total{scope="db.example:443"} 2.0' in said
