@@ -16,12 +16,15 @@ PROFILE = register_profiles()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option for the full matrix of ways, shapes and switches."""
+    """Add the options for what takes longer than a test may by default."""
     parser.addoption(
         "--matrix", action="store_true", help="run every shape of load on every way in (minutes)"
     )
     parser.addoption(
         "--many", action="store_true", help="repeat what a few repetitions show a few hundred times (minutes)"
+    )
+    parser.addoption(
+        "--hostile-seconds", type=float, default=3.0, help="how long each kind of hostile server is endured"
     )
 
 
