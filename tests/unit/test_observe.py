@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import StrategyAnnounced
+from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
 from bluegreen.happenings import Happening, RequestFailed, StoreBack, StoreLost
 from bluegreen.registry import forget, managed
 from bluegreen.settings import Settings
@@ -161,6 +161,24 @@ def test_a_scope_says_nothing_below_its_level_and_everything_from_there_on() -> 
         assert [one["event"] for one in lines_of(back(), lost)] == ["store_lost"]
     finally:
         forget(SCOPE)
+
+
+def test_starts_and_ends_of_queries_are_lines_at_debug_only() -> None:
+    found: list[Happening] = []
+    manager = managed(SCOPE, Settings())
+    stop = manager.observe(found.append)
+    try:
+        manager.end(QueryCompleted(manager.start(lambda strategy, seconds_left: None)))
+        assert "stepped" not in [one["event"] for one in lines_of(*found)]
+        manager.reconfigure(logging_level="DEBUG")
+        steps = [one for one in lines_of(*found) if one["event"] == "stepped"]
+    finally:
+        stop()
+        forget(SCOPE)
+    assert [(one["event_name"], one["query"], one["ticket_strategy"]) for one in steps] == [
+        ("query_started", 1, "blue"),
+        ("query_completed", 1, "blue"),
+    ]
 
 
 def test_repetitions_are_written_now_and_then_and_what_is_left_out_is_counted() -> None:

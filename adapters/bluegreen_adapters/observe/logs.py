@@ -28,7 +28,7 @@ from bluegreen.allowance import Allowance
 from bluegreen.happenings import Happening, Record
 from bluegreen.registry import managers
 from bluegreen.settings import Settings
-from bluegreen_adapters.observe.telling import Told, told
+from bluegreen_adapters.observe.telling import Told, changes, told
 
 Say = Callable[[int, str, Mapping[str, Any]], object]
 """(level, event, fields): writes one line."""
@@ -63,8 +63,11 @@ class Logs:
         """Write the lines of what has happened."""
         levels = {manager.scope: manager.settings.logging_level for manager in managers()}
         for happening in happenings:
+            least: int = getattr(logging, levels.get(happening.scope, _LEVEL))
+            if least > logging.DEBUG and isinstance(happening, Record) and not changes(happening):
+                continue  # the one that there are most of: no line need be made to find out
             line = told(happening)
-            if line.level < getattr(logging, levels.get(happening.scope, _LEVEL)):
+            if line.level < least:
                 continue
             left_out = self._allowed(happening, line)
             if left_out is not None:

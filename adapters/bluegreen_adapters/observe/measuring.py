@@ -35,6 +35,7 @@ from bluegreen.manager import StrategyManager
 from bluegreen.registry import managers
 from bluegreen.strategy import PENDING, STABLE, STRATEGY
 from bluegreen.vocabulary import Scope, Strategy
+from bluegreen_adapters.observe.telling import changes
 
 Labels = tuple[str, ...]
 _WRONG: Final = "wrong strategy"
@@ -125,7 +126,7 @@ class Measures:
             self._meter.count("bluegreen_queries", (scope, record.ticket.strategy.value))
         elif isinstance(event, (QueryCompleted, QueryCancelled, QueryFailed)):
             self._meter.count("bluegreen_queries_ended", (scope, event.ticket.strategy.value, event.name))
-        if before.state != after.state or before.context.version != after.context.version:
+        if changes(record):
             self._meter.count("bluegreen_transitions", (scope, after.row.name))
         if before.state == after.state:
             return

@@ -96,9 +96,16 @@ def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: RET
             unreachable(happening)
 
 
+def changes(record: Record) -> bool:
+    """Whether a step changed the state or the strategy, rather than counted a query."""
+    return (
+        record.before.state != record.step.state
+        or record.before.context.version != record.step.context.version
+    )
+
+
 def _stepped(record: Record) -> tuple[int, str, dict[str, Any]]:
-    before, after = record.before.context, record.step.context
-    changed = record.before.state != record.step.state or before.version != after.version
+    after, changed = record.step.context, changes(record)
     ticket = record.ticket or getattr(record.event, "ticket", None)
     fields = {
         "event_name": record.event.name,
