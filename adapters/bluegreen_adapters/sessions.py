@@ -342,4 +342,5 @@ class Sessions:
         if supplied is None or name is None:
             raise LookupError(f"{self._protocol.name}: nothing to authenticate with")
         request, metadata = supplied()
+        self._manager.asked()
         return Send(name, request, self._protocol.routed(metadata, strategy, None), left_s)

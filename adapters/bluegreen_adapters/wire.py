@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from bluegreen.allowance import Allowance
 from bluegreen.alphabet import Error456, PersistentFailure, StrategyAnnounced
 from bluegreen.errors import StrategyUnavailable, UnknownStrategy
 from bluegreen.flow import Flow, Sleep, Wait
@@ -40,31 +41,6 @@ _SILENT_S: Final = 60.0
 """How long a connection says nothing more about what a server repeats with each answer."""
 
 
-class Repeated:
-    """Something that may happen any number of times, and is told now and then.
-
-    >>> repeated = Repeated(60.0)
-    >>> [repeated.met(at_s) for at_s in (0.0, 1.0, 2.0, 61.0)]
-    [0, None, None, 2]
-    """
-
-    def __init__(self, silent_s: float) -> None:
-        self._silent_s = silent_s
-        self._due_s = float("-inf")
-        self._left_out = 0
-
-    def met(self, now_s: float) -> int | None:
-        """Return how often it was left out, if it is to be told now; none: leave it out.
-
-        Threads that meet it at the same moment may both tell it.
-        """
-        if now_s < self._due_s:
-            self._left_out += 1
-            return None
-        left_out, self._left_out, self._due_s = self._left_out, 0, now_s + self._silent_s
-        return left_out
-
-
 class Wire:
     """How a connection speaks to the stacks.
 
@@ -78,7 +54,7 @@ class Wire:
         self.manager = manager
         self.protocol = protocol
         self.sessions = Sessions(manager, protocol, credentials, self._learn)
-        self._repeated = Repeated(_SILENT_S)
+        self._ignored = Allowance(1)
 
     def sent(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome]:
         """Send one RPC of a query to `place`; the result is what is left after retries.
@@ -177,7 +153,7 @@ class Wire:
             try:
                 self.report(StrategyAnnounced(announced, version))
             except UnknownStrategy as error:
-                left_out = self._repeated.met(self.manager.now_s())
+                left_out = self._ignored.use(self.manager.now_s(), _SILENT_S)
                 if left_out is not None:
                     text = "%s: ignored an announcement: %s (%d more since the last such line)"
                     _log.warning(text, self.manager.scope, error, left_out)

@@ -70,6 +70,23 @@ def of(happened: list[Happening], kind: type[Any]) -> list[Any]:
     return [one for one in happened if isinstance(one, kind)]
 
 
+def test_each_request_that_a_stack_gets_is_counted(
+    connection: Any, engine: EngineProcess, happened: list[Happening]
+) -> None:
+    for phase in ("steady", "announce", "cutover", "retire"):
+        engine.phase(phase, **({"active": "blue"} if phase == "steady" else {"target": "green"}))
+        cursor = connection.cursor()
+        cursor.execute(READ)
+        assert len(cursor.fetchall()) == 4
+        cursor.clear()
+    engine.phase("abrupt", target="blue")
+    cursor = connection.cursor()
+    cursor.execute(READ)
+    cursor.clear()
+    assert engine.statistics().total_refused > 0
+    assert managed(Scope(engine.address)).requests == engine.statistics().total_requests
+
+
 def test_a_first_query_is_told_from_its_detection_to_its_end(
     connection: Any, happened: list[Happening]
 ) -> None:

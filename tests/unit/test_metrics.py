@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import Happening, RequestFailed
+from bluegreen.alphabet import CacheInvalidated, QueryCompleted, StrategyAnnounced
+from bluegreen.happenings import Happening, Record, RequestFailed
 from bluegreen.manager import StrategyManager
 from bluegreen.registry import forget, managed
 from bluegreen.settings import Settings
@@ -82,6 +82,44 @@ def test_a_switch_is_counted_from_its_first_query_to_its_commit(
     assert sum(rows) == 3  # found, announced, committed
 
 
+def test_a_switch_that_is_withdrawn_is_no_drain(
+    manager: StrategyManager, measures: Measures, registry: CollectorRegistry
+) -> None:
+    ticket = manager.start(lambda strategy, seconds_left: None)
+    for strategy in (Strategy.GREEN, Strategy.BLUE):
+        manager.send(StrategyAnnounced(strategy, manager.version))
+    manager.end(QueryCompleted(ticket))
+    assert (manager.state, manager.active) == ("Stable", Strategy.BLUE)
+    assert value(registry, "bluegreen_drain_seconds_count") is None
+
+
+def test_the_time_in_a_state_begins_anew_with_a_manager_that_is_new(
+    manager: StrategyManager, measures: Measures, registry: CollectorRegistry
+) -> None:
+    for _ in range(3):
+        manager.send(CacheInvalidated())
+        manager.start(lambda strategy, seconds_left: None)
+    measures.refresh()
+    old = value(registry, "bluegreen_state_age_seconds")
+    forget(SCOPE)
+    measures([record_of_a_detection(at_s=manager.now_s() + 1000.0)])
+    measures.refresh()
+    assert old is not None
+    assert value(registry, "bluegreen_state_age_seconds") == old, "nobody manages the scope"
+    now = 2000.0 + manager.now_s()
+    managed(SCOPE)._clock = lambda: now
+    measures.refresh()
+    assert value(registry, "bluegreen_state_age_seconds") == pytest.approx(1000.0, abs=5.0)
+
+
+def record_of_a_detection(at_s: float) -> Record:
+    """The first step of a manager, whose sequence is lower than that of the one before it."""
+    other, found = StrategyManager(SCOPE, Settings(), clock=lambda: at_s), list[Happening]()
+    other.observe(found.append)
+    other.start(lambda strategy, seconds_left: None)
+    return next(one for one in found if isinstance(one, Record))
+
+
 def test_the_share_of_requests_that_a_456_answers_can_be_told(
     manager: StrategyManager, measures: Measures, registry: CollectorRegistry
 ) -> None:
@@ -92,7 +130,7 @@ def test_the_share_of_requests_that_a_456_answers_can_be_told(
     measures.refresh()
     measures.refresh()
     assert value(registry, "bluegreen_requests_total") == 20
-    assert value(registry, "bluegreen_wrong_strategy_total", strategy="blue") == 1
+    assert value(registry, "bluegreen_request_failures_total", strategy="blue", fault="wrong strategy") == 1
     assert value(registry, "bluegreen_request_failures_total", strategy="blue", fault="transient") == 1
 
 
@@ -101,9 +139,7 @@ def test_each_metric_is_declared_once_with_its_unit_last(registry: CollectorRegi
     names = [one.name for one in INSTRUMENTS]
     assert len(set(names)) == len(names)
     assert {metric.name for metric in registry.collect()} == set(names)
-    assert all(
-        name.endswith("_seconds") for one in INSTRUMENTS if one.kind == "histogram" for name in [one.name]
-    )
+    assert all(one.name.endswith("_seconds") for one in INSTRUMENTS if one.kind == "histogram")
     assert b"# HELP bluegreen_lost_queries_total" in generate_latest(registry)
 
 

@@ -47,8 +47,8 @@ Take = Callable[[Sequence[Happening]], object]
 class Delivery:
     """A bounded queue between managers and somebody who may be slow, and may raise.
 
-    A query pays for one append. The thread begins with the first happening, and waits without a timeout while there is
-    nothing to hand on. A forked child begins with an empty queue: what waited is its parent's.
+    Whoever tells pays for one append. The thread begins with the first happening, and waits without a timeout while
+    there is nothing to hand on. A forked child begins with an empty queue: what waited is its parent's.
 
     Args:
         take: gets what has happened, up to 64 at a time; what it raises is logged once a minute, and counted.
@@ -130,7 +130,7 @@ class Delivery:
             self._wake.set()
 
     def _run(self) -> None:
-        while not self._closed or self._waiting:
+        while True:
             self._wake.wait()
             self._wake.clear()
             self._hurry.wait(self._pause_s)

@@ -42,11 +42,13 @@ INSTRUMENTS: Final = (
     Instrument("bluegreen_queries", "counter", "Queries that have started.", STRATEGY),
     Instrument("bluegreen_queries_ended", "counter", "Queries that have ended.", (*STRATEGY, "event")),
     Instrument("bluegreen_cache_misses", "counter", "Queries that found no strategy, and waited for one."),
-    Instrument("bluegreen_requests", "counter", "Requests that were sent to a stack for queries."),
+    Instrument("bluegreen_requests", "counter", "Requests that were sent to a stack."),
     Instrument(
-        "bluegreen_request_failures", "counter", "Requests answered by an error.", (*STRATEGY, "fault")
+        "bluegreen_request_failures",
+        "counter",
+        "Requests answered by an error; a 456 is a `wrong strategy`.",
+        (*STRATEGY, "fault"),
     ),
-    Instrument("bluegreen_wrong_strategy", "counter", "Requests answered by a 456.", STRATEGY),
     Instrument("bluegreen_retries", "counter", "Requests that were sent again on the same stack.", STRATEGY),
     Instrument("bluegreen_replays", "counter", "Queries that began again elsewhere.", STRATEGY),
     Instrument("bluegreen_lost_queries", "counter", "Queries for which `QueryLost` was raised.", STRATEGY),

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
-from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed, QueryStarted
+from bluegreen.errors import unreachable
 from bluegreen.happenings import (
     CacheMissed,
     DetectionEnded,
@@ -25,20 +25,21 @@ from bluegreen.happenings import (
     LockWaited,
     LossReported,
     QueryReplayed,
+    Reconfigured,
     Record,
     RequestFailed,
     RequestRetried,
     SessionOpened,
+    StoreBack,
     StoreLost,
 )
-from bluegreen.manager import StrategyManager
+from bluegreen.manager import Ending, StrategyManager
 from bluegreen.registry import managers
-from bluegreen.strategy import PENDING, STABLE, STRATEGY
+from bluegreen.strategy import PENDING, STRATEGY
 from bluegreen.vocabulary import Scope, Strategy
 from bluegreen_adapters.observe.telling import changes
 
 Labels = tuple[str, ...]
-_WRONG: Final = "wrong strategy"
 
 
 class Meter(Protocol):
@@ -65,7 +66,7 @@ class Measures:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._since: dict[Scope, tuple[int, float]] = {}
+        self._since: dict[Scope, float] = {}
         self._announced: dict[Scope, float] = {}
         self._asked: weakref.WeakKeyDictionary[StrategyManager, int] = weakref.WeakKeyDictionary()
 
@@ -83,7 +84,7 @@ class Measures:
             for strategy in Strategy:
                 self._meter.set("bluegreen_tickets", (scope, strategy.value), context.open_on(strategy))
             now_s = manager.now_s()
-            since_s = self._since.setdefault(manager.scope, (-1, now_s))[1]
+            since_s = self._since.setdefault(manager.scope, now_s)
             self._meter.set("bluegreen_state_age_seconds", (scope,), max(now_s - since_s, 0.0))
             asked = manager.requests
             before = self._asked.get(manager, 0)
@@ -105,8 +106,6 @@ class Measures:
                 meter.observe("bluegreen_lock_wait_seconds", (scope,), waited_s)
             case RequestFailed(strategy=strategy, fault=fault):
                 meter.count("bluegreen_request_failures", (scope, strategy.value, fault))
-                if fault == _WRONG:
-                    meter.count("bluegreen_wrong_strategy", (scope, strategy.value))
             case RequestRetried(ticket=ticket):
                 meter.count("bluegreen_retries", (scope, ticket.strategy.value))
             case QueryReplayed(ticket=ticket):
@@ -117,24 +116,26 @@ class Measures:
                 meter.observe("bluegreen_session_seconds", (scope, strategy.value), took_s)
             case StoreLost(store=store):
                 meter.count("bluegreen_store_faults", (scope, store))
+            case StoreBack() | Reconfigured():
+                pass  # nothing is measured
             case _:
-                pass  # what is not measured
+                unreachable(happening)
 
     def _stepped(self, record: Record, scope: str) -> None:
         before, after, event = record.before, record.step, record.event
-        if isinstance(event, QueryStarted) and record.ticket is not None:
+        if record.ticket is not None:
             self._meter.count("bluegreen_queries", (scope, record.ticket.strategy.value))
-        elif isinstance(event, (QueryCompleted, QueryCancelled, QueryFailed)):
+        elif isinstance(event, Ending):
             self._meter.count("bluegreen_queries_ended", (scope, event.ticket.strategy.value, event.name))
         if changes(record):
             self._meter.count("bluegreen_transitions", (scope, after.row.name))
         if before.state == after.state:
             return
-        if record.sequence > self._since.get(record.scope, (0, 0.0))[0]:
-            self._since[record.scope] = (record.sequence, record.at_s)
+        self._since[record.scope] = max(record.at_s, self._since.get(record.scope, record.at_s))
         if after.state == PENDING:
             self._announced[record.scope] = record.at_s
         elif before.state == PENDING:
             began_s = self._announced.pop(record.scope, None)
-            if began_s is not None and after.state == STABLE:
+            committed = after.context.active is before.context.pending  # rather than withdrawn or refused
+            if began_s is not None and committed:
                 self._meter.observe("bluegreen_drain_seconds", (scope,), max(record.at_s - began_s, 0.0))
