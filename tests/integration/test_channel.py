@@ -33,11 +33,6 @@ def shared_engine() -> Iterator[EngineProcess]:
         yield process
 
 
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
-
-
 @pytest.fixture(scope="module")
 def shared_odd_engine() -> Iterator[EngineProcess]:
     with EngineProcess(colliding_ids=True, rotate_sessions=True, refusal="invalid_argument") as process:

@@ -32,31 +32,18 @@ from bluegreen.vocabulary import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.e6data_errors import Lost, Unavailable
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import READ, WRITE, fresh, quick, until
-from support.forgetting import nothing_known
+from support.engine import READ, WRITE, quick, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
 Connect = Callable[..., Any]
 STOCK = (e6data_grpc.Connection._create_client, e6data_grpc._register_query_strategy)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> Iterator[None]:
-    """Put the state of the process back: the connector's, our registry's, and what was patched."""
-    with nothing_known():
-        yield
 
 
 @pytest.fixture(scope="module")
 def shared_engine() -> Iterator[EngineProcess]:
     with EngineProcess(tokens=("token",)) as process:
         yield process
-
-
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
 
 
 def given(engine: EngineProcess, **changes: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,11 +22,10 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
 from support.ending import HELD, STATUSES, STOCK, ApplicationError, started
-from support.engine import READ, fresh, quick, until
-from support.forgetting import nothing_known
+from support.engine import READ, quick, until
 from support.ways import CATALOG, ENGINE, PASSWORD, SCHEMA, USER, WAYS, Connection, Cursor, Way, manager_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
 BOUND_S = 30.0
 """Ends what hangs; decides nothing."""
@@ -36,23 +35,6 @@ QUERYING = [
     for way in WAYS.values()
     if "queries" not in way.lacks
 ]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> Iterator[None]:
-    with nothing_known():
-        yield
-
-
-@pytest.fixture(scope="module")
-def shared_engine() -> Iterator[EngineProcess]:
-    with EngineProcess(**ENGINE) as process:
-        yield process
-
-
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
 
 
 def begun(connection: Connection) -> Cursor:

@@ -13,7 +13,7 @@ from e6data_python_connector.server import e6x_engine_pb2 as pb
 
 from bluegreen.errors import QueryLost
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import READ, WRITE, Client, by_interceptor, fresh, managing, quick
+from support.engine import READ, WRITE, Client, by_interceptor, managing, quick
 
 pytestmark = pytest.mark.integration
 
@@ -22,11 +22,6 @@ pytestmark = pytest.mark.integration
 def shared_engine() -> Iterator[EngineProcess]:
     with EngineProcess() as process:
         yield process
-
-
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
 
 
 @pytest.fixture

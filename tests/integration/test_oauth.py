@@ -22,7 +22,6 @@ from bluegreen.errors import BluegreenError, QueryLost
 from bluegreen_adapters.engine import EngineProcess
 from bluegreen_adapters.engine.statistics import Statistics
 from support.engine import READ, fresh, until
-from support.forgetting import nothing_known
 from support.tls import (
     ACCESS_TOKEN,
     CLIENT_ID,
@@ -35,7 +34,7 @@ from support.tls import (
 )
 from support.ways import Connection, causes, manager_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
 Connect = Callable[..., Connection]
 CLIENT_WAYS = tuple(way for way in OAUTH_WAYS if "client" in way)
@@ -43,12 +42,6 @@ LAZY_WAYS = tuple(way for way in OAUTH_WAYS if not way.endswith("-v2"))
 """Ways that fetch no rows before the application asks for them."""
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> Iterator[None]:
-    with nothing_known():
-        yield
 
 
 @pytest.fixture(scope="module")

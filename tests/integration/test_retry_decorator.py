@@ -21,11 +21,10 @@ from e6data_python_connector.exceptions import OperationalError
 from bluegreen.errors import QueryLost
 from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import WRITE, fresh, until
-from support.forgetting import nothing_known
-from support.ways import ENGINE, Connection, Way, causes, manager_of, over
+from support.engine import WRITE, until
+from support.ways import Connection, Way, causes, manager_of, over
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
 EXECUTES = ("executeStatement", "executeStatementV2")
 AFTER_EXECUTE = ("getResultMetadata",)
@@ -37,23 +36,6 @@ REFUSED: dict[str, Any] = {"action": "status", "code": "UNKNOWN", "details": "st
 THREADS = 8
 BOUND_S = 60.0
 """Ends what hangs; decides nothing."""
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> Iterator[None]:
-    with nothing_known():
-        yield
-
-
-@pytest.fixture(scope="module")
-def shared_engine() -> Iterator[EngineProcess]:
-    with EngineProcess(**ENGINE) as process:
-        yield process
-
-
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
 
 
 @pytest.fixture

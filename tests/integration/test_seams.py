@@ -21,7 +21,7 @@ from bluegreen_adapters import e6data
 from bluegreen_adapters.e6data_seams import SEAMS, Seam
 from bluegreen_adapters.engine import EngineProcess
 from bluegreen_adapters.grpc_sync import SwitchingChannel
-from support.engine import READ, fresh, quick
+from support.engine import READ, quick
 
 pytestmark = pytest.mark.integration
 
@@ -50,11 +50,6 @@ def _nothing_is_patched() -> Iterator[None]:
 def shared_engine() -> Iterator[EngineProcess]:
     with EngineProcess() as process:
         yield process
-
-
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
 
 
 def manager_of(engine: EngineProcess, kind: Any = cluster_manager.ClusterManager) -> Any:

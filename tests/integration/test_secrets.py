@@ -18,12 +18,12 @@ from bluegreen_adapters.engine import EngineProcess
 from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel
 from bluegreen_adapters.grpc_sync import SwitchingChannel
 from support.engine import READ, fresh, quick
-from support.forgetting import nothing_known
 from support.reach import holding, ours
 from support.ways import USER, Connection, Cursor, Way, manager_of, on_loop, over
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.usefixtures("nothing_is_known"),
     # The connector's dialect still says `dbapi`.
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
 ]
@@ -36,12 +36,6 @@ COMMON = "-hush"
 
 COVERED = ("sync", "sync-v2", "oauth", "pool", "sqlalchemy", "aio", "aio-v2")
 WITH_SESSIONS = tuple(name for name in COVERED if name != "oauth")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> Iterator[None]:
-    with nothing_known():
-        yield
 
 
 @pytest.fixture(scope="module")

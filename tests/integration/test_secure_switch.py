@@ -25,13 +25,12 @@ from e6data_python_connector import e6data_grpc
 from bluegreen.errors import StrategyUnavailable
 from bluegreen_adapters.engine import EngineProcess
 from bluegreen_adapters.engine.statistics import Statistics
-from support.engine import READ, fresh, quick, until
-from support.forgetting import nothing_known
+from support.engine import READ, quick, until
 from support.gateway import Gateway
 from support.tls import Authority
-from support.ways import ENGINE, WAYS, Connection, Way, causes, manager_of, over
+from support.ways import WAYS, Connection, Way, causes, manager_of, over
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
 OTHER: Mapping[str, str] = {"blue": "green", "green": "blue"}
 WITH_SESSIONS = ("sync", "sync-v2", "pool", "aio")
@@ -65,23 +64,6 @@ class Certificates:
     @property
     def of_stacks(self) -> dict[str, Authority]:
         return {"blue": self.blue, "green": self.green}
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> Iterator[None]:
-    with nothing_known():
-        yield
-
-
-@pytest.fixture(scope="module")
-def shared_engine() -> Iterator[EngineProcess]:
-    with EngineProcess(**ENGINE) as process:
-        yield process
-
-
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from bluegreen.registry import managed
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import fresh, quick, until
+from support.engine import quick, until
 from support.forgetting import forget_everything
 from support.ways import NO_V2
 
@@ -48,11 +48,6 @@ def _covered() -> Iterator[None]:
 def shared_engine() -> Iterator[EngineProcess]:
     with EngineProcess() as process:
         yield process
-
-
-@pytest.fixture
-def engine(shared_engine: EngineProcess) -> EngineProcess:
-    return fresh(shared_engine)
 
 
 V2 = pytest.param(
