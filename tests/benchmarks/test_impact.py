@@ -18,7 +18,7 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 from e6data_python_connector import e6data_grpc
 
-from bluegreen.alphabet import AuthSuccess, QueryCompleted, QueryStarted
+from bluegreen.alphabet import AuthSuccess, QueryStarted
 from bluegreen.happenings import CacheMissed, Happening, Record
 from bluegreen.manager import StrategyManager
 from bluegreen.registry import managed
@@ -42,8 +42,8 @@ CACHED = 0.95
 """The share of queries that have to find a strategy without a detection."""
 LINK_BYTES = 2048
 """What the state of one connection may take, without its channel; below 1 KiB is not reached."""
-STEP_S = 0.001
-"""Processor time that the start and the end of one query may take, with a wide margin."""
+MORE_WORK = 2.0
+"""How many times the stock connector's processor time a query may take."""
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +182,19 @@ def test_a_connection_keeps_no_more_than_two_kilobytes_beside_its_channel() -> N
     assert left - before < (after - before) / 10
 
 
-def test_a_query_takes_less_than_a_millisecond_of_processor_time() -> None:
-    manager = known()
-    began_s = time.process_time()
-    for _ in range(2000):
-        ticket = manager.start_now()
-        assert ticket is not None
-        manager.end(QueryCompleted(ticket))
-    each_s = (time.process_time() - began_s) / 2000
-    tell(f"start and end of a query: {1e6 * each_s:.1f} us of processor time")
-    assert each_s < STEP_S
+def test_a_query_takes_less_than_twice_the_processor_time_that_it_takes_without(
+    engine: EngineProcess,
+) -> None:
+    connections = [opened(engine, connect) for connect in (e6data_grpc.connect, e6data.connect)]
+    took_s: list[list[float]] = [[], []]
+    for _ in range(9):  # in turns, so that a noisy moment is everybody's
+        for connection, each in zip(connections, took_s, strict=True):
+            began_s = time.process_time()
+            for _ in range(40):
+                read(connection)
+            each.append((time.process_time() - began_s) / 40)
+    for connection in connections:
+        connection.close()
+    stock_s, ours_s = map(statistics.median, took_s)
+    tell(f"processor time of a query: {1e6 * ours_s:.0f} us, without bluegreen {1e6 * stock_s:.0f} us")
+    assert ours_s < MORE_WORK * stock_s
