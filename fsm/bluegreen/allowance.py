@@ -14,6 +14,8 @@ class Allowance:
     [0, 0, None, None, 2]
     """
 
+    __slots__ = ("_burst", "_left", "_refused", "_used_s")  # each connection has some
+
     def __init__(self, burst: int) -> None:
         self._burst = burst
         self._left = float(burst)
