@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
 import signal
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -72,6 +74,48 @@ def test_the_file_is_for_its_user_alone(store: Store, folder: Path) -> None:
         name: stat.S_IMODE((folder / name).stat().st_mode) for name in ("data.mdb", "lock.mdb", "open.lock")
     }
     assert modes == dict.fromkeys(modes, 0o600)
+
+
+def test_a_child_that_is_forked_while_its_parent_opens_keeps_no_other_process_from_opening(
+    tmp_path: Path,
+) -> None:
+    reading, writing = os.pipe()
+    with lmdb_file._guarded(tmp_path):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent lets it end
+            os._exit(0)
+    try:
+        with lmdb_file._guarded(tmp_path, fcntl.LOCK_NB):
+            pass
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+        os.close(reading)
+
+
+def test_a_child_that_is_forked_while_its_parent_writes_reads_for_itself(tmp_path: Path) -> None:
+    store = lmdb_file.LmdbStore(tmp_path, 1.0)
+    store.read(SCOPE)
+    begun, over = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with lmdb_file._write_in(store._opened):
+            begun.set()
+            over.wait(10)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    begun.wait(10)
+    ending = threading.Timer(0.05, over.set)
+    ending.start()
+    try:
+        assert answer_of(lambda: store.read(SCOPE).epoch == 0)
+    finally:
+        writing.join()
+        ending.join()
+        store.close()
 
 
 def test_a_forked_child_reads_and_writes_for_itself(store: Store) -> None:

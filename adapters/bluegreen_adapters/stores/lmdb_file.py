@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
-from typing import Final, TextIO, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
@@ -88,19 +88,50 @@ _writing: set[lmdb.Environment] = set()
 _leaving: set[lmdb.Environment] = set()
 """What is to be closed."""
 _abandoned: list[lmdb.Environment] = []
-"""What a child has from its parent and cannot close: a write was under way when it was forked."""
+"""What a child has from its parent and cannot close: it was being written, or closed, when the child was forked."""
+_guards: set[int] = set()
+"""Descriptors of locks of files that this process has. A child that kept one open would keep its lock for life."""
 _lock = threading.Lock()
+_busy = threading.Lock()
+"""Held while LMDB opens, writes or closes. A fork waits for it: a child that gets one of these half done can neither go
+on with it nor close it, and LMDB refuses to open a file that is open."""
+_FORK_S: Final = 1.0
+"""How long a fork waits at most."""
+
+
+@contextlib.contextmanager
+def _at_work(environment: lmdb.Environment) -> Generator[None, None, None]:
+    """Write to `environment`, or close it, while this context is open."""
+    with _busy:
+        _writing.add(environment)
+        try:
+            yield
+        finally:
+            _writing.discard(environment)
 
 
 @contextlib.contextmanager
 def _write_in(opened: _Opened) -> Generator[lmdb.Transaction, None, None]:
     """Write while this context is open."""
-    _writing.add(opened.environment)
+    with _at_work(opened.environment), opened.environment.begin(write=True) as taken:
+        yield taken
+
+
+@contextlib.contextmanager
+def _guarded(folder: Path, flags: int = 0) -> Generator[int, None, None]:
+    """Be the only process that opens, or sets aside, what is in `folder`; yields the descriptor of the lock's file.
+
+    It is no file object: a child would close one at any time, or wait for a lock inside of it.
+    """
+    guard = os.open(folder / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    _guards.add(guard)
     try:
-        with opened.environment.begin(write=True) as taken:
-            yield taken
+        fcntl.flock(guard, fcntl.LOCK_EX | flags)
+        yield guard
     finally:
-        _writing.discard(opened.environment)
+        fcntl.flock(guard, fcntl.LOCK_UN)  # before a child could get it without knowing of it
+        _guards.discard(guard)
+        os.close(guard)
 
 
 class LmdbStore:
@@ -288,8 +319,7 @@ class LmdbStore:
 
     def _discard(self, opened: _Opened) -> None:
         """Set a damaged file aside, if it is still there: of several processes one does it."""
-        with contextlib.suppress(OSError), open(self.folder / "open.lock", "a+", opener=_private) as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), _guarded(self.folder, fcntl.LOCK_NB):
             if _identity(os.stat(self._file)) == opened.identity:
                 self._set_aside()
 
@@ -306,29 +336,28 @@ class LmdbStore:
     def _opening(self) -> _Opened:
         """Open the file; one process at a time does, since some of it may have to be put in order."""
         try:
-            with open(self.folder / "open.lock", "a+", opener=_private) as guard:
-                fcntl.flock(guard, fcntl.LOCK_EX)
+            with _guarded(self.folder) as guard:
                 self._put_in_order(guard)
                 try:
                     opened = self._environment()
                 except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
                     self._set_aside()
                     opened = self._environment()
-                guard.seek(0)
-                if guard.read() != repr(opened.identity):
-                    guard.truncate(0)
-                    guard.write(repr(opened.identity))
+                identity = repr(opened.identity).encode()
+                if _text(guard) != identity:
+                    os.ftruncate(guard, 0)
+                    os.pwrite(guard, identity, 0)
             return opened
         except lmdb.Error as error:
             raise StoreError(self.name, f"{type(error).__name__}: {error}") from None
         except OSError as error:
             raise StoreError(self.name, f"{self.folder}: {error.strerror}") from None
 
-    def _put_in_order(self, guard: TextIO) -> None:
+    def _put_in_order(self, guard: int) -> None:
         """Take away the locks of another file than the one that is there: what they say of it would be wrong."""
-        guard.seek(0)
         identity = _identity(checked(self.name, self._file))
-        if checked(self.name, self.folder / "lock.mdb") is not None and guard.read() != repr(identity):
+        there = checked(self.name, self.folder / "lock.mdb") is not None
+        if there and _text(guard) != repr(identity).encode():
             (self.folder / "lock.mdb").unlink()
         # LMDB maps it: on a full disk a part that is not there yet would end the process instead of raising.
         locks = os.open(
@@ -341,6 +370,10 @@ class LmdbStore:
             os.close(locks)
 
     def _environment(self) -> _Opened:
+        with _busy:
+            return self._open_environment()
+
+    def _open_environment(self) -> _Opened:
         environment = lmdb.open(
             str(self.folder), map_size=self._size, mode=0o600, max_readers=_READERS, sync=False, metasync=False,
             readahead=False,
@@ -391,8 +424,9 @@ def opened(url: str) -> Store:
 
 
 def _leave(environment: lmdb.Environment) -> None:
-    environment.close()
-    _leaving.discard(environment)
+    with _at_work(environment):
+        environment.close()
+        _leaving.discard(environment)
 
 
 def _identity(found: os.stat_result | None) -> tuple[int, int] | None:
@@ -400,8 +434,8 @@ def _identity(found: os.stat_result | None) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found is not None and found.st_size else None
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _text(guard: int) -> bytes:
+    return os.pread(guard, 100, 0)
 
 
 def _key(scope: Scope) -> bytes:
@@ -429,20 +463,36 @@ def _lease(line: bytes | None) -> Lease | None:
 
 
 _stores: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
+_waited = False
+
+
+def _before_fork() -> None:
+    global _waited  # noqa: PLW0603  forks come one after the other
+    _waited = _busy.acquire(timeout=_FORK_S)
+
+
+def _after_fork_in_parent() -> None:
+    if _waited:
+        _busy.release()
 
 
 def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603  a thread that is not here may have held it
-    _lock = threading.Lock()
+    global _lock, _busy
+    _lock, _busy = threading.Lock(), threading.Lock()
     for environment in (*(one.environment for one in _open.values()), *_leaving):
         if environment in _writing:  # to close it would wait for a thread that is not here
             _abandoned.append(environment)
         else:
             environment.close()  # this process's part of it; the parent's goes on
+    for guard in _guards:
+        os.close(guard)  # this process's descriptor; the parent's lock stays
+    _guards.clear()
     _writing.clear()
     _leaving.clear()
     _open.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
