@@ -410,10 +410,14 @@ class StrategyManager:
     def _detect(self, flight: Flight, prove: Prove) -> Flow[None]:
         """Detect, after whoever detects for other processes has, and tell how it went."""
         began_s, tried = self._clock() if self._audience.witnesses else None, list[Strategy]()
-        exchange = self._exchange
+        exchange, leads = self._exchange, True
         try:
             leads = exchange is None or (yield from self._leading(exchange, flight))
             yield from self._try(flight, prove, tried)
+        except StrategyUnavailable:
+            if began_s is not None:
+                self._tell_detection(began_s, tuple(tried), followed=not leads)
+            raise
         finally:
             if exchange is not None:
                 exchange.done()

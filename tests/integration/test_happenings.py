@@ -30,7 +30,7 @@ from bluegreen.vocabulary import Scope, Strategy
 from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
 from support.engine import fresh
-from support.managing import BLUE, GREEN, SCOPE, on_blue, query
+from support.managing import BLUE, GREEN, SCOPE, fail, on_blue, query
 
 pytestmark = pytest.mark.integration
 
@@ -175,3 +175,16 @@ def test_a_witness_that_raises_harms_neither_the_query_nor_the_other_witnesses(
     query(manager)
     assert len(of(happened, Record)) == 2
     assert caplog.text.count("an observer raised") == 1
+
+
+def test_a_detection_that_finds_nothing_is_told_with_what_each_answered() -> None:
+    manager = StrategyManager(SCOPE, Settings())
+    happened: list[Happening] = []
+    manager.observe(happened.append)
+    fail(manager)
+    (detection,) = of(happened, DetectionEnded)
+    assert (detection.found, detection.tried, set(detection.failures)) == (
+        None,
+        (BLUE, GREEN),
+        {"blue", "green"},
+    )

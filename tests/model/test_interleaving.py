@@ -52,7 +52,7 @@ COUNTS = {
     "proof races expiry": 218,
     "a detection that crashes": 142,
     "a detection that both refuse": 347,
-    "time-out races success": 924,
+    "time-out races success": 926,
     "a whole switch": 1635,
     "two detections": 3140,
     "an end from three threads": 386,
