@@ -522,7 +522,9 @@ class StrategyManager:
                 taken = self._step(before, event)
                 for effect in taken.effects:
                     if isinstance(effect, IssueTicket):
-                        ticket = Ticket(next(self._numbers), effect.strategy, effect.version, session)
+                        ticket = Ticket(
+                            next(self._numbers), effect.strategy, effect.version, session, self._clock()
+                        )
                     elif isinstance(effect, CloseSessions):
                         self._session_epochs[effect.strategy] = next(self._epochs)
                 after = self._commit(before, event, taken, ticket)

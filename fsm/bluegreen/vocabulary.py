@@ -95,6 +95,7 @@ class Ticket:
         strategy: where the query runs; never changes (invariant I2).
         version: version of the scope's machine when the query started.
         session: whatever the connection keeps per strategy; opaque to the machine.
+        started_s: when the query started, by the manager's clock.
 
     Source: spec, section 1, "ticket".
     """
@@ -103,3 +104,4 @@ class Ticket:
     strategy: Strategy = attrs.field(converter=parse_strategy)
     version: int
     session: object = attrs.field(default=None, eq=False, repr=False)
+    started_s: float = attrs.field(default=0.0, eq=False)
