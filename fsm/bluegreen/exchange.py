@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -50,6 +51,11 @@ class Exchange:
         store: what is shared.
         hear: called with a strategy that the store names.
         report: called with a reason when the store fails, and with none when it is back.
+        clock: monotonic seconds.
+
+    Attributes:
+        answered_s: when the store was last read or written, by that clock; if it never was, when it was joined. A store
+            without news is not read, so this is the age of what is known, and no fault.
     """
 
     def __init__(
@@ -58,11 +64,13 @@ class Exchange:
         store: Store,
         hear: Callable[[Strategy], object],
         report: Callable[[str | None], object],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self.watch = store.watch(scope)
         self.seen = _NEVER
-        self._scope, self._hear, self._report = scope, hear, report
+        self._scope, self._hear, self._report, self._clock = scope, hear, report, clock
+        self.answered_s = clock()
         self._lock = threading.Lock()
         self._state, self._shared = SHARING.initial, Shared()
         self._route: Strategy | None = None
@@ -134,6 +142,7 @@ class Exchange:
     def _read(self, turns: int = _TURNS) -> None:
         try:
             event: SharingEvent = RecordRead(self.store.read(self._scope), self._route)
+            self.answered_s = self._clock()
         except StoreError as error:
             event = StoreFailed(error.reason)
         self._send(event, turns)
@@ -181,4 +190,5 @@ class Exchange:
         except StoreError as error:
             self._send(StoreFailed(error.reason), turns)
             return
+        self.answered_s = self._clock()
         self._send(WriteRefused() if written is None else WriteAccepted(written), turns)

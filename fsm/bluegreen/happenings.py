@@ -33,7 +33,8 @@ class Record:
 
     `sequence` is the order of the steps within a scope. Records come in it, except that two threads that take
     steps at the same time may hand theirs over in either order: no caller waits for another one's observers.
-    `ticket` is the one that the step issued.
+    `ticket` is the one that the step issued. `took_s` is how long the step took whoever sent its event, the wait for
+    the lock included, in seconds; 0 in records of what the table audits.
     """
 
     scope: Scope
@@ -43,6 +44,7 @@ class Record:
     event: StrategyEvent
     step: Step
     ticket: Ticket | None = None
+    took_s: float = attrs.field(default=0.0, eq=False)
 
 
 @attrs.frozen

@@ -293,7 +293,9 @@ class StrategyManager:
         if store is None:
             self._exchange = None
             return
-        exchange = Exchange(self.scope, store, self._heard, partial(self._store_told, store.name))
+        exchange = Exchange(
+            self.scope, store, self._heard, partial(self._store_told, store.name), self._clock
+        )
         context = self._snapshot.context
         if self._snapshot.state in _ROUTES and context.route is not None:
             exchange.decided(context.route, verified=_is_verified(context))
@@ -512,10 +514,11 @@ class StrategyManager:
         """
         ticket: Ticket | None = None
         audience = self._audience
-        contended_s = self._clock() if audience.witnesses and self._lock.locked() else None
+        contended = audience.witnesses and self._lock.locked()
+        began_s = self._clock() if audience.witnesses else None
         try:
             with self._lock:
-                waited_s = 0.0 if contended_s is None else self._clock() - contended_s
+                waited_s = self._clock() - began_s if contended and began_s is not None else 0.0
                 if still is not None and not still():
                     return None
                 before = self._snapshot
@@ -530,7 +533,10 @@ class StrategyManager:
                 after = self._commit(before, event, taken, ticket)
             if after is not before and (audience.followers or audience.witnesses):
                 now_s = self._clock()
-                audience.stepped(Record(self.scope, after.sequence, now_s, before, event, taken, ticket))
+                took_s = 0.0 if began_s is None else now_s - began_s
+                audience.stepped(
+                    Record(self.scope, after.sequence, now_s, before, event, taken, ticket, took_s)
+                )
             if waited_s:
                 self.report(LockWaited(self.scope, self._clock(), waited_s))
             if taken.effects:

@@ -1,6 +1,12 @@
 """The metrics, declared once: whatever exports them reads this list, so names are the same everywhere.
 
 Prometheus shows a counter with `_total` behind its name.
+
+`bluegreen_transition_seconds` is how long a change of strategy keeps queries waiting, not what it waits for itself. One
+that was `announced` waits for queries (that is `bluegreen_drain_seconds`), but new ones go to the announced strategy
+at once: measured is the step at the safe point, from when its event was sent, with the wait for the lock. One that was
+`detected` is measured from the first query that found no strategy until another one than before serves, with every
+detection that failed between.
 """
 
 from __future__ import annotations
@@ -36,6 +42,8 @@ class Instrument:
 
 
 STRATEGY: Final = ("scope", "strategy")
+WRONG_STRATEGY: Final = "wrong strategy"
+"""The `fault` of a request that a 456 answered."""
 
 INSTRUMENTS: Final = (
     Instrument("bluegreen_transitions", "counter", "Changes of state or strategy, by row.", ("scope", "row")),
@@ -55,16 +63,54 @@ INSTRUMENTS: Final = (
     Instrument(
         "bluegreen_store_faults", "counter", "Times that the shared store was lost.", ("scope", "store")
     ),
+    Instrument("bluegreen_delivery_dropped", "counter", "Happenings that found a full queue.", ("delivery",)),
+    Instrument(
+        "bluegreen_delivery_failed", "counter", "Happenings that whoever takes them failed on.", ("delivery",)
+    ),
     Instrument(
         "bluegreen_detection_seconds", "histogram", "What a detection took.", ("scope", "found"), TIMES_S
     ),
     Instrument(
         "bluegreen_session_seconds", "histogram", "What it took to open a session.", STRATEGY, TIMES_S
     ),
+    Instrument(
+        "bluegreen_transition_seconds",
+        "histogram",
+        "How long a change of strategy kept queries waiting, once it could happen.",
+        ("scope", "how"),
+        TIMES_S,
+    ),
     Instrument("bluegreen_drain_seconds", "histogram", "From an announcement to its commit.", buckets=LONG_S),
     Instrument("bluegreen_lock_wait_seconds", "histogram", "Waits for a manager's lock.", buckets=WAITS_S),
     Instrument("bluegreen_state", "gauge", "1 for the state of the machine, else 0.", ("scope", "state")),
     Instrument("bluegreen_tickets", "gauge", "Queries that are open.", STRATEGY),
     Instrument("bluegreen_state_age_seconds", "gauge", "Time in the present state.", merged="livemax"),
+    Instrument(
+        "bluegreen_oldest_ticket_seconds",
+        "gauge",
+        "Age of the query that is open longest; 0: none is.",
+        STRATEGY,
+        merged="livemax",
+    ),
+    Instrument(
+        "bluegreen_drain_age_seconds",
+        "gauge",
+        "Age of the oldest query that is not where new ones go; 0: all are there.",
+        merged="livemax",
+    ),
+    Instrument("bluegreen_drain_limit_seconds", "gauge", "The setting `drain_timeout_s`.", merged="livemax"),
+    Instrument(
+        "bluegreen_store_staleness_seconds",
+        "gauge",
+        "Time since the shared store was read or written; a store without news is not read.",
+        merged="livemax",
+    ),
+    Instrument(
+        "bluegreen_healthy",
+        "gauge",
+        "1 if a check of health holds, else 0.",
+        ("scope", "check"),
+        merged="livemin",
+    ),
 )
 """Every metric, counters first."""

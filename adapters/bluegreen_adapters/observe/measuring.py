@@ -14,8 +14,9 @@ Source: business logic, "Monitoring and Alerting" and "Performance Optimization"
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from bluegreen.errors import unreachable
 from bluegreen.happenings import (
@@ -35,15 +36,22 @@ from bluegreen.happenings import (
 )
 from bluegreen.manager import Ending, StrategyManager
 from bluegreen.registry import managers
-from bluegreen.strategy import PENDING, STRATEGY
+from bluegreen.strategy import DETECTING, PENDING, STABLE, STRATEGY
 from bluegreen.vocabulary import Scope, Strategy
+from bluegreen_adapters.observe.delivery import Delivery
+from bluegreen_adapters.observe.instruments import WRONG_STRATEGY
 from bluegreen_adapters.observe.telling import changes
 
 Labels = tuple[str, ...]
+Counts = Counter[tuple[str, Labels]]
 
 
 class Meter(Protocol):
     """Something that keeps the metrics of `instruments`. Labels are in the order that is declared there."""
+
+    def begin(self, name: str, labels: Labels) -> object:
+        """Show a counter or a histogram before anything is counted, where that is possible."""
+        ...
 
     def count(self, name: str, labels: Labels, by: float = 1) -> object:
         """Add to a counter."""
@@ -68,17 +76,39 @@ class Measures:
         self._meter = meter
         self._since: dict[Scope, float] = {}
         self._announced: dict[Scope, float] = {}
+        self._missed: dict[Scope, float] = {}
+        self._deliveries: dict[str, tuple[Delivery, int, int]] = {}
         self._asked: weakref.WeakKeyDictionary[StrategyManager, int] = weakref.WeakKeyDictionary()
 
     def __call__(self, happenings: Sequence[Happening]) -> None:
-        """Take note of what has happened."""
+        """Take note of what has happened. What counts the same is added up first: exporters are slow to be told."""
+        counts: Counts = Counter()
+        scope, name = None, ""
         for happening in happenings:
-            self._take(happening, str(happening.scope))
+            if happening.scope is not scope:
+                scope, name = happening.scope, str(happening.scope)
+            self._take(happening, name, counts)
+        for (counter, labels), by in counts.items():
+            self._meter.count(counter, labels, by)
+
+    def watch(self, name: str, delivery: Delivery) -> None:
+        """Count what `delivery` drops, and what its taker fails on, from now on.
+
+        Args:
+            name: the label `delivery`; whoever had that name before is watched no longer.
+        """
+        self._deliveries[name] = (delivery, 0, 0)
+
+    def health(self, scope: Scope, check: str, ok: bool) -> None:
+        """Take note of a check of health: whether it holds."""
+        self._meter.set("bluegreen_healthy", (str(scope), check), float(ok))
 
     def refresh(self) -> None:
         """Set every gauge to what holds now: before the metrics are read."""
         for manager in managers():
             scope, (state, context, _) = str(manager.scope), manager.snapshot
+            if manager not in self._asked:
+                self._zero(scope)
             for one in STRATEGY.states:
                 self._meter.set("bluegreen_state", (scope, one.name), float(one.name == state))
             for strategy in Strategy:
@@ -88,47 +118,82 @@ class Measures:
             self._meter.set("bluegreen_state_age_seconds", (scope,), max(now_s - since_s, 0.0))
             asked = manager.requests
             before = self._asked.get(manager, 0)
-            if asked > before:
-                self._asked[manager] = asked
-                self._meter.count("bluegreen_requests", (scope,), asked - before)
+            self._asked[manager] = max(asked, before)
+            self._meter.count("bluegreen_requests", (scope,), max(asked - before, 0))
+            self._ages(manager, scope, now_s)
+        for name, (delivery, dropped, failed) in tuple(self._deliveries.items()):
+            drops, fails = max(delivery.dropped, dropped), max(delivery.failed, failed)
+            self._deliveries[name] = (delivery, drops, fails)
+            self._meter.count("bluegreen_delivery_dropped", (name,), drops - dropped)
+            self._meter.count("bluegreen_delivery_failed", (name,), fails - failed)
 
-    def _take(self, happening: Happening, scope: str) -> None:
+    def _zero(self, scope: str) -> None:
+        """Begin what raises alerts at 0: what is first seen with its first count has not grown by that."""
+        meter = self._meter
+        meter.begin("bluegreen_cache_misses", (scope,))
+        for one in Strategy:
+            for name in _ZEROED:
+                meter.begin(name, (scope, one.value))
+            meter.begin("bluegreen_request_failures", (scope, one.value, WRONG_STRATEGY))
+        for found in (*(one.value for one in Strategy), "none"):
+            meter.begin("bluegreen_detection_seconds", (scope, found))
+        for how in ("announced", "detected"):
+            meter.begin("bluegreen_transition_seconds", (scope, how))
+
+    def _ages(self, manager: StrategyManager, scope: str, now_s: float) -> None:
+        began_s = dict.fromkeys(Strategy, now_s)
+        for ticket in manager.open_tickets:
+            began_s[ticket.strategy] = min(began_s[ticket.strategy], ticket.started_s)
+        route, drains_s = manager.snapshot.context.route, 0.0
+        for one, oldest_s in began_s.items():
+            age_s = now_s - oldest_s
+            self._meter.set("bluegreen_oldest_ticket_seconds", (scope, one.value), age_s)
+            drains_s = drains_s if one is route else max(drains_s, age_s)
+        self._meter.set("bluegreen_drain_age_seconds", (scope,), drains_s)
+        self._meter.set("bluegreen_drain_limit_seconds", (scope,), manager.settings.drain_timeout_s)
+        exchange = manager.exchange
+        if exchange is not None:
+            stale_s = max(now_s - exchange.answered_s, 0.0)
+            self._meter.set("bluegreen_store_staleness_seconds", (scope,), stale_s)
+
+    def _take(self, happening: Happening, scope: str, counts: Counts) -> None:
         meter = self._meter
         match happening:
             case Record():
-                self._stepped(happening, scope)
+                self._stepped(happening, scope, counts)
             case CacheMissed():
-                meter.count("bluegreen_cache_misses", (scope,))
+                self._missed.setdefault(happening.scope, happening.at_s)
+                counts["bluegreen_cache_misses", (scope,)] += 1
             case DetectionEnded(found=found, took_s=took_s):
                 name = "none" if found is None else found.value
                 meter.observe("bluegreen_detection_seconds", (scope, name), took_s)
             case LockWaited(waited_s=waited_s):
                 meter.observe("bluegreen_lock_wait_seconds", (scope,), waited_s)
             case RequestFailed(strategy=strategy, fault=fault):
-                meter.count("bluegreen_request_failures", (scope, strategy.value, fault))
+                counts["bluegreen_request_failures", (scope, strategy.value, fault)] += 1
             case RequestRetried(ticket=ticket):
-                meter.count("bluegreen_retries", (scope, ticket.strategy.value))
+                counts["bluegreen_retries", (scope, ticket.strategy.value)] += 1
             case QueryReplayed(ticket=ticket):
-                meter.count("bluegreen_replays", (scope, ticket.strategy.value))
+                counts["bluegreen_replays", (scope, ticket.strategy.value)] += 1
             case LossReported(ticket=ticket):
-                meter.count("bluegreen_lost_queries", (scope, ticket.strategy.value))
+                counts["bluegreen_lost_queries", (scope, ticket.strategy.value)] += 1
             case SessionOpened(strategy=strategy, took_s=took_s):
                 meter.observe("bluegreen_session_seconds", (scope, strategy.value), took_s)
             case StoreLost(store=store):
-                meter.count("bluegreen_store_faults", (scope, store))
+                counts["bluegreen_store_faults", (scope, store)] += 1
             case StoreBack() | Reconfigured():
                 pass  # nothing is measured
             case _:
                 unreachable(happening)
 
-    def _stepped(self, record: Record, scope: str) -> None:
+    def _stepped(self, record: Record, scope: str, counts: Counts) -> None:
         before, after, event = record.before, record.step, record.event
         if record.ticket is not None:
-            self._meter.count("bluegreen_queries", (scope, record.ticket.strategy.value))
+            counts["bluegreen_queries", (scope, record.ticket.strategy.value)] += 1
         elif isinstance(event, Ending):
-            self._meter.count("bluegreen_queries_ended", (scope, event.ticket.strategy.value, event.name))
+            counts["bluegreen_queries_ended", (scope, event.ticket.strategy.value, event.name)] += 1
         if changes(record):
-            self._meter.count("bluegreen_transitions", (scope, after.row.name))
+            counts["bluegreen_transitions", (scope, after.row.name)] += 1
         if before.state == after.state:
             return
         self._since[record.scope] = max(record.at_s, self._since.get(record.scope, record.at_s))
@@ -137,5 +202,27 @@ class Measures:
         elif before.state == PENDING:
             began_s = self._announced.pop(record.scope, None)
             committed = after.context.active is before.context.pending  # rather than withdrawn or refused
+            if committed:
+                self._meter.observe("bluegreen_transition_seconds", (scope, "announced"), record.took_s)
             if began_s is not None and committed:
                 self._meter.observe("bluegreen_drain_seconds", (scope,), max(record.at_s - began_s, 0.0))
+        self._detected(record, scope)
+
+    def _detected(self, record: Record, scope: str) -> None:
+        before, after = record.before, record.step
+        if after.state == DETECTING and before.state in _SERVING:
+            missed_s = self._missed.get(record.scope, record.at_s)
+            if (
+                missed_s < record.at_s - record.took_s
+            ):  # told late, by a query that an earlier detection has served
+                del self._missed[record.scope]
+        elif before.state == DETECTING and after.state in _SERVING:
+            began_s = self._missed.pop(record.scope, None)
+            moved = before.context.active not in (None, after.context.active)
+            if began_s is not None and moved:
+                waited_s = max(record.at_s - began_s, 0.0)
+                self._meter.observe("bluegreen_transition_seconds", (scope, "detected"), waited_s)
+
+
+_SERVING: Final = (STABLE, PENDING)
+_ZEROED: Final = ("bluegreen_queries", "bluegreen_retries", "bluegreen_replays", "bluegreen_lost_queries")

@@ -29,6 +29,10 @@ class PrometheusMeter:
         self._metrics = {one.name: _made(one, registry) for one in INSTRUMENTS}
         self._known: dict[tuple[str, Labels], Any] = {}
 
+    def begin(self, name: str, labels: Labels) -> None:
+        """Show a counter or a histogram before anything is counted."""
+        self._of(name, labels)
+
     def count(self, name: str, labels: Labels, by: float = 1) -> None:
         """Add to a counter."""
         self._of(name, labels).inc(by)
