@@ -19,7 +19,6 @@ import itertools
 import logging
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -28,7 +27,7 @@ from bluegreen.allowance import Allowance
 from bluegreen.forks import reborn_in_children
 from bluegreen.happenings import Happening
 from bluegreen.manager import StrategyManager
-from bluegreen.registry import each_manager
+from bluegreen_adapters.observe.following import follow_all
 
 LIMIT: Final = 10_000
 """How many happenings wait at most. What comes then is dropped, and counted."""
@@ -93,19 +92,7 @@ class Delivery:
 
     def follow_all(self) -> Callable[[], None]:
         """Take what each manager of this process tells, those that are new from now on too; returns what ends that."""
-        followed: weakref.WeakKeyDictionary[StrategyManager, Callable[[], None]] = weakref.WeakKeyDictionary()
-
-        def attach(manager: StrategyManager) -> None:
-            followed[manager] = self.follow(manager)
-
-        detach = each_manager(attach)
-
-        def stop() -> None:
-            detach()
-            for undo in tuple(followed.values()):
-                undo()
-
-        return stop
+        return follow_all(self.put)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Hand on what waits, and take nothing more; return whether all was handed on within `timeout_s` seconds."""
