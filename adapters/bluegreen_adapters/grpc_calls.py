@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from bluegreen.flow import Flow, run
+from bluegreen_adapters import running
 from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
 from bluegreen_adapters.grpc_types import FutureBase
 from bluegreen_adapters.link import Link
@@ -49,7 +50,10 @@ def rpc_of(
     deadline_s = None if timeout is None else time.monotonic() + timeout
     options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
     given = {option: value for option, value in options.items() if value is not None}
-    return Rpc(name, method, request, tuple(metadata or ()), deadline_s, given, link.manager.version)
+    rpc = Rpc(name, method, request, tuple(metadata or ()), deadline_s, given, link.manager.version)
+    if running.is_asked():  # here, since this is still the thread or task that calls
+        link.enter(rpc)
+    return rpc
 
 
 def parser_of(path: str, request: Any) -> Callable[[bytes], Any] | None:

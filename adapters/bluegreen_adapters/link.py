@@ -20,6 +20,7 @@ from bluegreen.flow import Flow
 from bluegreen.manager import StrategyManager
 from bluegreen.query import Cancelled, Cleared, Errored
 from bluegreen.vocabulary import Ticket
+from bluegreen_adapters import running
 from bluegreen_adapters.commands import Blank, Failure, Outcome, Reply
 from bluegreen_adapters.protocol import Credentials, Fault, Protocol, Role, only_reads, read
 from bluegreen_adapters.queries import Begun, Place, Query, QueryId, Rpc
@@ -91,6 +92,13 @@ class Link:
         """
         return (yield from self._raising(self._broken(rpc, failure), rpc))
 
+    def enter(self, rpc: Rpc) -> None:
+        """Take note of which query the thread or task that calls works with; see `running`."""
+        if rpc.method.role is Role.BEGIN:
+            running.works_with(self.manager.scope)
+        elif rpc.method.role in (Role.USE, Role.END) and (query := self._query_of(rpc)) is not None:
+            running.works_with(self.manager.scope, query)
+
     def close(self) -> None:
         """End every ticket of this connection: nobody can use them any more."""
         self._closed = True
@@ -134,6 +142,8 @@ class Link:
     def _begin(self, rpc: Rpc) -> Flow[Any]:
         """A query begins. Until it has its id, a refusal means that it begins again elsewhere."""
         query = self._query(rpc.kept(self.protocol.proof_keys))
+        if running.is_asked():
+            running.begun(query)
         with self.repairs.guarded(query):
             message = yield from self.repairs.prepared(query, rpc)
         real = read(message, self.protocol.query)
