@@ -1,7 +1,8 @@
 """What operators see of managers. Each module imports its own dependency; this one imports none.
 
-- `delivery`: takes what managers tell out of the threads of queries.
+- `delivery`: takes what managers tell out of the threads of queries; `following` observes them all.
 - `telling`: a happening as a level, a name and fields.
 - `logs`: structured log lines.
-- `instruments`, `measuring`: the metrics, whatever exports them; `prometheus` does.
+- `instruments`, `measuring`: the metrics, whatever exports them; `prometheus` and `otel` do.
+- `traces`: spans of OpenTelemetry; `correlation`: which query a log line of the application belongs to.
 """
