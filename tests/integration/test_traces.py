@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,8 +89,8 @@ def test_the_detection_of_a_first_query_is_a_span_within_its_own(
         "bluegreen.tried": ("blue",),
         "bluegreen.followed": False,
         "bluegreen.epoch": 1,
-        "bluegreen.row": "detecting_auth_success_stable",
-    } | {"bluegreen.row": detection.attributes["bluegreen.row"]}
+        "bluegreen.row": "Detecting.auth_success[fresh]",
+    }
 
 
 def test_a_switch_is_a_span_from_its_announcement_to_its_commit(
@@ -151,6 +152,31 @@ def test_a_request_that_is_sent_again_is_an_event(
         if one.name == "bluegreen.request_retried"
     ]
     assert attempts == [1, 2]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the connector's asyncio needs Python 3.11")
+async def test_in_asyncio_what_happens_is_in_the_span_of_the_task_that_awaits(
+    tracer: Tracer, exporter: InMemorySpanExporter, engine: EngineProcess
+) -> None:
+    fresh(engine)
+    forget(Scope(engine.address))
+    stop = Traces(tracer).follow_all()
+    who = {"username": "me@example.com", "password": SECRET, "database": "sales"}
+    connection = await e6data.connect_async(host=engine.host, port=engine.port, **who)
+    cursor = connection.cursor()
+    await cursor.execute(READ)
+    engine.switch("abrupt", grace_s=0.0)
+    with tracer.start_as_current_span("reading"):
+        assert len(await cursor.fetchall()) == 4
+    await connection.close()
+    stop()
+    (reading,) = named(exporter, "reading")
+    assert events_of(reading) == [
+        "bluegreen.request_failed", "bluegreen.query_replayed", "bluegreen.cache_missed",
+    ]  # fmt: skip
+    _, detection = named(exporter, "bluegreen detection")
+    assert detection.parent is not None
+    assert detection.parent.span_id == reading.context.span_id
 
 
 def test_a_detection_that_finds_nothing_is_an_error(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
