@@ -7,6 +7,7 @@ Source: spec, section 3.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any
@@ -71,7 +72,7 @@ class Repairs:
         """
         sessions = self._wire.sessions
         while True:
-            ticket = yield from self._manager.starting(sessions.proved)
+            ticket = yield from self._manager.starting(sessions.proved, weakref.ref(query))
             if not query.takes(ticket):
                 self._manager.end(QueryCancelled(ticket))
                 raise self.lost(query, "it was ended while it was begun again")

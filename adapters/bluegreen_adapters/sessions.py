@@ -6,10 +6,12 @@ Source: spec, sections 2 (Authenticate, CloseSessions) and 5 (authentication).
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
@@ -97,6 +99,25 @@ def _answer(done: Future[Outcome]) -> Outcome | None:
     return Reply(outcome.message) if isinstance(outcome, Reply) else outcome
 
 
+_known: weakref.WeakKeyDictionary[StrategyManager, weakref.WeakSet[Sessions]] = weakref.WeakKeyDictionary()
+_knowing = threading.Lock()
+
+
+def sessions_of(manager: StrategyManager) -> tuple[Sessions, ...]:
+    """Return the sessions of each connection that a scope has in this process."""
+    with _knowing:
+        return tuple(_known.get(manager, ()))
+
+
+def _after_fork_in_child() -> None:
+    global _knowing  # noqa: PLW0603  a thread that is not here may have held it
+    _knowing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class Sessions:
     """The sessions of one connection.
 
@@ -129,6 +150,8 @@ class Sessions:
         self._opening: dict[Strategy, Future[Session | NotAccepted | None]] = {}
         self._warming: dict[Strategy, tuple[int, Future[Outcome | None]]] = {}
         self._ahead = Allowance(_AHEAD_BURST)
+        with _knowing:
+            _known.setdefault(manager, weakref.WeakSet()).add(self)
 
     def __repr__(self) -> str:
         return f"<Sessions on {', '.join(map(str, self._open)) or 'nothing'}>"
@@ -152,6 +175,16 @@ class Sessions:
             if session is not None and session.epoch == self._manager.session_epoch(strategy)
             else None
         )
+
+    def ready_on(self, strategy: Strategy) -> bool:
+        """Whether a query there needs no session, or finds one that is open, or was opened ahead of time."""
+        if self._supplied() is None or self.on(strategy) is not None:
+            return True
+        epoch, warm = self._warming.get(strategy, (None, None))
+        if warm is None or not warm.done() or epoch != self._manager.session_epoch(strategy):
+            return False
+        outcome = warm.result()
+        return isinstance(outcome, Reply) and bool(read(outcome.message, self._protocol.session))
 
     def opened(self, strategy: Strategy, left_s: float, instead_of: Session | None = None) -> Flow[Session]:
         """Return the session on `strategy`, opening it if need be. One attempt at a time for each strategy.

@@ -39,6 +39,8 @@ LOOK_AGAIN_S: Final = 0.005
 """How often a process that waits for another one's detection looks at the store."""
 PATIENCE: Final = 3
 """How often a detection asks a store that cannot say who leads. On a busy host it may only have been late."""
+SETTLED_S: Final = 1.0
+"""After how long what was said is no longer on its way."""
 _NEVER: Final = -1
 _TURNS: Final = 6
 
@@ -70,7 +72,7 @@ class Exchange:
         self.watch = store.watch(scope)
         self.seen = _NEVER
         self._scope, self._hear, self._report, self._clock = scope, hear, report, clock
-        self.answered_s = clock()
+        self.answered_s = self._decided_s = clock()
         self._lock = threading.Lock()
         self._state, self._shared = SHARING.initial, Shared()
         self._route: Strategy | None = None
@@ -92,6 +94,17 @@ class Exchange:
         """The record that was read or written last."""
         return self._shared.known
 
+    def settled(self, now_s: float) -> Strategy | None:
+        """Return where the store sends new queries, if all that it says was read, and more than a second ago."""
+        answers = "answers" in SHARING.state(self._state).tags
+        if not answers or now_s - self.answered_s < SETTLED_S or self.watch() != self.seen:
+            return None
+        return self.known.announced
+
+    def told(self, now_s: float) -> Strategy | None:
+        """Return where this process has told others that its queries go, if that is more than a second ago."""
+        return None if now_s - self._decided_s < SETTLED_S else self._route
+
     def attend(self) -> None:
         """Look at the store, if there may be something to read."""
         moved = self.watch()
@@ -107,7 +120,7 @@ class Exchange:
             verified: whether it was found to serve.
             at: when that was decided; now by default.
         """
-        self._route, self._verified = strategy, verified
+        self._route, self._verified, self._decided_s = strategy, verified, self._clock()
         self._send(StrategyDecided(strategy, verified, at or stamp()))
 
     def undecided(self) -> None:

@@ -194,6 +194,23 @@ class Reconfigured:
     changes: Mapping[str, tuple[object, object]]
 
 
+@attrs.frozen
+class Corrected:
+    """What a manager kept did not agree, and was corrected.
+
+    Args:
+        check: the rule that was broken, see `integrity.CORRECTIONS`.
+        found: what was found.
+        correction: what was done about it.
+    """
+
+    scope: Scope
+    at_s: float
+    check: str
+    found: str
+    correction: str
+
+
 Happening = (
     Record
     | CacheMissed
@@ -207,6 +224,7 @@ Happening = (
     | StoreLost
     | StoreBack
     | Reconfigured
+    | Corrected
 )
 """Everything that a manager tells. `match` over it and end with `unreachable`: a checker then finds what is new."""
 

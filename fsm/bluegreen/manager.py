@@ -31,6 +31,7 @@ from bluegreen.alphabet import (
     CacheStrategy,
     ClearCache,
     CloseSessions,
+    ConnectionOpened,
     DetectionTimedOut,
     Error456,
     IssueTicket,
@@ -58,6 +59,7 @@ from bluegreen.flow import Call, Flow, Sleep, Wait, run
 from bluegreen.forks import reborn_in_children
 from bluegreen.happenings import (
     CacheMissed,
+    Corrected,
     DetectionEnded,
     Happening,
     LockWaited,
@@ -69,6 +71,7 @@ from bluegreen.happenings import (
     StoreLost,
     Witness,
 )
+from bluegreen.integrity import Finding, Kept, corrected, examined
 from bluegreen.machine import Step, step
 from bluegreen.rows import Outcome
 from bluegreen.settings import CHANGEABLE, Settings
@@ -148,6 +151,7 @@ class StrategyManager:
         self._failures: Mapping[str, str] = {}
         self._armed: Mapping[Timer, float] = {}
         self._next_due_s = float("inf")
+        self._since_s = clock()
         self._proved_s = float("-inf")
         self._epochs = itertools.count(1)
         self._session_epochs = dict.fromkeys(Strategy, 0)
@@ -181,6 +185,16 @@ class StrategyManager:
     def pending(self) -> Strategy | None:
         """The strategy that the server announced, while a transition is pending."""
         return self._snapshot.context.pending
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """What each strategy answered that the last detection has tried in vain."""
+        return self._failures
+
+    @property
+    def since_s(self) -> float:
+        """When the machine came into the state that it has now, by the manager's clock."""
+        return self._since_s
 
     @property
     def exchange(self) -> Exchange | None:
@@ -282,6 +296,81 @@ class StrategyManager:
         if changed:
             self._audience.say(logging.INFO, "%s: settings changed: %s", self.scope, changed)
             self.report(Reconfigured(self.scope, self._clock(), changed))
+
+    # Integrity.
+
+    def examine(self) -> tuple[Finding, ...]:
+        """Return what does not agree in what is kept here; nothing: all of it does. Changes nothing, and does no I/O.
+
+        Source: business logic, "State Validation Rules".
+        """
+        with self._lock:
+            return examined(self._kept())
+
+    def repair(self) -> tuple[Finding, ...]:
+        """Correct what does not agree; return what was found. Each correction is logged, and told who observes.
+
+        Open queries stay where they are. What cannot be told from what is kept is found out by a detection, with the
+        next query. If all agrees, nothing is changed.
+
+        Source: business logic, "State Validation Rules".
+        """
+        self._reap()
+        with self._lock:
+            kept = self._kept()
+            findings = examined(kept)
+            if findings:
+                self._restore(corrected(kept, findings))
+        for one in findings:
+            self._audience.say(
+                logging.WARNING, "%s: %s: %s: %s", self.scope, one.check, one.found, one.correction
+            )
+            self.report(Corrected(self.scope, self._clock(), one.check, one.found, one.correction))
+        if findings:
+            self._agree(kept.heard)
+            self._take(
+                ConnectionOpened()
+            )  # a transition that has waited for queries that there were not goes on
+        return findings
+
+    def _kept(self) -> Kept:
+        """Return what is kept. The lock is held."""
+        (state, context, _), exchange, now_s = self._snapshot, self._exchange, self._clock()
+        known = [one.name for one in STRATEGY.states]
+        due = [timer for timer in TIMERS if state in known and _runs(timer, self._snapshot)]
+        return Kept(
+            state,
+            context,
+            self._tickets.copy(),
+            timers=frozenset(timer.event.name for timer in self._armed),
+            due=frozenset(timer.event.name for timer in due),
+            proved_ago_s=now_s - self._proved_s,
+            heard=None if exchange is None else exchange.settled(now_s),
+            told=None if exchange is None else exchange.told(now_s),
+        )
+
+    def _restore(self, kept: Kept) -> None:
+        """Keep something else from now on. The lock is held."""
+        now_s, before = self._clock(), self._snapshot
+        after = Snapshot(kept.state, kept.context, before.sequence)
+        self._proved_s = min(self._proved_s, now_s)
+        self._tickets = dict(kept.tickets)
+        self._since_s = self._since_s if kept.state == before.state else now_s
+        self._snapshot = after
+        self._armed = self._arm(after, now_s)
+        self._next_due_s = self._first_due(self._armed)
+
+    def _agree(self, heard: Strategy | None) -> None:
+        """Hear what the store has said, which may not have come through; and tell it where new queries go from here."""
+        if heard is not None and heard is not self._snapshot.context.route:
+            self._heard(heard)
+        exchange, (state, context, _) = self._exchange, self._snapshot
+        if exchange is None:
+            return
+        if state in _ROUTES and context.route is not None:
+            exchange.decided(context.route, verified=_is_verified(context))
+        else:
+            exchange.undecided()
 
     # The store.
 
@@ -557,9 +646,11 @@ class StrategyManager:
         if taken.context is before.context and taken.state == before.state:
             return before
         after = Snapshot(taken.state, taken.context, before.sequence + 1)
-        armed, next_due_s = self._armed, self._next_due_s
+        armed, next_due_s, since_s = self._armed, self._next_due_s, self._since_s
         if taken.row.outcome is Outcome.GO or type(event) in _TIMED:
-            armed = self._arm(after)
+            now_s = self._clock()
+            armed = self._arm(after, now_s)
+            since_s = since_s if taken.state == before.state else now_s
             next_due_s = self._first_due(armed)
         ended = event.ticket if isinstance(event, _ENDINGS) else None
         # No call from here to the end: signals come at calls, and would find one part without the other.
@@ -567,7 +658,7 @@ class StrategyManager:
             self._tickets[ticket.query] = ticket
         elif ended is not None:
             del self._tickets[ended.query]
-        self._armed, self._next_due_s, self._snapshot = armed, next_due_s, after
+        self._armed, self._next_due_s, self._since_s, self._snapshot = armed, next_due_s, since_s, after
         return after
 
     def _carry_out(self, before: Snapshot, after: Snapshot, taken: Step) -> None:
@@ -608,10 +699,9 @@ class StrategyManager:
                 unreachable(effect)
         return None
 
-    def _arm(self, after: Snapshot) -> Mapping[Timer, float]:
+    def _arm(self, after: Snapshot, now_s: float) -> Mapping[Timer, float]:
         """Return since when each timer runs: since now if its condition has just become true."""
-        now = self._clock()
-        return {timer: self._armed.get(timer, now) for timer in TIMERS if _runs(timer, after)}
+        return {timer: self._armed.get(timer, now_s) for timer in TIMERS if _runs(timer, after)}
 
     def _due_s(self, timer: Timer, since_s: float) -> float:
         if timer is _CACHE:
@@ -637,7 +727,7 @@ class StrategyManager:
             self._flight = None
         state, context, sequence = self._snapshot
         self._snapshot = Snapshot(state, attrs.evolve(context, open_blue=0, open_green=0), sequence)
-        self._armed = self._arm(self._snapshot)
+        self._armed = self._arm(self._snapshot, self._clock())
         self._next_due_s = self._first_due(self._armed)
         if self._exchange is not None:
             self._exchange.after_fork()

@@ -330,7 +330,7 @@ def _samples() -> tuple[SharingEvent, ...]:
 SHARING: Final[Table[Shared, SharingEvent, SharingEffect]] = Table(
     name="sharing",
     initial=APART,
-    states=(State(APART), State(JOINED, holds=told.is_(False).named("nothing to report"))),
+    states=(State(APART), State(JOINED, holds=told.is_(False).named("nothing to report"), tags=("answers",))),
     events=(RecordRead, StrategyDecided, WriteAccepted, WriteRefused, StoreFailed),
     rows=ROWS,
     contexts=tuple(

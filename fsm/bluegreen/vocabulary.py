@@ -94,7 +94,7 @@ class Ticket:
         query: number of the query within its scope, from 1.
         strategy: where the query runs; never changes (invariant I2).
         version: version of the scope's machine when the query started.
-        session: whatever the connection keeps per strategy; opaque to the machine.
+        session: whatever the connection keeps beside it; opaque to the machine.
         started_s: when the query started, by the manager's clock.
 
     Source: spec, section 1, "ticket".

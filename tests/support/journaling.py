@@ -1,7 +1,9 @@
-"""Every manager that a test makes keeps a journal, and the test fails if the log checker finds fault with it."""
+"""Every manager that a test makes keeps a journal, and the test fails if the log checker finds fault with it, or if
+what a manager keeps does not agree with itself in the end."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ def journaled(folder: Path) -> Iterator[None]:
     """Write a journal of every manager that is made in this context, also in forked children; then check it."""
     path = folder / "journal.jsonl"
     kept: list[Journal] = []
+    managers: weakref.WeakSet[StrategyManager] = weakref.WeakSet()
     make = StrategyManager.__init__
 
     def made(self: StrategyManager, *args: Any, **named: Any) -> None:
@@ -26,13 +29,14 @@ def journaled(folder: Path) -> Iterator[None]:
         if not kept:
             kept.append(Journal(path))
         kept[0].follow(self)
+        managers.add(self)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(StrategyManager, "__init__", made)
         yield
     for journal in kept:
         journal.close()
-    wrong = []
+    wrong = [f"{one.scope}: {found.check}: {found.found}" for one in managers for found in one.examine()]
     for one in folder.glob("journal.jsonl*"):
         with one.open("rb") as lines:
             report = check_log(lines)

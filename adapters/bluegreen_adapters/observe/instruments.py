@@ -63,6 +63,7 @@ INSTRUMENTS: Final = (
     Instrument(
         "bluegreen_store_faults", "counter", "Times that the shared store was lost.", ("scope", "store")
     ),
+    Instrument("bluegreen_corrections", "counter", "Repairs of what did not agree.", ("scope", "check")),
     Instrument("bluegreen_delivery_dropped", "counter", "Happenings that found a full queue.", ("delivery",)),
     Instrument(
         "bluegreen_delivery_failed", "counter", "Happenings that whoever takes them failed on.", ("delivery",)

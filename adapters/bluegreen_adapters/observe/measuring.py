@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from bluegreen.errors import unreachable
 from bluegreen.happenings import (
     CacheMissed,
+    Corrected,
     DetectionEnded,
     Happening,
     LockWaited,
@@ -39,6 +40,7 @@ from bluegreen.registry import managers
 from bluegreen.strategy import DETECTING, PENDING, STABLE, STRATEGY
 from bluegreen.vocabulary import Scope, Strategy
 from bluegreen_adapters.observe.delivery import Delivery
+from bluegreen_adapters.observe.health import Health
 from bluegreen_adapters.observe.instruments import WRONG_STRATEGY
 from bluegreen_adapters.observe.telling import changes
 
@@ -102,6 +104,12 @@ class Measures:
     def health(self, scope: Scope, check: str, ok: bool) -> None:
         """Take note of a check of health: whether it holds."""
         self._meter.set("bluegreen_healthy", (str(scope), check), float(ok))
+
+    def healths(self, found: Sequence[Health]) -> None:
+        """Take note of what a `Watch` has found."""
+        for one in found:
+            for verdict in one.verdicts:
+                self.health(one.scope, verdict.check, verdict.ok)
 
     def refresh(self) -> None:
         """Set every gauge to what holds now: before the metrics are read."""
@@ -181,6 +189,8 @@ class Measures:
                 meter.observe("bluegreen_session_seconds", (scope, strategy.value), took_s)
             case StoreLost(store=store):
                 counts["bluegreen_store_faults", (scope, store)] += 1
+            case Corrected(check=check):
+                counts["bluegreen_corrections", (scope, check)] += 1
             case StoreBack() | Reconfigured():
                 pass  # nothing is measured
             case _:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from bluegreen.errors import unreachable
 from bluegreen.happenings import (
     CacheMissed,
+    Corrected,
     DetectionEnded,
     Happening,
     LockWaited,
@@ -92,6 +93,8 @@ def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: RET
         case Reconfigured(changes=changes):
             shown = {name: [str(before), str(after)] for name, (before, after) in changes.items()}
             return logging.INFO, "reconfigured", {"changes": shown}
+        case Corrected(check=check, found=wrong, correction=correction):
+            return logging.WARNING, "corrected", {"check": check, "found": wrong, "correction": correction}
         case _:
             unreachable(happening)
 

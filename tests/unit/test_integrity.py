@@ -1,0 +1,226 @@
+"""What a manager keeps is broken on purpose: it is found, named, and mended, and open queries stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+import pytest
+
+from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
+from bluegreen.happenings import Corrected, Happening
+from bluegreen.integrity import CORRECTIONS, Kept, corrected, examined
+from bluegreen.machine import step
+from bluegreen.manager import StrategyManager
+from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE, STRATEGY
+from bluegreen.vocabulary import Scope, Ticket
+from bluegreen_adapters.stores.memory import MemoryStore
+from support.clock import FakeClock
+from support.managing import BLUE, GREEN
+
+pytestmark = pytest.mark.unjournaled
+
+SCOPE = Scope("broken.example:443")
+
+
+def accepting(strategy: object, left_s: float) -> None:
+    """Every strategy accepts."""
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def manager(clock: FakeClock) -> StrategyManager:
+    return StrategyManager(SCOPE, clock=clock)
+
+
+@pytest.fixture
+def told(manager: StrategyManager) -> Iterator[list[Happening]]:
+    heard: list[Happening] = []
+    stop = manager.observe(heard.append)
+    yield heard
+    stop()
+
+
+def test_a_sound_manager_is_left_alone_in_every_state(
+    manager: StrategyManager, told: list[Happening]
+) -> None:
+    for _ in range(2):
+        assert manager.examine() == manager.repair() == ()
+        ticket = manager.start(accepting)
+        assert manager.examine() == manager.repair() == ()
+        manager.send(StrategyAnnounced(GREEN, manager.version))
+        before = manager.snapshot
+        assert manager.examine() == manager.repair() == ()
+        assert manager.snapshot is before
+        manager.end(QueryCompleted(ticket))
+    assert not [one for one in told if isinstance(one, Corrected)]
+
+
+def test_a_transition_without_a_second_strategy_is_reset_and_the_next_query_finds_where_to_go(
+    manager: StrategyManager, told: list[Happening]
+) -> None:
+    ticket = manager.start(accepting)
+    version = manager.version
+    manager._snapshot = manager._snapshot._replace(state=PENDING)
+    (found,) = manager.repair()
+    assert (found.check, found.correction) == ("transition_state_validity", "reset_transition_state")
+    assert "PendingTransition with active blue, pending None" in found.found
+    assert (manager.state, manager.open_tickets, manager.examine()) == (DETECTING, (ticket,), ())
+    assert manager.version > version, "news from before is stale"
+    assert manager.start(accepting).strategy is BLUE, "what was in use is tried first"
+    assert manager.end(QueryCompleted(ticket)), "the open query has stayed open"
+    corrections = [one for one in told if isinstance(one, Corrected)]
+    assert [(one.scope, one.check, one.found) for one in corrections] == [(SCOPE, found.check, found.found)]
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "says"),
+    [
+        ("Paused", {}, "there is no state 'Paused'"),
+        (STABLE, {"active": "pink"}, "active is 'pink', which is no strategy"),
+        (STABLE, {"active": None}, "Stable with active None"),
+        (PENDING, {"active": GREEN, "pending": GREEN}, "PendingTransition with active green, pending green"),
+        (STABLE, {"pending": GREEN}, "Stable with active blue, pending green"),
+        (DETECTING, {"untried": ()}, "Detecting with active blue"),
+        (FAILED, {"untried": (BLUE,)}, "Failed with active blue"),
+        (STABLE, {"open_green": -1}, "Stable with active blue"),
+    ],
+)
+def test_an_impossible_state_is_named_and_left(
+    manager: StrategyManager, state: str, changes: dict[str, object], says: str
+) -> None:
+    manager.start(accepting)
+    before = manager.snapshot
+    context = attrs.evolve(before.context)
+    for name, value in changes.items():
+        object.__setattr__(context, name, value)  # as a defect would: no converter and no validator sees it
+    manager._snapshot = before._replace(state=state, context=context)
+    first = manager.repair()[0]
+    assert first.check == "transition_state_validity"
+    assert says in first.found
+    assert (manager.state, manager.examine()) == (DETECTING, ())
+    assert manager.start(accepting).strategy in (BLUE, GREEN)
+    assert len(manager.open_tickets) == 2
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        lambda tickets: tickets.clear(),
+        lambda tickets: tickets.update({9: Ticket(9, GREEN, 1)}),
+        lambda tickets: tickets.update({9: Ticket(8, BLUE, 1)}),
+        lambda tickets: tickets.update({"x": "no ticket"}),
+    ],
+)
+def test_tickets_that_are_not_what_they_are_counted_as_are_cleaned_up(
+    manager: StrategyManager, breaks: Callable[[dict[object, object]], object]
+) -> None:
+    manager.start(accepting)
+    breaks(manager._tickets)  # type: ignore[arg-type]
+    (found,) = manager.repair()
+    assert (found.check, found.correction) == ("query_mapping_integrity", "cleanup_stale_mappings")
+    assert manager.examine() == ()
+    assert manager.start(accepting).strategy is BLUE
+
+
+def test_a_transition_that_waits_for_queries_that_there_are_not_commits_when_that_is_cleaned_up(
+    manager: StrategyManager,
+) -> None:
+    manager.start(accepting)
+    manager.send(StrategyAnnounced(GREEN, manager.version))
+    assert (manager.state, manager.active) == (PENDING, BLUE)
+    manager._tickets.clear()
+    manager.repair()
+    assert (manager.state, manager.active) == (STABLE, GREEN)
+
+
+def test_a_cache_whose_timer_is_gone_is_built_anew_and_expires(
+    manager: StrategyManager, clock: FakeClock
+) -> None:
+    manager.end(QueryCompleted(manager.start(accepting)))
+    manager._armed, manager._next_due_s = {}, float("inf")
+    (found,) = manager.repair()
+    assert (found.check, found.correction) == ("cache_consistency", "rebuild_cache")
+    assert found.found == "timers run for none; those that have to: cache_expired"
+    clock.advance(manager.settings.cache_ttl_s + 1)
+    asked: list[object] = []
+    manager.start(lambda strategy, left_s: asked.append(strategy))
+    assert asked == [BLUE], "what is cached is found out anew"
+
+
+def test_a_proof_from_the_future_does_not_keep_a_cache_for_ever(
+    manager: StrategyManager, clock: FakeClock
+) -> None:
+    manager.end(QueryCompleted(manager.start(accepting)))
+    manager._proved_s = clock() + 1e9
+    (found,) = manager.repair()
+    assert found.check == "cache_consistency"
+    assert "proved 1e+09 s from now" in found.found
+    assert manager.examine() == ()
+    clock.advance(manager.settings.cache_ttl_s + 1)
+    asked: list[object] = []
+    manager.start(lambda strategy, left_s: asked.append(strategy))
+    assert asked
+
+
+def test_what_the_store_says_is_heard_by_a_process_that_has_missed_it(clock: FakeClock) -> None:
+    store = MemoryStore()
+    first, second = (StrategyManager(SCOPE, clock=clock) for _ in range(2))
+    for one in (first, second):
+        one.join(store)
+        one.end(QueryCompleted(one.start(accepting)))
+    first.send(StrategyAnnounced(GREEN, first.version))
+    exchange = second.exchange
+    assert exchange is not None
+    exchange._hear = lambda strategy: None  # the news is lost on its way to the machine
+    exchange.attend()
+    assert second.examine() == (), "what was said just now may be on its way"
+    clock.advance(2)
+    (found,) = second.examine()
+    assert (found.check, found.correction) == ("strategy_consistency", "use_authoritative_strategy")
+    assert found.found == "the store says green, new queries go to blue"
+    exchange._hear = second._heard
+    assert second.repair() == (found,)
+    assert second.start(accepting).strategy is GREEN
+    clock.advance(2)
+    assert second.examine() == first.examine() == ()
+
+
+def test_others_are_told_again_where_queries_go(clock: FakeClock) -> None:
+    store = MemoryStore()
+    manager = StrategyManager(SCOPE, clock=clock)
+    manager.join(store)
+    manager.end(QueryCompleted(manager.start(accepting)))
+    exchange = manager.exchange
+    assert exchange is not None
+    exchange._route = GREEN
+    clock.advance(2)
+    (found,) = manager.repair()
+    assert found.found == "others were told green, new queries go to blue"
+    clock.advance(2)
+    assert manager.examine() == ()
+    assert store.read(SCOPE).announced is BLUE
+
+
+def test_every_context_of_the_table_is_sound_in_its_states_and_every_correction_is() -> None:
+    for context in STRATEGY.contexts:
+        for state in STRATEGY.states:
+            tickets = [Ticket(number, BLUE, 0) for number in range(context.open_blue)]
+            tickets += [Ticket(10 + number, GREEN, 0) for number in range(context.open_green)]
+            kept = Kept(state.name, context, {one.query: one for one in tickets})
+            found = examined(kept)
+            assert (not found) == STRATEGY.holds(state.name, context)
+            mended = corrected(kept, found)
+            assert examined(mended) == ()
+            if found:
+                step(STRATEGY, mended.state, mended.context, StrategyAnnounced(GREEN, mended.context.version))
+
+
+def test_each_check_has_its_correction() -> None:
+    assert list(CORRECTIONS) == [
+        "transition_state_validity", "strategy_consistency", "query_mapping_integrity", "cache_consistency",
+    ]  # fmt: skip
