@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bluegreen.errors import SettingsError
+from bluegreen.settings import without_credentials
 from bluegreen.sources import Configured, configured
 
 
@@ -53,8 +54,4 @@ def _told(value: object) -> str:
     """Return a value as it may be shown: the URL of a store may hold a password."""
     if value is None:
         return "none"
-    text = str(value)
-    scheme, there, rest = text.partition("://")
-    if there and "@" in rest.split("/", 1)[0]:
-        return f"{scheme}://***@{rest.split('@', 1)[1]}"
-    return text
+    return without_credentials(str(value))

@@ -89,6 +89,21 @@ def _url(default: str) -> Any:
     return cast(Any, attrs.field)(default=default, metadata={"url": "a URL, for example memory:"})
 
 
+def without_credentials(text: str) -> str:
+    """Return the URL of a store as it may be shown: neither a password nor an option of it.
+
+    >>> without_credentials("redis://user:secret@db.example:6379/0?password=secret")
+    'redis://***@db.example:6379/0?***'
+    """
+    scheme, there, rest = text.partition("://")
+    if not there:
+        return text
+    place, asked, _ = rest.partition("?")
+    host, slash, path = place.partition("/")
+    _, at, host = host.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{host}{slash}{path}{'?***' if asked else ''}"
+
+
 def _accepted(rule: Mapping[str, Any]) -> str:
     if "choices" in rule:
         return ", ".join("none" if choice is None else str(choice) for choice in rule["choices"])

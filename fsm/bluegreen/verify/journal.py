@@ -29,6 +29,7 @@ import attrs
 from bluegreen.happenings import Record
 from bluegreen.manager import StrategyManager
 from bluegreen.verify.lines import begun, closed, opened, recorded, sealed
+from bluegreen.verify.turns import Turns
 
 HELD_LIMIT: Final = 10_000
 """How many records wait for one that comes before them. If it does not come, they are written without it."""
@@ -45,38 +46,13 @@ class _Followed:
     manager: StrategyManager
     number: int
     stop: Callable[[], None] = _nothing
-    sequence: int | None = None
-    held: dict[int, str] = attrs.field(factory=dict[int, str])
+    turns: Turns[str] = attrs.field(factory=Turns[str])
 
     def open(self) -> str:
         """Return the line with which it begins; the steps up to there are not written."""
         snapshot = self.manager.snapshot
-        self.sequence = snapshot.sequence
-        self.held = {number: line for number, line in self.held.items() if number > snapshot.sequence}
+        self.turns.begin(snapshot.sequence)
         return opened(self.number, self.manager.scope, snapshot, self.manager.settings)
-
-    def due(self, *, gaps: bool = False) -> list[str]:
-        """Return the lines whose turn it is, and let go of them.
-
-        Args:
-            gaps: do not wait any more for the one that comes before all that are held.
-        """
-        lines: list[str] = []
-        if self.sequence is None:
-            return lines
-        while self.held:
-            line = self.held.pop(self.sequence + 1, None)
-            if line is None:
-                late = [number for number in self.held if number <= self.sequence]
-                for number in late:  # its turn was given up
-                    del self.held[number]
-                if late or not gaps or not self.held:
-                    return lines
-                self.sequence = min(self.held) - 1
-                continue
-            lines.append(line)
-            self.sequence += 1
-        return lines
 
 
 class Journal:
@@ -121,7 +97,7 @@ class Journal:
             if not self._over:
                 self._followed = (*self._followed, one)
                 self._write(one.open())  # now: what it does after it was subscribed is handed over
-                self._write(*one.due())
+                self._write(*one.turns.due())
 
         def stop() -> None:
             one.stop()
@@ -138,7 +114,7 @@ class Journal:
             if self._over:
                 return
             for one in self._followed:
-                self._write(*one.due(gaps=True))
+                self._write(*one.turns.due(gaps=True))
             if not self._first:
                 self._write(closed(self._lines))
             self._end()
@@ -155,8 +131,8 @@ class Journal:
         line = recorded(one.number, record)
         with self._lock:
             if not self._over:
-                one.held[record.sequence] = line
-                due = one.due(gaps=len(one.held) > HELD_LIMIT)
+                one.turns.held[record.sequence] = line
+                due = one.turns.due(gaps=len(one.turns.held) > HELD_LIMIT)
                 if due:
                     self._write(*due)
 

@@ -29,12 +29,15 @@ import attrs
 from bluegreen.happenings import Record, Snapshot
 from bluegreen.machine import Step
 from bluegreen.rows import Row
-from bluegreen.settings import Settings
+from bluegreen.settings import Settings, without_credentials
 from bluegreen.strategy import Context
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 
 FORMAT: Final = 1
 """The version of this format, which stands in `begun`."""
+
+KNOWN_LIMIT: Final = 1024
+"""How many steps `Lines` remembers; then all of them are forgotten."""
 
 _WORD: Final[dict[Any, str]] = {None: "null", True: "true", False: "false"} | {
     strategy: f'"{strategy.value}"' for strategy in Strategy
@@ -71,7 +74,8 @@ def opened(manager: int, scope: Scope, snapshot: Snapshot, settings: Settings) -
         manager: its number within the journal, since a scope may get another manager.
         snapshot: where it stands; its first record is one later.
     """
-    chosen = json.dumps(attrs.asdict(settings), separators=(",", ":"))
+    values = {**attrs.asdict(settings), "store": without_credentials(settings.store)}
+    chosen = json.dumps(values, separators=(",", ":"))
     return (
         f'{{"journal":"opened","manager":{manager},"scope":{_quoted(str(scope))},"sequence":{snapshot.sequence},'
         f'"version":{snapshot.context.version},"at":{situation(snapshot.state, snapshot.context)},'
@@ -85,14 +89,57 @@ def recorded(manager: int, record: Record) -> str:
     Args:
         manager: the number of the record's manager within the journal.
     """
-    before, event, step = record.before.context, record.event, record.step
-    ticket = record.ticket or getattr(event, "ticket", None)
-    version = getattr(event, "version", "null")
+    before = record.before
+    step = stepped(before.state, before.context, record.event, record.step)
+    ticket = record.ticket or getattr(record.event, "ticket", None)
+    return _joined(_beginning(manager, record.scope), record, ticket, step)
+
+
+def _beginning(manager: int, scope: Scope) -> str:
+    return f'{{"scope":{_quoted(str(scope))},"manager":{manager},"sequence":'
+
+
+def _joined(beginning: str, record: Record, ticket: Ticket | None, step: str) -> str:
+    version = getattr(record.event, "version", "null")
     return (
-        f'{{"scope":{_quoted(str(record.scope))},"manager":{manager},"sequence":{record.sequence},'
-        f'"at_s":{record.at_s!r},"version":{{"before":{before.version},"after":{step.context.version},'
-        f'"event":{version}}},"ticket":{_ticket(ticket)},"step":{stepped(record.before.state, before, event, step)}'
+        f'{beginning}{record.sequence},"at_s":{record.at_s!r},"version":{{"before":{record.before.context.version},'
+        f'"after":{record.step.context.version},"event":{version}}},"ticket":{_ticket(ticket)},"step":{step}'
     )
+
+
+class Lines:
+    """The lines of the steps of one manager, as `recorded` makes them, for who writes them all.
+
+    A step that only starts or ends a query is written as it was when as many queries were open, since a step is a
+    pure function of what stands in its line: nothing else has changed since then.
+
+    Args:
+        manager: the number of the manager within the journal.
+        scope: its scope.
+    """
+
+    def __init__(self, manager: int, scope: Scope) -> None:
+        self._begins = _beginning(manager, scope)
+        self._known: dict[tuple[int, int, int, int, int], str] = {}
+
+    def of(self, record: Record) -> str:
+        """Return the line of the step that follows the one of the last call; the first may be any."""
+        (state, before, _), step = record.before, record.step
+        after = step.context
+        ticket = record.ticket or getattr(record.event, "ticket", None)
+        if ticket is None or after.version != before.version or step.state != state:
+            self._known.clear()
+            return _joined(self._begins, record, ticket, stepped(state, before, record.event, step))
+        key = (id(step.row), before.open_blue, before.open_green, after.open_blue, after.open_green)
+        text = self._known.get(key)
+        if text is None:
+            text = stepped(state, before, record.event, step)
+            counted = attrs.evolve(before, open_blue=after.open_blue, open_green=after.open_green)
+            if counted != after or len(self._known) >= KNOWN_LIMIT:
+                self._known.clear()
+            if counted == after:
+                self._known[key] = text
+        return _joined(self._begins, record, ticket, text)
 
 
 def stepped(state: str, context: Context, event: Any, step: Step) -> str:
