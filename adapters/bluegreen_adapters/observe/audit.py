@@ -175,7 +175,7 @@ class Audit:
             self._changes.rest(changes)
             self._write((changes, [], self._performance.rest()), began, time)
             for one in self._series.values():
-                one.end(time)
+                one.end()
 
     def prune(self) -> int:
         """Remove what is kept no longer; return how many files were. It is done by itself, once an hour."""

@@ -47,7 +47,7 @@ class AuditFile:
     """
 
     def __init__(self, folder: Path, name: Name, time: str, before: tuple[str, str] | None) -> None:
-        self.name, self.day = name, time[:10]
+        self.name, self.day, self.time = name, time[:10], time
         self.lines = self.size = 0
         self.hash = FIRST
         self.broken = False
@@ -80,7 +80,7 @@ class AuditFile:
             Refused: not all of them; what is there are whole lines.
         """
         lines: list[bytes] = []
-        found = self.hash
+        found, self.time = self.hash, time
         for text in texts:
             line, found = sealed(text, time, found)
             lines.append(line)

@@ -62,7 +62,7 @@ class Series:
         if file.broken or file.removed:
             self._let_go(file)
         elif file.size >= file_bytes or file.day != time[:10]:
-            self.end(time)
+            self.end()
         return self._file is None
 
     def write(self, texts: Sequence[str], began: str, time: str) -> bool:
@@ -92,13 +92,13 @@ class Series:
         self._lose(lines[done:] if done or not missing else lines[1:])
         return done == len(lines)
 
-    def end(self, time: str) -> None:
-        """Write the last line of the file, if the disk takes it, and let go of the file."""
+    def end(self) -> None:
+        """Write the last line of the file, with the time of the one before, and let go of the file."""
         file = self._file
         if file is None:
             return
         try:
-            file.write([f'{{"audit":"closed","lines":{file.lines}'], time)
+            file.write([f'{{"audit":"closed","lines":{file.lines}'], file.time)
         except Refused as error:
             self._complain("the last line of a file was not written", error)
         self._let_go(file)

@@ -235,11 +235,11 @@ def _read(path: Path) -> _File:
     one = _File(path.name)
     lines = one.read(path)
     report = check_log(lines)
+    if report.divergence is not None:
+        number = one.fed[-1 - len(report.divergence.after)]
+        one.wrong(number, f"the table does not do this: {report.divergence.what}")
     for _ in lines:
         pass  # the table has judged enough; the chain is checked to its end
-    if report.divergence is not None:
-        behind = len(report.divergence.after)
-        one.wrong(one.fed[-1 - behind], f"the table does not do this: {report.divergence.what}")
     return one
 
 
