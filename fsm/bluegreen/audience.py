@@ -73,8 +73,10 @@ class Audience:
 
     def stepped(self, record: Record) -> None:
         """Tell of a step that changed something."""
-        self._tell(record, self.followers)
-        self._tell(record, self.witnesses)
+        if self.followers:
+            self._tell(record, self.followers)
+        if self.witnesses:
+            self._tell(record, self.witnesses)
 
     def audited(self, record: Record) -> None:
         """Tell of a step that the table audits, and log it, unless too many were: a server brings one about with each

@@ -123,7 +123,7 @@ def test_a_head_that_is_gone_or_changed_is_a_finding(killed: Path) -> None:
 def test_a_changed_line_is_named_and_two_of_them_are_both(killed: Path) -> None:
     lines = killed.read_bytes().splitlines(keepends=True)
     for number in (4, 9):
-        lines[number] = lines[number].replace(b'"open_blue":1', b'"open_blue":7')
+        lines[number] = lines[number].replace(b'"at_s":', b'"at_s":1')
     killed.write_bytes(b"".join(lines))
     wrong = "its hash is wrong: it was changed, or lines before it are missing, new or moved"
     assert findings(killed.parent) == [(killed.name, 5, wrong), (killed.name, 10, wrong)]
@@ -141,12 +141,20 @@ def test_a_step_that_the_table_does_not_take_is_found_even_if_all_hashes_are_mad
     def forge(text: str) -> str:
         forged = '"after":{"state":"Stable","active":"green"'
         wrong = '"after":{"state":"Stable","active":"blue"'
-        return text.replace(wrong, forged) if '"sequence":6,' in text else text
+        return text.replace(wrong, forged) if '"sequence":3,' in text else text
 
     resealed(killed, forge)
     ((file, line, what),) = findings(killed.parent)
-    assert (file, line) == (killed.name, 8)
+    assert (file, line) == (killed.name, 5)
     assert what == 'the table does not do this: after.active is "green", and must be "blue"'
+
+
+def test_a_line_that_stands_for_a_step_that_was_not_written_is_found(killed: Path) -> None:
+    resealed(killed, lambda text: text.replace('"step":2', '"step":9'))
+    assert findings(killed.parent)[0][1:] == (
+        6,
+        "it does not say what its kind says: ValueError('step is 9, and 3 were written whole before it')",
+    )
 
 
 def test_a_step_that_is_left_out_is_found_even_if_all_hashes_are_made_anew(killed: Path) -> None:

@@ -99,6 +99,18 @@ def test_a_taker_that_raises_harms_nobody_and_is_logged_once(caplog: pytest.LogC
     assert [one.name for one in caplog.records] == ["bluegreen.observe"]
 
 
+def test_several_takers_share_a_queue_and_one_that_raises_takes_nothing_from_the_others() -> None:
+    taken: list[Happening] = []
+
+    def refuse(batch: Any) -> None:
+        raise OSError("no space left")
+
+    delivery = Delivery(refuse, taken.extend, pause_s=0.0)
+    delivery.put(back())
+    assert delivery.close(30)
+    assert (taken, delivery.failed) == ([back()], 1)
+
+
 def test_a_delivery_that_is_closed_takes_nothing_more_and_says_so() -> None:
     taken: list[Happening] = []
     delivery = Delivery(taken.extend)

@@ -37,7 +37,7 @@ from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context, end_ticket, start_on_active
 from bluegreen.table import Table
 from bluegreen.verify.journal import Journal
-from bluegreen.verify.lines import situation
+from bluegreen.verify.lines import Short, Whole, recorded, situation
 from bluegreen.verify.log import check_log
 from bluegreen.verify.log_command import verify_logs
 from bluegreen.vocabulary import Scope, Strategy
@@ -414,6 +414,20 @@ def test_a_disk_that_is_full_ends_the_journal_and_no_query(caplog: pytest.LogCap
     assert caplog.text.count("an observer raised") == 1
     report = check_log(text.getvalue().splitlines(keepends=True))
     assert (report.divergence, len(report.torn)) == (None, 1)
+
+
+def test_a_short_line_stands_for_the_whole_one_whatever_happens_in_between() -> None:
+    chance = random.Random(5)
+    manager, told = StrategyManager(Scope("short:1")), list[Any]()
+    manager.subscribe(told.append, every_step=True)
+    load(manager, chance, 3_000)
+    short, whole = Short(7, manager.scope), Whole()
+    lines = [short.of(record) for record in told]
+    assert [whole.of(line) for line in lines] == [recorded(7, record) for record in told]
+    assert sum(len(line) < 300 for line in lines) > 100
+    first = next(line for line in lines if not line.endswith("}"))
+    with pytest.raises(ValueError, match="and 0 were written whole before it"):
+        Whole().of(first)
 
 
 def test_every_field_of_a_context_is_in_a_line() -> None:

@@ -39,7 +39,6 @@ from bluegreen.happenings import (
     LockWaited,
     LossReported,
     QueryReplayed,
-    Record,
     RequestFailed,
     RequestRetried,
     SessionOpened,
@@ -132,14 +131,9 @@ class Audit:
             changes, errors, performance = list[str](), list[str](), self._performance.due(now_s)
             self._note_dropped(changes)
             self._changes.overdue(now_s, changes)
-            take, started = self._changes.take, self._performance.started
-            for happening in happenings:
-                if type(happening) is Record:
-                    take(happening, now_s, changes)
-                    if happening.ticket is not None:
-                        started(happening)
-                else:
-                    self._other(happening, changes, errors)
+            self._performance.started(happenings)
+            for other in self._changes.take(happenings, now_s, changes):
+                self._other(other, changes, errors)
             self._write((changes, errors, performance), began, time)
 
     @property

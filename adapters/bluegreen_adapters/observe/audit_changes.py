@@ -1,19 +1,20 @@
 """The steps of managers as lines of an audit, in the order in which they were taken.
 
-They are the lines of a journal, so that they can be held against the table: see `bluegreen.verify.lines`. Where a step
-does not go on from the one before it (settings were changed, state was repaired, steps are missing), the manager is
-opened anew, as it stood before that step. All of that is read from the records: no manager need be asked.
+They are the lines of a journal, a little shorter, so that they can be held against the table: `bluegreen.verify.lines`.
+Where a step does not go on from the one before it (settings were changed, state was repaired, steps are missing), the
+manager is opened anew, as it stood before that step. All of that is read from the records: no manager need be asked.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
-from bluegreen.happenings import Record
+from bluegreen.happenings import Happening, Record
 from bluegreen.strategy import Context
-from bluegreen.verify.lines import Lines, opened
+from bluegreen.verify.lines import Short, opened
 from bluegreen.verify.turns import Turns
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters.observe.audit_series import gap
@@ -37,7 +38,7 @@ class _Stream:
     def __init__(self) -> None:
         self.sequence = -1
         self.context: Context | None = None
-        self.lines: Lines | None = None
+        self.lines: Short | None = None
         self.turns = Turns[Record]()
         self.held_s = 0.0
 
@@ -66,25 +67,34 @@ class Changes:
             for stream in streams:
                 stream.lines = None
 
-    def take(self, record: Record, now_s: float, out: list[str]) -> None:
-        """Append the lines of a record, or keep it until its turn has come."""
-        stream = self._now
+    def take(self, happenings: Iterable[Happening], now_s: float, out: list[str]) -> list[Happening]:
+        """Append the lines of steps, or keep them until their turn has come; return what are no steps."""
+        others: list[Happening] = []
         if not self._every:
-            if changes(record):
-                self._write(self._of(record)[0], record, out)
-            return
-        if (
-            record.scope is self._scope
-            and record.sequence == stream.sequence + 1
-            and record.before.context is stream.context
-            and stream.lines is not None
-        ):  # almost always
-            out.append(stream.lines.of(record))
-            stream.sequence, stream.context = record.sequence, record.step.context
-            if stream.turns.held:
-                self._let_go(stream, out)
-        else:
-            self._turn(record, now_s, out)
+            for happening in happenings:
+                if not isinstance(happening, Record):
+                    others.append(happening)
+                elif changes(happening):
+                    self._write(self._of(happening)[0], happening, out)
+            return others
+        for happening in happenings:
+            if type(happening) is not Record:
+                others.append(happening)
+                continue
+            stream = self._now
+            if (
+                happening.scope is self._scope
+                and happening.sequence == stream.sequence + 1
+                and happening.before.context is stream.context
+                and stream.lines is not None
+            ):  # almost always
+                out.append(stream.lines.of(happening))
+                stream.sequence, stream.context = happening.sequence, happening.step.context
+                if stream.turns.held:
+                    self._let_go(stream, out)
+            else:
+                self._turn(happening, now_s, out)
+        return others
 
     def overdue(self, now_s: float, out: list[str]) -> None:
         """Append what has waited for `HOLD_S`, or since a later time than now."""
@@ -145,7 +155,7 @@ class Changes:
         lines = stream.lines
         if lines is None or not stream.joins(record):
             number = next(self._numbers)
-            lines = stream.lines = Lines(number, record.scope)
+            lines = stream.lines = Short(number, record.scope)
             out.append(opened(number, record.scope, record.before, record.before.context.settings))
         out.append(lines.of(record))
         stream.sequence, stream.context = record.sequence, record.step.context

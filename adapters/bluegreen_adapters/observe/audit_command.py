@@ -78,13 +78,13 @@ def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
 
 @audit.command("show")
 @_filters
-@click.option("--json", "as_json", is_flag=True, help="Print the lines as they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print each line as JSON.")
 def show(folder: Path, *, as_json: bool, **chosen: Any) -> None:
     """Show what is in FOLDER, in the order of time."""
     _there(folder)
     if as_json:
         for entry in entries(folder, _wanted(chosen)):
-            click.echo(entry.raw, nl=False)
+            click.echo(json.dumps(entry.said, separators=(",", ":")))
         return
     from rich.console import Console
     from rich.text import Text

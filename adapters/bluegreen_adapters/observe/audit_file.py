@@ -15,9 +15,9 @@ from bluegreen_adapters.observe.audit_files import (
     FORMAT,
     HEAD_SUFFIX,
     Name,
+    chained,
     headed,
     last_hash,
-    sealed,
 )
 
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
@@ -79,22 +79,18 @@ class AuditFile:
         Raises:
             Refused: not all of them; what is there are whole lines.
         """
-        lines: list[bytes] = []
-        found, self.time = self.hash, time
-        for text in texts:
-            line, found = sealed(text, time, found)
-            lines.append(line)
-        data = b"".join(lines)
+        self.time = time
+        data, found = chained(texts, time, self.hash)
         done = 0
         try:
             while done < len(data):
                 done += os.write(self._file, data[done:] if done else data)
-            self.lines, self.size, self.hash = self.lines + len(lines), self.size + len(data), found
+            self.lines, self.size, self.hash = self.lines + len(texts), self.size + len(data), found
             self._note()
         except OSError as error:
             self.broken = error.errno == errno.EFBIG  # another file may take them
             if done == len(data):
-                raise Refused(len(lines), error) from None  # only the head was not
+                raise Refused(len(texts), error) from None  # only the head was not
             raise Refused(self._kept(data[:done]), error) from None
 
     def _kept(self, data: bytes) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Final, NamedTuple
@@ -97,9 +97,17 @@ def sealed(text: str, time: str, before: str) -> tuple[bytes, str]:
         time: when, as `stamp` writes it.
         before: the hash of the line before.
     """
-    data = f'{before}{text},"time":"{time}","hash":"'.encode()
-    found = hashlib.sha256(data).hexdigest()
-    return b'%b%b"}\n' % (data[64:], found.encode()), found
+    return chained((text,), time, before)
+
+
+def chained(texts: Iterable[str], time: str, before: str) -> tuple[bytes, str]:
+    """Return lines as they are written, one after the other, and the hash of the last one, as `sealed` does."""
+    tail, lines, hashed = f',"time":"{time}","hash":"', list[str](), hashlib.sha256
+    for text in texts:
+        body = text + tail
+        before = hashed((before + body).encode()).hexdigest()
+        lines.append(f'{body}{before}"}}\n')
+    return "".join(lines).encode(), before
 
 
 def unsealed(line: bytes) -> Line | None:

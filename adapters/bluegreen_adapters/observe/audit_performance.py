@@ -49,12 +49,13 @@ class Performance:
         for manager in known():
             self._asked[manager] = manager.requests
 
-    def started(self, record: Record) -> None:
-        """Count a query that has started."""
-        scope = record.scope
-        if scope is not self._scope:  # almost never: a batch is mostly of one scope
-            self._scope, self._counts = scope, self._of(scope).counts
-        self._counts["queries"] += 1
+    def started(self, happenings: Iterable[Happening]) -> None:
+        """Count the queries that have started."""
+        for happening in happenings:
+            if type(happening) is Record and happening.ticket is not None:
+                if happening.scope is not self._scope:  # almost never
+                    self._scope, self._counts = happening.scope, self._of(happening.scope).counts
+                self._counts["queries"] += 1
 
     def take(self, happening: Happening) -> None:
         """Count what is no step."""

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import attrs
 
+from bluegreen.verify.lines import Whole
 from bluegreen_adapters.observe.audit_files import Name, files_in, last_time, lines_of, stamp, unsealed
 
 FRAME: Final = ("begun", "opened", "closed")
@@ -36,7 +37,6 @@ class Entry(NamedTuple):
     time: str
     event: str
     said: dict[str, Any]
-    raw: bytes
 
 
 @attrs.frozen
@@ -155,17 +155,19 @@ def _push(heap: list[tuple[str, Name, int, Entry, Iterator[Entry]]], others: Ite
 
 
 def _entries_of(name: Name, path: Path) -> Iterator[Entry]:
+    whole = Whole()
     with path.open("rb") as file:
         for number, raw in enumerate(lines_of(file), 1):
             line = unsealed(raw)
             if line is None:
                 continue
             try:
-                said = dict[str, Any](json.loads(line.text + "}"))
+                text = whole.of(line.text) if line.text.startswith('{"scope":') else line.text
+                said = dict[str, Any](json.loads(text + "}"))
             except (TypeError, ValueError):
                 continue  # `verify` says so
             event = said.get("audit") or said.get("journal") or "step"
-            yield Entry(name, number, line.time, str(event), said, raw)
+            yield Entry(name, number, line.time, str(event), {**said, "time": line.time, "hash": line.hash})
 
 
 def _machine_event(said: dict[str, Any]) -> str | None:

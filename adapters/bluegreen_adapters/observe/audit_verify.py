@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.verify.lines import begun, sealed
+from bluegreen.verify.lines import Whole, begun, sealed
 from bluegreen.verify.log import check_log
 from bluegreen_adapters.observe.audit_files import (
     FIRST,
@@ -106,6 +106,7 @@ class _File:
         self.torn: list[Finding] = []
         self.gaps: list[Finding] = []
         self.pruned: set[str] = set()
+        self._whole = Whole()
         self.fed: deque[int] = deque(maxlen=16)
 
     def wrong(self, line: int, what: str) -> None:
@@ -148,7 +149,7 @@ class _File:
         if line is None:
             if raw.endswith(b"\n"):
                 self.wrong(number, "it is no line of an audit")
-            elif self._whole(raw[:-1] + b"\n"):
+            elif self._is_line(raw[:-1] + b"\n"):
                 self.wrong(number, "its end was changed")
             else:
                 self.torn.append(Finding(self.name, number, f"{len(raw)} bytes of a line without its end"))
@@ -164,17 +165,19 @@ class _File:
         self.lines, self.hash = number, line.hash
         return line
 
-    def _whole(self, raw: bytes) -> bool:
+    def _is_line(self, raw: bytes) -> bool:
         line = unsealed(raw)
         return line is not None and hash_of(raw, self.hash) == line.hash
 
     def _journal(self, number: int, line: Line) -> str | None:
         """Take note of a line; return it if the table is to judge it."""
         text = line.text
-        if number > 1 and not text.startswith('{"audit":'):
-            self.records += text.startswith('{"scope":')
-            return text
         try:
+            if text.startswith('{"scope":'):
+                self.records += 1
+                return self._whole.of(text)
+            if number > 1 and text.startswith('{"journal":'):
+                return text
             said: Any = json.loads(text + "}")
             return self._said(number, cast("dict[str, Any]", dict(said)), line.time)
         except (LookupError, TypeError, ValueError) as error:

@@ -37,7 +37,7 @@ FORMAT: Final = 1
 """The version of this format, which stands in `begun`."""
 
 KNOWN_LIMIT: Final = 1024
-"""How many steps `Lines` remembers; then all of them are forgotten."""
+"""How many steps `Short` remembers; then all of them are forgotten."""
 
 _WORD: Final[dict[Any, str]] = {None: "null", True: "true", False: "false"} | {
     strategy: f'"{strategy.value}"' for strategy in Strategy
@@ -100,18 +100,23 @@ def _beginning(manager: int, scope: Scope) -> str:
 
 
 def _joined(beginning: str, record: Record, ticket: Ticket | None, step: str) -> str:
+    return f'{beginning}{record.sequence},"at_s":{record.at_s:.6f}{_versions(record)}{_ticket(ticket)},"step":{step}'
+
+
+def _versions(record: Record) -> str:
     version = getattr(record.event, "version", "null")
     return (
-        f'{beginning}{record.sequence},"at_s":{record.at_s!r},"version":{{"before":{record.before.context.version},'
-        f'"after":{record.step.context.version},"event":{version}}},"ticket":{_ticket(ticket)},"step":{step}'
+        f',"version":{{"before":{record.before.context.version},"after":{record.step.context.version},'
+        f'"event":{version}}},"ticket":'
     )
 
 
-class Lines:
-    """The lines of the steps of one manager, as `recorded` makes them, for who writes them all.
+class Short:
+    """The lines of the steps of one manager, for who writes them all: what `recorded` makes, but shorter.
 
-    A step that only starts or ends a query is written as it was when as many queries were open, since a step is a
-    pure function of what stands in its line: nothing else has changed since then.
+    A step that only starts or ends a query is the same as the one before at which as many were open: a step is a pure
+    function of what stands in its line, and nothing else has changed since. In its place then stands the number that
+    it has among the steps that were written whole. `Whole` undoes that.
 
     Args:
         manager: the number of the manager within the journal.
@@ -120,26 +125,59 @@ class Lines:
 
     def __init__(self, manager: int, scope: Scope) -> None:
         self._begins = _beginning(manager, scope)
-        self._known: dict[tuple[int, int, int, int, int], str] = {}
+        self._known: dict[tuple[int, ...], tuple[str, str]] = {}
+        self._whole = 0
 
     def of(self, record: Record) -> str:
         """Return the line of the step that follows the one of the last call; the first may be any."""
-        (state, before, _), step = record.before, record.step
+        (state, before, _), event, step = record.before, record.event, record.step
         after = step.context
-        ticket = record.ticket or getattr(record.event, "ticket", None)
+        ticket = record.ticket or getattr(event, "ticket", None)
         if ticket is None or after.version != before.version or step.state != state:
             self._known.clear()
-            return _joined(self._begins, record, ticket, stepped(state, before, record.event, step))
-        key = (id(step.row), before.open_blue, before.open_green, after.open_blue, after.open_green)
-        text = self._known.get(key)
-        if text is None:
-            text = stepped(state, before, record.event, step)
-            counted = attrs.evolve(before, open_blue=after.open_blue, open_green=after.open_green)
-            if counted != after or len(self._known) >= KNOWN_LIMIT:
-                self._known.clear()
-            if counted == after:
-                self._known[key] = text
-        return _joined(self._begins, record, ticket, text)
+            return self._in_full(record, ticket)
+        key = (
+            id(step.row), before.open_blue, before.open_green, after.open_blue, after.open_green, ticket.version,
+            ticket.strategy is Strategy.BLUE,
+        )  # fmt: skip
+        around = self._known.get(key)
+        if around is not None:
+            return f'{self._begins}{record.sequence},"at_s":{record.at_s:.6f}{around[0]}{ticket.query}{around[1]}'
+        counted = attrs.evolve(before, open_blue=after.open_blue, open_green=after.open_green)
+        if counted != after or len(self._known) >= KNOWN_LIMIT:
+            self._known.clear()
+        line = self._in_full(record, ticket)
+        if counted == after:
+            begins, ends = _ticket(ticket).split(str(ticket.query), 1)
+            self._known[key] = f"{_versions(record)}{begins}", f'{ends},"step":{self._whole}'
+        return line
+
+    def _in_full(self, record: Record, ticket: Ticket | None) -> str:
+        self._whole += 1
+        step = stepped(record.before.state, record.before.context, record.event, record.step)
+        return _joined(self._begins, record, ticket, step)
+
+
+class Whole:
+    """Undoes what `Short` does: it needs the lines of a journal from where their managers were opened."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, list[str]] = {}
+
+    def of(self, text: str) -> str:
+        """Return the line of a step as `recorded` makes it.
+
+        Raises:
+            ValueError: it names a step that was not written before it.
+        """
+        begins, _, step = text.rpartition(',"step":')
+        steps = self._steps.setdefault(begins.partition('"manager":')[2].partition(",")[0], [])
+        if step.startswith("{"):
+            steps.append(step)
+            return text
+        if not step.isdecimal() or not 0 < int(step) <= len(steps):
+            raise ValueError(f"step is {step}, and {len(steps)} were written whole before it")
+        return f'{begins},"step":{steps[int(step) - 1]}'
 
 
 def stepped(state: str, context: Context, event: Any, step: Step) -> str:
