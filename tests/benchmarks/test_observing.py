@@ -31,12 +31,12 @@ from support.telling import tell
 pytestmark = [pytest.mark.benchmark, pytest.mark.unjournaled]
 
 QUERIES = 3_000
-PAIRS = 15
+PAIRS = 11
 PAUSE_S = 0.002
 """So long that as much waits in the queue as when thousands of queries start in a second, not all of them at once."""
 MORE = 2.0
-"""How many times as much as without it may be added: a wide margin. The rule says 15 us, and a machine that is busy with
-something else takes twice as long for everything."""
+"""How many times as much as without it may be added: a wide margin. The rule says 15 us, and on a machine that is busy
+with something else everything takes twice as long."""
 
 
 def known() -> StrategyManager:

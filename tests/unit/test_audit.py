@@ -337,6 +337,7 @@ def test_nobody_but_its_owner_may_read_an_audit(tmp_path: Path, clock: FakeClock
     assert [path.stat().st_mode & 0o077 for path in (tmp_path / "new").iterdir()] == [0] * 4
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_writes_files_of_its_own_from_its_own_beginning(tmp_path: Path) -> None:
     manager, told = observed()
     ticket = manager.start_now()
