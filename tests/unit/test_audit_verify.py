@@ -187,6 +187,25 @@ def test_files_follow_each_other_and_one_that_is_missing_or_another_is_found(thr
     ]
 
 
+def test_a_file_that_follows_one_that_need_not_be_kept_any_more_is_right_without_it(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    audit = Audit(tmp_path, clock=clock)
+    for days in (
+        100,
+        95,
+        0,
+    ):  # no error for so long that the line about the removal of the first file is gone too
+        audit([refused()])
+        clock.advance(days * DAY_S)
+    audit.close()
+    assert len(paths(tmp_path, "errors")) == 1
+    for path in paths(tmp_path, "changes"):
+        path.unlink()
+        head(path).unlink()
+    assert findings(tmp_path) == []
+
+
 def test_a_file_under_the_name_of_another_is_found(three_files: list[Path]) -> None:
     first, second, _ = three_files
     first.write_bytes(second.read_bytes())

@@ -6,7 +6,8 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -64,11 +65,9 @@ def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
     A part of a last line, which a crash leaves, is set aside and told. Exit status 0: all is right; 1: something is
     not, and each finding says where; 2: there is no audit.
     """
-    _there(folder)
-    try:
+    with _told():
+        _there(folder)
         found = audit_verify.verify(folder)
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"good": found.good, **attrs.asdict(found)}, indent=2))
     else:
@@ -81,16 +80,21 @@ def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print each line as JSON.")
 def show(folder: Path, *, as_json: bool, **chosen: Any) -> None:
     """Show what is in FOLDER, in the order of time."""
-    _there(folder)
-    if as_json:
-        for entry in entries(folder, _wanted(chosen)):
-            click.echo(json.dumps(entry.said, separators=(",", ":")))
-        return
+    with _told():
+        _there(folder)
+        if as_json:
+            for entry in entries(folder, _wanted(chosen)):
+                click.echo(json.dumps(entry.said, separators=(",", ":")))
+        else:
+            _show(folder, _wanted(chosen))
+
+
+def _show(folder: Path, wanted: Wanted) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(soft_wrap=True)
-    for entry in entries(folder, _wanted(chosen)):
+    for entry in entries(folder, wanted):
         said = flat(entry)
         text = Text(f"{said['time']} ", style="dim")
         text.append(f"{_printable(said['scope'] or '-')} ", style="cyan")
@@ -109,16 +113,25 @@ def export(folder: Path, *, to: Path | None, **chosen: Any) -> None:
 
     A cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    _there(folder)
-    wanted = _wanted(chosen)
-    try:
+    with _told():
+        _there(folder)
+        wanted = _wanted(chosen)
         if to is None:
             _write(csv.writer(sys.stdout), folder, wanted)
         else:
             with to.open("w", encoding="utf-8", newline="") as file:
                 _write(csv.writer(file), folder, wanted)
+
+
+@contextmanager
+def _told() -> Generator[None, None, None]:
+    """Say which file could not be opened, read or written, and why; a pipe that nobody reads any more is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise click.ClickException(f"{to or 'standard output'}: {error.strerror}") from error
+        raise click.ClickException(str(error)) from error
 
 
 def _write(rows: Any, folder: Path, wanted: Wanted) -> None:

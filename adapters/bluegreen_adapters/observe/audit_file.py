@@ -8,7 +8,7 @@ import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bluegreen_adapters.observe.audit_files import (
     FIRST,
@@ -31,6 +31,14 @@ class Refused(Exception):
         self.written = written
 
 
+class Before(NamedTuple):
+    """What the next file says of one that is over: its name, the hash of its last line, and when that was written."""
+
+    name: str
+    hash: str
+    time: str
+
+
 class AuditFile:
     """A new file, and its head. It is locked as long as it is open, so that nobody removes it.
 
@@ -40,13 +48,13 @@ class AuditFile:
         folder: where it is.
         name: how it is called; nothing may be there.
         time: when it begins, as `stamp` writes it.
-        before: the name and the last hash of the file before it, if there is one.
+        before: the file before it, if there is one.
 
     Raises:
         OSError: it could not be made; nothing of it is left.
     """
 
-    def __init__(self, folder: Path, name: Name, time: str, before: tuple[str, str] | None) -> None:
+    def __init__(self, folder: Path, name: Name, time: str, before: Before | None) -> None:
         self.name, self.day, self.time = name, time[:10], time
         self.lines = self.size = 0
         self.hash = FIRST
@@ -55,11 +63,12 @@ class AuditFile:
         head = path.with_name(path.name + HEAD_SUFFIX)
         self._made: list[Path] = []
         self._file = self._head = -1
-        previous, found = before or (None, FIRST)
-        said = "null" if previous is None else f'"{previous}"'
+        said = "null,"
+        if before is not None:
+            said = f'"{before.name}","follows":"{before.hash}","ended":"{before.time}",'
         first = (
             f'{{"audit":"begun","format":{FORMAT},"file":"{name}","process":{name.process},'
-            f'"before":{said},"follows":"{found}"'
+            f'"before":{said[:-1]}'
         )
         try:
             self._head = os.open(head, _NEW, 0o600)  # first: a file without its head is a finding

@@ -23,6 +23,7 @@ KINDS: Final[tuple[str, ...]] = ("changes", "errors", "performance")
 RETENTION_DAYS: Final = {"changes": 90.0, "errors": 30.0, "performance": 7.0}
 """For how many days each kind is kept."""
 
+DAY_S: Final = 86_400.0
 FORMAT: Final = 1
 FIRST: Final = "0" * 64
 """What the first line of a file has for the hash of the line before it."""

@@ -8,9 +8,15 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bluegreen_adapters.observe.audit_files import HEAD_SUFFIX, Name, files_in, last_time, seconds
-
-DAY_S = 86_400.0
+from bluegreen_adapters.observe.audit_files import (
+    DAY_S,
+    HEAD_SUFFIX,
+    Name,
+    files_in,
+    last_time,
+    seconds,
+    stamp,
+)
 
 
 def prune(folder: Path, now_s: float, days: Mapping[str, float], told: Callable[[Name, str], object]) -> int:
@@ -36,10 +42,10 @@ def _pruned(name: Name, path: Path, before_s: float, told: Callable[[Name, str],
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        last = last_time(path)
-        if last is not None and seconds(last) >= before_s:
+        last = last_time(path) or stamp(os.fstat(file).st_mtime)  # it may have no whole line
+        if seconds(last) >= before_s:
             return False
-        told(name, last or "")
+        told(name, last)
         path.with_name(path.name + HEAD_SUFFIX).unlink(missing_ok=True)  # first: no head is left alone
         path.unlink()
     finally:

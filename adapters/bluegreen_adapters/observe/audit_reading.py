@@ -6,6 +6,7 @@ import heapq
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -101,9 +102,12 @@ def entries(folder: Path, wanted: Wanted) -> Iterator[Entry]:
     for name, path in files_in(folder):
         if wanted.kinds and name.kind not in wanted.kinds:
             continue
-        with path.open("rb") as file:
-            first = unsealed(next(lines_of(file), b""))
-        last = last_time(path)
+        try:
+            with path.open("rb") as file:
+                first = unsealed(next(lines_of(file), b""))
+            last = last_time(path)
+        except FileNotFoundError:
+            continue  # it need not be kept any more
         if first is None or last is None:
             continue
         if (wanted.since is None or last >= wanted.since) and (
@@ -115,7 +119,8 @@ def entries(folder: Path, wanted: Wanted) -> Iterator[Entry]:
     while waiting or heap:
         while waiting and (not heap or waiting[-1][0] <= heap[0][0]):
             _, name, path = waiting.pop()
-            _push(heap, _entries_of(name, path))
+            with suppress(FileNotFoundError):
+                _push(heap, _entries_of(name, path))
         if heap:
             _, _, _, entry, others = heapq.heappop(heap)
             if wanted.holds(entry):

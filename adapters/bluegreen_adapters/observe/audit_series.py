@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bluegreen_adapters.observe.audit_file import AuditFile, Refused
+from bluegreen_adapters.observe.audit_file import AuditFile, Before, Refused
 from bluegreen_adapters.observe.audit_files import Name
 
 _GAP: Final = '{"audit":"gap"'
@@ -49,7 +49,7 @@ class Series:
         self._folder, self._kind, self._complain = folder, kind, complain
         self._file: AuditFile | None = None
         self._number = 0
-        self._before: tuple[str, str] | None = None
+        self._before: Before | None = None
         self.written = self.dropped = self.missing = 0
         self.trouble: str | None = None
         self.owed: list[str] = []
@@ -133,5 +133,5 @@ class Series:
 
     def _let_go(self, file: AuditFile) -> None:
         file.close()
-        self._before = (str(file.name), file.hash)
+        self._before = Before(str(file.name), file.hash, file.time)
         self._file = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -18,9 +18,11 @@ import attrs
 from bluegreen.verify.lines import Whole, begun, sealed
 from bluegreen.verify.log import check_log
 from bluegreen_adapters.observe.audit_files import (
+    DAY_S,
     FIRST,
     FORMAT,
     HEAD_SUFFIX,
+    RETENTION_DAYS,
     Line,
     Name,
     files_in,
@@ -99,7 +101,7 @@ class _File:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines = self.records = self.missing = 0
-        self.hash = FIRST
+        self.hash, self.time = FIRST, ""
         self.begins: dict[str, Any] = {}
         self.closed = False
         self.findings: list[Finding] = []
@@ -162,7 +164,7 @@ class _File:
             )
         elif self.closed:
             self.wrong(number, "it comes after the last line")
-        self.lines, self.hash = number, line.hash
+        self.lines, self.hash, self.time = number, line.hash, line.time
         return line
 
     def _is_line(self, raw: bytes) -> bool:
@@ -223,14 +225,15 @@ def verify(folder: str | os.PathLike[str]) -> Verified:
     """
     place = Path(folder)
     found: list[_File] = []
-    for name, path in files_in(place):
+    pruned: set[str] = set()
+    for _, path in files_in(place):
         try:
             found.append(_read(path))
         except FileNotFoundError:
-            continue  # it was removed meanwhile, and a line says so
-        assert str(name) == path.name
-    _follow(found)
-    _alone(place, found)
+            pruned.add(path.name)  # just now; the line that says so may be in a file that was read before
+    pruned.update(name for one in found for name in one.pruned)
+    _follow(found, pruned)
+    _alone(place, found, pruned)
     return _summed(found)
 
 
@@ -246,10 +249,10 @@ def _read(path: Path) -> _File:
     return one
 
 
-def _follow(files: list[_File]) -> None:
+def _follow(files: Sequence[_File], pruned: Set[str]) -> None:
     """Hold the first line of each file against the last one of the file before it."""
     last = {one.name: one.hash for one in files}
-    pruned = frozenset[str]().union(*(one.pruned for one in files))
+    newest = max((one.time for one in files), default="")
     for one in files:
         before = one.begins.get("before")
         if before in last:
@@ -257,14 +260,23 @@ def _follow(files: list[_File]) -> None:
                 one.wrong(
                     1, f"it does not follow the last line of {before}, of which lines are missing or changed"
                 )
-        elif before is not None and before not in pruned:
+        elif before is not None and before not in pruned and not _is_over(one, newest):
             one.wrong(1, f"{before} is missing, and no line says that it was removed")
 
 
-def _alone(place: Path, files: list[_File]) -> None:
+def _is_over(file: _File, newest: str) -> bool:
+    """Whether the file before this one need not be kept any more; the line that says so need not be, either."""
+    name = Name.parse(file.name)
+    assert name is not None
+    try:
+        return seconds(newest) - seconds(str(file.begins["ended"])) > RETENTION_DAYS[name.kind] * DAY_S
+    except (LookupError, ValueError):
+        return False
+
+
+def _alone(place: Path, files: list[_File], pruned: Set[str]) -> None:
     """Look for heads of which the file is missing."""
     known = {one.name for one in files}
-    pruned = frozenset[str]().union(*(one.pruned for one in files))
     for path in sorted(place.glob(f"*{HEAD_SUFFIX}")):
         name = path.name.removesuffix(HEAD_SUFFIX)
         if name in known or name in pruned or Name.parse(name) is None or place.joinpath(name).exists():
