@@ -78,7 +78,7 @@ def test_what_was_written_stays_when_writers_are_killed_and_every_flip_and_every
     chance = random.Random(seed)
     folder = tmp_path / "audit"
     folder.mkdir()
-    much = (1_000_000, 100, 1 << 20, 2.0) if many else (20_000, 12, 40_000, 0.4)
+    much = (1_000_000, 40, 1 << 20, 1.0) if many else (20_000, 12, 40_000, 0.4)
     killed, took_s = written(folder, chance, *much)
     began_s = time.monotonic()
     found = verify(folder)
