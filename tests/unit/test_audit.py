@@ -89,19 +89,24 @@ def test_errors_and_lost_queries_have_files_of_their_own_and_so_have_replays_and
     assert verify(tmp_path).good
 
 
-def test_a_happening_of_a_class_that_the_audit_does_not_know_is_written_by_its_name(
-    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.unjournaled
+def test_a_correction_is_kept_with_the_changes_and_the_steps_after_it_go_on_from_there(
+    tmp_path: Path, clock: FakeClock
 ) -> None:
-    class Corrected:
-        scope, at_s = SCOPE, 4.0
-
-    monkeypatch.setattr(
-        "bluegreen_adapters.observe.audit.told", lambda one: (40, "corrected", {"scope": str(one.scope)})
-    )
+    manager, told = observed()
+    manager.start(lambda strategy, left_s: None)
+    manager._tickets.clear()
+    manager.repair()
+    manager.start(lambda strategy, left_s: None)
     audit = Audit(tmp_path, clock=clock)
-    audit([Corrected()])  # type: ignore[list-item]
+    audit(told)
     audit.close()
-    assert kinds(tmp_path, "errors") == ["corrected"]
+    (corrected,) = [line for line in said(tmp_path) if line.get("audit") == "corrected"]
+    assert corrected["check"] == "query_mapping_integrity"
+    assert corrected["correction"] == "cleanup_stale_mappings"
+    assert kinds(tmp_path, "changes").count("opened") == 2
+    assert verify(tmp_path).good
+    assert paths(tmp_path, "errors") == []
 
 
 def test_records_that_threads_hand_over_in_any_order_are_written_in_the_order_of_their_steps(

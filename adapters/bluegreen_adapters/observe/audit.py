@@ -34,6 +34,7 @@ from bluegreen.allowance import Allowance
 from bluegreen.forks import reborn_in_children
 from bluegreen.happenings import (
     CacheMissed,
+    Corrected,
     DetectionEnded,
     Happening,
     LockWaited,
@@ -233,7 +234,9 @@ class Audit:
         level, event, fields = told(happening)
         line = {"audit": event, "at_s": happening.at_s, **fields}
         text = json.dumps(line, separators=(",", ":"), default=str)[:-1]
-        is_error = level >= logging.WARNING or isinstance(happening, _ERRORS)
+        is_error = isinstance(happening, _ERRORS) or (
+            level >= logging.WARNING and type(happening) is not Corrected
+        )
         (errors if is_error else changes).append(text)
 
     def _complain(self, what: str, error: Exception) -> None:
