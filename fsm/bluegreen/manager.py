@@ -390,6 +390,12 @@ class StrategyManager:
             exchange.decided(context.route, verified=_is_verified(context))
         self._exchange = exchange
 
+    def attend(self) -> None:
+        """Look at the store, if this scope has joined one and there may be something to read: as each query does."""
+        exchange = self._exchange
+        if exchange is not None and exchange.watch() != exchange.seen:
+            exchange.attend()
+
     def _heard(self, strategy: Strategy) -> None:
         self._take(StrategyAnnounced(strategy, self.version))
 
@@ -438,9 +444,7 @@ class StrategyManager:
         """
         self._reap()
         self._tick()
-        exchange = self._exchange
-        if exchange is not None and exchange.watch() != exchange.seen:
-            exchange.attend()
+        self.attend()
         try:
             taken = self._take(_STARTED, session)
         except EventForbidden as refused:

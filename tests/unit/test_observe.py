@@ -64,6 +64,32 @@ def test_what_is_told_is_handed_on_in_its_order_and_nothing_is_lost() -> None:
     assert (delivery.dropped, delivery.failed) == (0, 0)
 
 
+def test_a_flush_hands_on_what_waits_and_later_things_are_gathered_again() -> None:
+    taken: list[Happening] = []
+    delivery = Delivery(taken.extend, pause_s=60.0)
+    assert delivery.flush(0.0), "nothing was ever put"
+    for number in range(3):
+        for _ in range(500):
+            delivery.put(back(number))
+        assert delivery.flush(30)
+        assert len(taken) == 500 * (number + 1)
+    delivery.put(back())
+    assert len(taken) == 1500, "it waits for others"
+    assert delivery.close(30)
+    assert len(taken) == 1501
+
+
+def test_a_flush_does_not_wait_for_ever_for_who_takes() -> None:
+    held = Held()
+    delivery = Delivery(held, pause_s=0.0)
+    delivery.put(back())
+    assert held.entered.wait(30)
+    assert not delivery.flush(0.01)
+    held.let_go.set()
+    assert delivery.flush(30)
+    assert delivery.close(30)
+
+
 def test_many_threads_lose_nothing_that_was_not_counted() -> None:
     taken: list[Happening] = []
     delivery = Delivery(taken.extend, limit=50, pause_s=0.0)

@@ -75,7 +75,7 @@ class Delivery:
         self._waiting: deque[Happening] = deque()
         self._drops = itertools.count(self.dropped + 1)
         self._awake = False
-        self._wake, self._hurry = threading.Event(), threading.Event()
+        self._wake, self._hurry, self._rested = threading.Event(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def put(self, happening: Happening) -> None:
@@ -94,6 +94,21 @@ class Delivery:
     def follow_all(self) -> Callable[[], None]:
         """Take what each manager of this process tells, those that are new from now on too; returns what ends that."""
         return follow_all(self.put)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Hand on what was put until now, at once; return whether that was done within `timeout_s` seconds."""
+        over_s = time.monotonic() + timeout_s
+        for _ in range(2):  # a round that goes on already may have looked before; the next one has not
+            if self._thread is None:
+                return not self._waiting
+            self._rested.clear()
+            self._hurry.set()
+            self._wake.set()
+            if not self._rested.wait(max(over_s - time.monotonic(), 0.0)):
+                return False
+        if not self._closed:
+            self._hurry.clear()
+        return True
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Hand on what waits, and take nothing more; return whether all was handed on within `timeout_s` seconds."""
@@ -125,6 +140,7 @@ class Delivery:
             self._awake = False  # before the queue is emptied: who comes later sets the event again
             while self._waiting:
                 self._hand_on([self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))])
+            self._rested.set()
             if self._closed:
                 return
 

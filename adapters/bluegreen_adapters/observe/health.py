@@ -7,7 +7,7 @@
 >>> found.ok, found.state, [one.check for one in found.verdicts]
 (True, 'Detecting', ['availability', 'drain', 'store', 'integrity'])
 
-Nothing here does I/O, or waits for longer than one step of the machine.
+No stack is asked for that, and nothing waits for longer than one step of the machine, or one look at a shared store.
 
 Source: business logic, "Monitoring and Alerting" (health_check_monitoring) and "State Validation Rules".
 """
@@ -113,8 +113,10 @@ def health(manager: StrategyManager) -> Health:
 def readiness(manager: StrategyManager, strategy: Strategy | None = None) -> Readiness:
     """Look whether a scope is ready for queries on `strategy`; by default where new queries go.
 
-    If that is not known, the process is aware of nothing, and what would be tried first is looked at.
+    If that is not known, the process is aware of nothing, and what would be tried first is looked at. What other
+    processes have said in a shared store is heard first.
     """
+    manager.attend()
     state, context, _ = manager.snapshot
     routes = "routes" in STRATEGY.state(state).tags
     first = context.untried[0] if context.untried else context.active or Strategy.BLUE

@@ -40,7 +40,7 @@ from bluegreen.registry import managers
 from bluegreen.strategy import DETECTING, PENDING, STABLE, STRATEGY
 from bluegreen.vocabulary import Scope, Strategy
 from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.health import Health
+from bluegreen_adapters.observe.health import Health, health
 from bluegreen_adapters.observe.instruments import WRONG_STRATEGY
 from bluegreen_adapters.observe.telling import changes
 
@@ -112,7 +112,8 @@ class Measures:
                 self.health(one.scope, verdict.check, verdict.ok)
 
     def refresh(self) -> None:
-        """Set every gauge to what holds now: before the metrics are read."""
+        """Set every gauge to what holds now, health included: before the metrics are read."""
+        self.healths([health(one) for one in managers()])
         for manager in managers():
             scope, (state, context, _) = str(manager.scope), manager.snapshot
             if manager not in self._asked:

@@ -10,12 +10,25 @@ True
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable
+from typing import Any, Final
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 
 from bluegreen_adapters.observe.instruments import INSTRUMENTS, Instrument
-from bluegreen_adapters.observe.measuring import Labels
+from bluegreen_adapters.observe.measuring import Labels, Measures
+
+_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class PrometheusMeter:
@@ -59,3 +72,29 @@ def _made(one: Instrument, registry: CollectorRegistry) -> Any:
         mode: Any = one.merged
         return Gauge(one.name, one.help, one.labels, registry=registry, multiprocess_mode=mode)
     return Histogram(one.name, one.help, one.labels, registry=registry, buckets=one.buckets)
+
+
+def exposition(
+    measures: Measures | None = None, registry: CollectorRegistry = REGISTRY
+) -> Callable[[], tuple[str, bytes]]:
+    """Return what `/metrics` of `pages` shows: of all processes, where `PROMETHEUS_MULTIPROC_DIR` is set.
+
+    Args:
+        measures: what is refreshed before.
+        registry: what is shown of this process alone.
+
+    >>> kind, shown = exposition(registry=CollectorRegistry())()
+    >>> kind.startswith("text/plain"), shown
+    (True, b'')
+    """
+
+    def show() -> tuple[str, bytes]:
+        if measures is not None:
+            measures.refresh()
+        shown = registry
+        if _FOLDER in os.environ:
+            shown = CollectorRegistry()
+            multiprocess.MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
+        return CONTENT_TYPE_LATEST, generate_latest(shown)
+
+    return show

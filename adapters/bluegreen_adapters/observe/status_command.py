@@ -1,0 +1,197 @@
+"""The commands `bluegreen status` and `bluegreen watch`: what processes know, or what a store says, on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Final, TypeVar
+from urllib.error import URLError
+from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
+
+import attrs
+import click
+from rich.console import Console
+from rich.live import Live
+
+from bluegreen.errors import BluegreenError
+from bluegreen.settings import without_credentials
+from bluegreen.vocabulary import Scope
+from bluegreen_adapters.observe.status_drawing import drawn, plain
+from bluegreen_adapters.stores import open_store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WAIT_S: Final = 2.0
+"""How long a process may take to answer."""
+
+_LIMIT: Final = 1 << 24
+
+
+class Unreachable(Exception):
+    """A source has not answered, or with something else; its text says which, and what."""
+
+
+Source = Callable[[], dict[str, Any]]
+"""Returns what `status` returns, or raises `Unreachable`."""
+
+
+def _asking(url: str, strategy: str | None) -> Source:
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    path = parts.path.rstrip("/")
+    path = path if path.endswith("/status") else f"{path}/status"
+    whole = f"{parts.scheme}://{parts.netloc}{path}" + (f"?strategy={quote(strategy)}" if strategy else "")
+
+    def ask() -> dict[str, Any]:
+        try:
+            with urlopen(whole, timeout=WAIT_S) as answer:
+                found: Any = json.loads(answer.read(_LIMIT))
+        except (URLError, OSError) as error:
+            raise Unreachable(f"{whole}: {getattr(error, 'reason', error)}") from None
+        except ValueError:
+            raise Unreachable(f"{whole}: what it answers is no JSON") from None
+        if not _is_status(found):
+            raise Unreachable(f"{whole}: what it answers is no status")
+        return found  # type: ignore[no-any-return]
+
+    return ask
+
+
+def _is_status(found: Any) -> bool:
+    """Whether it has the shape of what `status` returns, as far as it is looked at."""
+    try:
+        return all(
+            isinstance(one[part], kind)
+            for one in found["scopes"]
+            for part, kind in (("tickets", list), ("open", dict), ("checks", dict))
+        ) and all(isinstance(ticket, dict) for one in found["scopes"] for ticket in one["tickets"])
+    except (TypeError, KeyError):
+        return False
+
+
+def _reading(url: str, scope: Scope) -> Source:
+    store = open_store(url)
+
+    def read() -> dict[str, Any]:
+        try:
+            record = store.read(scope)
+        except BluegreenError as error:
+            raise Unreachable(without_credentials(str(error))) from None
+        told = {"scope": str(scope), **attrs.asdict(record, filter=lambda field, _: field.name != "at")}
+        return {
+            "store": without_credentials(url),
+            "scopes": [],
+            "records": [{**told, "at": record.at.wall_s}],
+        }
+
+    return read
+
+
+def _options(command: F) -> F:
+    for add in (
+        click.option("--scope", help="With --store: the scope, as it is written: host:port/cluster."),
+        click.option("--store", help="Read the record of a scope in this store, for example lmdb:///run/bluegreen."),
+        click.option("--strategy", type=click.Choice(["blue", "green"]), help="Only queries that are open there."),
+        click.argument("urls", nargs=-1, metavar="[URL]..."),
+    ):  # fmt: skip
+        command = add(command)
+    return command
+
+
+def _sources(urls: Iterable[str], strategy: str | None, store: str | None, scope: str | None) -> list[Source]:
+    for url in urls:
+        if "://" in url and urlsplit(url).scheme not in ("http", "https"):
+            raise click.BadParameter(f"{url!r}; accepted: http, https, or a host and port alone")
+    found = [_asking(url, strategy) for url in urls]
+    if (store is None) != (scope is None):
+        raise click.UsageError("--store and --scope belong together")
+    if store is not None and scope is not None:
+        target, _, cluster = scope.partition("/")
+        try:
+            found.append(_reading(store, Scope(target, cluster)))
+        except BluegreenError as error:
+            raise click.BadParameter(without_credentials(str(error)), param_hint="--store") from None
+    if not found:
+        raise click.UsageError("nothing to ask; give the URL of a process's pages, or --store and --scope")
+    return found
+
+
+@click.command("status")
+@_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+def status(
+    urls: tuple[str, ...], *, strategy: str | None, store: str | None, scope: str | None, as_json: bool
+) -> None:
+    """Show what processes know: the state of each scope, and who holds a ticket, on what, since when.
+
+    A URL is where a process serves its pages, http://127.0.0.1:8080 for example. Exit status 0: all have answered,
+    and are healthy; 1: one is not; 2: one has not answered.
+    """
+    found, troubles = _asked(_sources(urls, strategy, store, scope))
+    if as_json:
+        click.echo(json.dumps({"processes": found, "unreachable": troubles}, indent=2))
+    elif sys.stdout.isatty():
+        Console().print(drawn(found, troubles))
+    else:
+        click.echo(plain(found, troubles))
+    sick = any(not one.get("healthy", True) for process in found for one in process["scopes"])
+    sys.exit(2 if troubles else 1 if sick else 0)
+
+
+@click.command("watch")
+@_options
+@click.option(
+    "--every", "every_s", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="Seconds."
+)
+@click.option(
+    "--count", type=click.IntRange(1), help="How often to look; without it, until it is interrupted."
+)
+def watch(
+    urls: tuple[str, ...], *, strategy: str | None, store: str | None, scope: str | None, every_s: float,
+    count: int | None,
+) -> None:  # fmt: skip
+    """Show what `status` shows, again and again, in place.
+
+    Where the output is no terminal, a line is written for each scope whenever something but its age has changed.
+    """
+    sources = _sources(urls, strategy, store, scope)
+    looks = range(count) if count is not None else iter(int, 1)
+    try:
+        if sys.stdout.isatty():
+            _live(sources, looks, every_s)
+        else:
+            _lines(sources, looks, every_s)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _live(sources: list[Source], looks: Iterable[int], every_s: float) -> None:
+    with Live(console=Console(), auto_refresh=False) as live:
+        for number, _ in enumerate(looks):
+            if number:
+                time.sleep(every_s)
+            live.update(drawn(*_asked(sources)), refresh=True)
+
+
+def _lines(sources: list[Source], looks: Iterable[int], every_s: float) -> None:
+    before = ""
+    for number, _ in enumerate(looks):
+        if number:
+            time.sleep(every_s)
+        text = plain(*_asked(sources), ages=False)
+        if text != before:
+            click.echo(f"{datetime.now().astimezone():%H:%M:%S}\n{text}")
+            before = text
+
+
+def _asked(sources: list[Source]) -> tuple[list[dict[str, Any]], list[str]]:
+    found, troubles = list[dict[str, Any]](), list[str]()
+    for source in sources:
+        try:
+            found.append(source())
+        except Unreachable as error:
+            troubles.append(str(error))
+    return found, troubles

@@ -1,0 +1,94 @@
+"""The standard health service of gRPC, asked as any client of it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from bluegreen.alphabet import QueryCompleted
+from bluegreen.errors import Refusal, StrategyUnavailable
+from bluegreen.manager import StrategyManager
+from bluegreen.registry import forget, managed, scopes
+from bluegreen.vocabulary import Scope
+from bluegreen_adapters.observe.health import Watch
+
+pytest.importorskip("grpc_health")
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bluegreen_adapters.observe.grpc_health import GrpcHealth
+
+pytestmark = pytest.mark.integration
+SCOPE = Scope("served.example:443", "sales")
+SERVING, NOT_SERVING, UNKNOWN = 1, 2, 3
+
+
+@pytest.fixture
+def manager() -> Iterator[StrategyManager]:
+    for scope in scopes():  # of other tests of this process
+        forget(scope)
+    yield managed(SCOPE)
+    forget(SCOPE)
+
+
+@pytest.fixture
+def service() -> GrpcHealth:
+    return GrpcHealth()
+
+
+@pytest.fixture
+def stub(service: GrpcHealth) -> Iterator[health_pb2_grpc.HealthStub]:
+    server = grpc.server(ThreadPoolExecutor(4))
+    service.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield health_pb2_grpc.HealthStub(channel)
+    server.stop(None).wait()
+
+
+def checked(stub: health_pb2_grpc.HealthStub, name: str) -> int:
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status)
+
+
+def fail(manager: StrategyManager) -> None:
+    def refusing(strategy: object, left_s: float) -> None:
+        raise Refusal("no route")
+
+    with pytest.raises(StrategyUnavailable):
+        manager.start(refusing)
+
+
+def test_a_check_looks_at_the_moment_for_the_process_and_for_each_scope(
+    stub: health_pb2_grpc.HealthStub, manager: StrategyManager
+) -> None:
+    assert checked(stub, "") == checked(stub, str(SCOPE)) == SERVING
+    fail(manager)
+    assert checked(stub, "") == checked(stub, str(SCOPE)) == NOT_SERVING
+    forget(SCOPE)
+    assert checked(stub, "") == SERVING
+    assert checked(stub, str(SCOPE)) == UNKNOWN
+    with pytest.raises(grpc.RpcError) as refused:
+        checked(stub, "elsewhere")
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_watch_of_the_service_is_told_what_the_watch_of_the_process_finds(
+    stub: health_pb2_grpc.HealthStub, service: GrpcHealth, manager: StrategyManager
+) -> None:
+    watch = Watch(service.take)
+    watch.look()
+    stream = stub.Watch(health_pb2.HealthCheckRequest(service=str(SCOPE)), timeout=30)
+    assert next(stream).status == SERVING
+    fail(manager)
+    watch.look()
+    assert next(stream).status == NOT_SERVING
+    manager._next_due_s = 0.0
+    manager._armed = dict.fromkeys(manager._armed, float("-inf"))  # the cool-down is over
+    manager.end(QueryCompleted(manager.start(lambda strategy, left_s: None)))
+    watch.look()
+    assert next(stream).status == SERVING
+    stream.cancel()

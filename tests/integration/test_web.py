@@ -1,0 +1,151 @@
+"""The example of a web application through a switch, under gunicorn with two workers and under uvicorn: no request
+fails, `/readyz` stays what it says, and the pages tell an operator what to know before a stack is torn down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from bluegreen_adapters.engine import EngineProcess
+from support.fleet import PASSWORD, USER
+from support.redis_server import free_port
+from support.store_suite import until
+
+pytestmark = pytest.mark.integration
+SERVERS = {
+    "gunicorn": (2, ["gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "examples.web:application"]),
+    "uvicorn": (1, ["uvicorn", "--host", "127.0.0.1", "--port", "{port}", "examples.web:asgi"]),
+}
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@contextmanager
+def serving(server: str, engine: EngineProcess, folder: Path) -> Iterator[int]:
+    pytest.importorskip(server)
+    port = free_port()
+    metrics = folder / "metrics"
+    metrics.mkdir()
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CLUSTER_PORT": str(engine.port),
+        "CLUSTER_USER": USER, "CLUSTER_PASSWORD": PASSWORD, "BLUEGREEN_STORE": f"lmdb://{folder / 'shared'}",
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+    }  # fmt: skip
+    command = [sys.executable, "-m", *(one.format(port=port) for one in SERVERS[server][1])]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
+        try:
+            assert until(lambda: answers(port), 30), (folder / "log").read_text()
+            yield port
+        finally:
+            process.terminate()
+            process.wait(20)
+    assert PASSWORD not in (folder / "log").read_text()
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+def every_worker(workers: int, ask: Callable[[], tuple[int, str] | None]) -> dict[int, str]:
+    """What `ask` answers in each worker, when it answers with 200 in all of them."""
+    found: dict[int, str] = {}
+    over_s = time.monotonic() + 30
+    while len(found) < workers and time.monotonic() < over_s:
+        answer = ask()
+        if answer is not None:
+            found[answer[0]] = answer[1]
+    assert len(found) == workers, found
+    return found
+
+
+def rows(port: int) -> tuple[int, str]:
+    code, text = get(port, "/rows")
+    assert code == 200, text
+    worker, _, told = text.partition(": ")
+    assert told.startswith("4 rows, ")
+    return int(worker), told.split()[-1]
+
+
+def status(port: int, query: str = "") -> tuple[int, dict[str, Any]]:
+    code, text = get(port, f"/status{query}")
+    assert code == 200
+    found = json.loads(text)
+    return found["process"], found
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_readyz_stays_ready_through_a_switch_and_says_when_nobody_would_notice_one(
+    engine: EngineProcess, tmp_path: Path, server: str
+) -> None:
+    workers = SERVERS[server][0]
+    with serving(server, engine, tmp_path) as port:
+        assert set(every_worker(workers, lambda: rows(port)).values()) == {"blue"}
+        assert get(port, "/readyz")[0] == 200
+        code, text = get(port, "/readyz?strategy=green")
+        (scope,) = json.loads(text)["scopes"].values()
+        assert (code, scope["aware"], scope["warm"], scope["connections"]) == (503, False, 0, 1)
+
+        engine.phase("announce", target="green")
+        every_worker(workers, lambda: rows(port))
+        assert until(lambda: all(get(port, "/readyz?strategy=green")[0] == 200 for _ in range(10)), 20)
+        engine.phase("cutover")
+        every_worker(workers, lambda: rows(port))
+        assert get(port, "/readyz")[0] == 200
+        every_worker(workers, lambda: drained(port))
+        engine.phase("retire")
+        engine.phase("steady", active="green")
+        assert set(every_worker(workers, lambda: rows(port)).values()) == {"green"}
+        assert (
+            get(port, "/readyz")[0]
+            == get(port, "/readyz?strategy=green")[0]
+            == get(port, "/healthz")[0]
+            == 200
+        )
+        assert get(port, "/readyz?strategy=blue")[0] == 503
+        assert until(lambda: committed(get(port, "/metrics")[1]) == workers), "each of them has switched"
+        assert 'bluegreen_healthy{check="availability"' in get(port, "/metrics")[1]
+    assert engine.statistics().misrouted == 0
+
+
+def committed(metrics: str) -> float:
+    """How often a transition has become the active strategy, in all workers."""
+    lines = [
+        line.rpartition(" ")
+        for line in metrics.splitlines()
+        if line.startswith("bluegreen_drain_seconds_count")
+    ]
+    return sum(float(number) for _, _, number in lines)
+
+
+def drained(port: int) -> tuple[int, str] | None:
+    """A worker in which no query is open on blue."""
+    process, found = status(port, "?strategy=blue")
+    (scope,) = found["scopes"]
+    return (process, "") if scope["tickets"] == [] and scope["open"]["blue"] == 0 else None
+
+
+def test_an_uvicorn_that_is_told_to_end_ends_at_once(engine: EngineProcess, tmp_path: Path) -> None:
+    with serving("uvicorn", engine, tmp_path) as port:
+        rows(port)
+    assert "Finished server process" in (tmp_path / "log").read_text()
