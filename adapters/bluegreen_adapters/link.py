@@ -12,14 +12,13 @@ import copy
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from bluegreen.alphabet import ConnectionOpened, Error456
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.flow import Flow
 from bluegreen.manager import StrategyManager
 from bluegreen.query import Cancelled, Cleared, Errored
-from bluegreen.vocabulary import Ticket
 from bluegreen_adapters import running
 from bluegreen_adapters.commands import Blank, Failure, Outcome, Reply
 from bluegreen_adapters.protocol import Credentials, Fault, Protocol, Role, only_reads, read
@@ -41,6 +40,10 @@ class Link:
         raised: the exceptions that the application gets.
     """
 
+    __slots__ = (
+        "__weakref__", "_closed", "_sessions", "_wire", "bound", "manager", "protocol", "raised", "repairs",
+    )  # fmt: skip  # an application may have many connections
+
     def __init__(
         self,
         manager: StrategyManager,
@@ -51,13 +54,12 @@ class Link:
     ) -> None:
         self.manager = manager
         self.protocol = protocol
-        self.raised = raised or Raised()
+        self.raised = raised or _RAISED
         self._wire = Wire(manager, protocol, credentials)
         self._sessions = self._wire.sessions
         self.repairs = Repairs(self._wire, self.raised)
         self.bound: dict[str, Query] = {}
         self._closed = False
-        weakref.finalize(self, _abandon_all, manager, self.repairs.open).atexit = False
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -291,7 +293,4 @@ def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
         link.repairs.abandon(query)
 
 
-def _abandon_all(manager: StrategyManager, tickets: dict[int, Ticket]) -> None:
-    """A connection was let go with everything that it had open."""
-    for ticket in tuple(tickets.values()):
-        manager.abandon(ticket)
+_RAISED: Final = Raised()

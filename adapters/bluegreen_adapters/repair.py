@@ -7,6 +7,7 @@ Source: spec, section 3.
 from __future__ import annotations
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Generator
 from concurrent.futures import Future
@@ -18,6 +19,7 @@ from bluegreen.alphabet import Error456, PersistentFailure, QueryCancelled
 from bluegreen.errors import EventForbidden, QueryLost, Refusal, StrategyUnavailable
 from bluegreen.flow import Flow, Wait
 from bluegreen.happenings import LossReported, QueryReplayed
+from bluegreen.manager import StrategyManager
 from bluegreen.query import (
     BatchFetched,
     Doubt,
@@ -44,6 +46,21 @@ class Raised:
     unavailable: type[StrategyUnavailable] = StrategyUnavailable
 
 
+class _Tickets(dict[int, Ticket]):
+    """The open tickets of a connection, by number. They are abandoned when it is let go with everything that it has."""
+
+    __slots__ = ("_manager",)
+
+    def __init__(self, manager: StrategyManager) -> None:
+        super().__init__()
+        self._manager = manager
+
+    def __del__(self) -> None:
+        if self and not sys.is_finalizing():
+            for ticket in tuple(self.values()):
+                self._manager.abandon(ticket)
+
+
 class Repairs:
     """What is done about the queries of one connection.
 
@@ -55,8 +72,10 @@ class Repairs:
         open: the tickets of this connection that are open, by number.
     """
 
+    __slots__ = ("_manager", "_protocol", "_raised", "_wire", "open")
+
     def __init__(self, wire: Wire, raised: Raised) -> None:
-        self.open: dict[int, Ticket] = {}
+        self.open = _Tickets(wire.manager)
         self._wire = wire
         self._raised = raised
         self._manager = wire.manager

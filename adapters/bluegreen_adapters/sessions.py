@@ -58,6 +58,18 @@ class Session:
     answer: Any = attrs.field(default=None, repr=False)
 
 
+class _Side:
+    """What a connection has on one stack: its session, the opening of one, and one that was begun ahead of time, with
+    the epoch of sessions in which that was."""
+
+    __slots__ = ("opening", "session", "warming")
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.opening: Future[Session | NotAccepted | None] | None = None
+        self.warming: tuple[int, Future[Outcome | None]] | None = None
+
+
 class NotAccepted(Exception):
     """A strategy did not open a session: `outcome` is what it answered. Never leaves this package."""
 
@@ -132,6 +144,11 @@ class Sessions:
         public_id: the one session id that the application ever sees.
     """
 
+    __slots__ = (
+        "__weakref__", "_ahead", "_blue", "_credentials", "_green", "_kept", "_learn", "_lock", "_manager", "_protocol",
+        "public_id",
+    )  # fmt: skip
+
     def __init__(
         self,
         manager: StrategyManager,
@@ -146,15 +163,23 @@ class Sessions:
         self._learn = learn
         self._kept: tuple[Any, Metadata] | None = None
         self._lock = threading.Lock()
-        self._open: dict[Strategy, Session] = {}
-        self._opening: dict[Strategy, Future[Session | NotAccepted | None]] = {}
-        self._warming: dict[Strategy, tuple[int, Future[Outcome | None]]] = {}
-        self._ahead = Allowance(_AHEAD_BURST)
+        self._blue, self._green = _Side(), _Side()
+        self._ahead: Allowance | None = None
         with _knowing:
             _known.setdefault(manager, weakref.WeakSet()).add(self)
 
     def __repr__(self) -> str:
-        return f"<Sessions on {', '.join(map(str, self._open)) or 'nothing'}>"
+        return (
+            f"<Sessions on {', '.join(str(one) for one in Strategy if self._on(one).session) or 'nothing'}>"
+        )
+
+    def _on(self, strategy: Strategy) -> _Side:
+        return self._blue if strategy is Strategy.BLUE else self._green
+
+    @property
+    def warming(self) -> tuple[Future[Outcome | None], ...]:
+        """The openings ahead of time that no query has used yet, over or not."""
+        return tuple(one.warming[1] for one in (self._blue, self._green) if one.warming is not None)
 
     def authenticate_with(self, request: Any, metadata: Metadata) -> None:
         """The application authenticates: keep its request, unless somebody else supplies one.
@@ -163,13 +188,13 @@ class Sessions:
         """
         if self._credentials is None:
             if self._kept is not None and self._kept[0] != request:
-                self._open.clear()
-                self._warming.clear()
+                for side in (self._blue, self._green):
+                    side.session = side.warming = None
             self._kept = (request, metadata)
 
     def on(self, strategy: Strategy) -> Session | None:
         """Return the session on `strategy` if there is one and it is not over."""
-        session = self._open.get(strategy)
+        session = self._on(strategy).session
         return (
             session
             if session is not None and session.epoch == self._manager.session_epoch(strategy)
@@ -180,10 +205,10 @@ class Sessions:
         """Whether a query there needs no session, or finds one that is open, or was opened ahead of time."""
         if self._supplied() is None or self.on(strategy) is not None:
             return True
-        epoch, warm = self._warming.get(strategy, (None, None))
-        if warm is None or not warm.done() or epoch != self._manager.session_epoch(strategy):
+        warming = self._on(strategy).warming
+        if warming is None or warming[0] != self._manager.session_epoch(strategy) or not warming[1].done():
             return False
-        outcome = warm.result()
+        outcome = warming[1].result()
         return isinstance(outcome, Reply) and bool(read(outcome.message, self._protocol.session))
 
     def opened(self, strategy: Strategy, left_s: float, instead_of: Session | None = None) -> Flow[Session]:
@@ -198,16 +223,17 @@ class Sessions:
         """
         if self._supplied() is None:
             return Session(strategy, None, self._manager.session_epoch(strategy))
+        side = self._on(strategy)
         while True:
             with self._lock:
                 session = self.on(strategy)
                 if session is not None and session is not instead_of:
                     return session
-                self._open.pop(strategy, None)
-                opening = self._opening.get(strategy)
+                side.session = None
+                opening = side.opening
                 leads = opening is None
                 if opening is None:
-                    opening = self._opening[strategy] = Future()
+                    opening = side.opening = Future()
             if leads:
                 return (yield from self._lead(opening, strategy, left_s))
             if not (yield Wait(opening, left_s)):
@@ -241,7 +267,7 @@ class Sessions:
         """
         left_s = min(left_s, self._share_s)
         try:
-            yield from self.opened(strategy, left_s, instead_of=self._open.get(strategy))
+            yield from self.opened(strategy, left_s, instead_of=self._on(strategy).session)
         except NotAccepted as refused:
             yield from self._judged(strategy, refused)
             raise refused.refusal from None
@@ -261,7 +287,7 @@ class Sessions:
         if refused.answered:
             other = strategy.other
             try:
-                yield from self.opened(other, self._share_s, instead_of=self._open.get(other))
+                yield from self.opened(other, self._share_s, instead_of=self._on(other).session)
             except NotAccepted:
                 raise refused from None
 
@@ -278,14 +304,15 @@ class Sessions:
         entry = (self._manager.session_epoch(pending), warming)
         with self._lock:
             # In this order: a session is there before its opening is over.
-            if pending in self._opening or self.on(pending):
+            side = self._on(pending)
+            if side.opening is not None or self.on(pending):
                 return
-            known = self._warming.get(pending)
-            if known is not None and known[0] == entry[0]:
+            if side.warming is not None and side.warming[0] == entry[0]:
                 return
+            self._ahead = self._ahead or Allowance(_AHEAD_BURST)
             if self._ahead.use(self._manager.now_s(), self._manager.settings.failed_cooldown_s) is None:
                 return
-            self._warming[pending] = entry
+            side.warming = entry
         begun: Future[Outcome] | None = None
         try:
             begun = yield Launch(self._request(pending, self._manager.settings.detection_timeout_s))
@@ -299,7 +326,7 @@ class Sessions:
 
     def forget(self) -> None:
         """Forget every session and whatever was kept to open one."""
-        self._open.clear()
+        self._blue.session = self._green.session = None
         self._kept = None
 
     def _lead(
@@ -309,7 +336,7 @@ class Sessions:
         session: Session | None = None
         try:
             opened = session = yield from self._authenticated(strategy, left_s)
-            self._open[strategy] = opened
+            self._on(strategy).session = opened
             return opened
         except NotAccepted as refused:
             opening.set_result(
@@ -317,7 +344,7 @@ class Sessions:
             )  # a value: an error in a future that its own frame has never goes
             raise
         finally:
-            del self._opening[strategy]
+            self._on(strategy).opening = None
             if not opening.done():
                 opening.set_result(session)
 
@@ -325,7 +352,9 @@ class Sessions:
         began_s = time.monotonic()
         deadline_s = began_s + left_s
         epoch, version = self._manager.session_epoch(strategy), self._manager.version
-        begun_in, warm = self._warming.pop(strategy, (epoch, None))
+        side = self._on(strategy)
+        begun_in, warm = side.warming or (epoch, None)
+        side.warming = None
         outcome: Outcome | None = None
         ahead = False
         if warm is not None and begun_in == epoch and (yield Wait(warm, left_s)):

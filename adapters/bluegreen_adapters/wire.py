@@ -50,11 +50,13 @@ class Wire:
         credentials: returns the request that opens a session; by default the application's last one is kept.
     """
 
+    __slots__ = ("_ignored", "manager", "protocol", "sessions")
+
     def __init__(self, manager: StrategyManager, protocol: Protocol, credentials: Credentials | None) -> None:
         self.manager = manager
         self.protocol = protocol
         self.sessions = Sessions(manager, protocol, credentials, self._learn)
-        self._ignored = Allowance(1)
+        self._ignored: Allowance | None = None
 
     def sent(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome]:
         """Send one RPC of a query to `place`; the result is what is left after retries.
@@ -153,6 +155,7 @@ class Wire:
             try:
                 self.report(StrategyAnnounced(announced, version))
             except UnknownStrategy as error:
+                self._ignored = self._ignored or Allowance(1)
                 left_out = self._ignored.use(self.manager.now_s(), _SILENT_S)
                 if left_out is not None:
                     text = "%s: ignored an announcement: %s (%d more since the last such line)"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_NEVER: Final = float("-inf")
+
 
 class Allowance:
     """A number of things that may happen at once. Each that has happened may happen again after a while.
@@ -19,7 +23,7 @@ class Allowance:
     def __init__(self, burst: int) -> None:
         self._burst = burst
         self._left = float(burst)
-        self._used_s = float("-inf")
+        self._used_s = _NEVER
         self._refused = 0
 
     def use(self, now_s: float, each_s: float) -> int | None:

@@ -5,10 +5,8 @@ The stock connector is measured in the same run. The bounds are those of the rul
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,16 +16,12 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 from e6data_python_connector import e6data_grpc
 
-from bluegreen.alphabet import AuthSuccess, QueryStarted
+from bluegreen.alphabet import QueryStarted
 from bluegreen.happenings import CacheMissed, Happening, Record
-from bluegreen.manager import StrategyManager
 from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.vocabulary import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.e6data_protocol import PROTOCOL
 from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.link import Link
 from support.engine import READ, fresh
 from support.forgetting import nothing_known
 from support.telling import tell
@@ -40,8 +34,6 @@ RECOVERY_S = 1.0
 """How long the first query after a switch that nobody announced may take."""
 CACHED = 0.95
 """The share of queries that have to find a strategy without a detection."""
-LINK_BYTES = 2048
-"""What the state of one connection may take, without its channel; below 1 KiB is not reached."""
 MORE_WORK = 2.0
 """How many times the stock connector's processor time a query may take."""
 
@@ -153,34 +145,6 @@ def test_a_switch_that_nobody_announced_costs_less_than_a_second(engine: EngineP
     assert engine.statistics().total_refused >= 10
     assert max(took_s) < RECOVERY_S
     connection.close()
-
-
-def known() -> StrategyManager:
-    manager = StrategyManager(Scope("impact.example:443"), Settings())
-    manager.send(AuthSuccess(Strategy.BLUE, manager.version))
-    return manager
-
-
-def test_a_connection_keeps_no_more_than_two_kilobytes_beside_its_channel() -> None:
-    manager = known()
-    Link(manager, PROTOCOL)
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        # So many that a table of the process which grows meanwhile does not count as theirs.
-        links = [Link(manager, PROTOCOL) for _ in range(2000)]
-        gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
-        each = (after - before) / len(links)
-        links.clear()
-        gc.collect()
-        left, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    tell(f"what a connection keeps beside its channel: {each:.0f} bytes")
-    assert each < LINK_BYTES
-    assert left - before < (after - before) / 10
 
 
 def test_a_query_takes_less_than_twice_the_processor_time_that_it_takes_without(

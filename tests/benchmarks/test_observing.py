@@ -30,8 +30,8 @@ from support.telling import tell
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.unjournaled]
 
-QUERIES = 3_000
-PAIRS = 11
+QUERIES = 2_000
+PAIRS = 7
 PAUSE_S = 0.002
 """So long that as much waits in the queue as when thousands of queries start in a second, not all of them at once."""
 MORE = 2.0

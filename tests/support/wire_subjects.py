@@ -298,7 +298,7 @@ class Connection:
 
     def _await_sessions(self) -> None:
         """A session that is opened ahead of time is there, so that a run that is repeated does the same."""
-        for _, opening in tuple(self.link._sessions._warming.values()):
+        for opening in self.link._sessions.warming:
             self._wait(opening)
 
     def _wait(self, opening: Future[Any]) -> None:

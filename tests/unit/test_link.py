@@ -20,6 +20,7 @@ from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, 
 from bluegreen_adapters.link import Link
 from bluegreen_adapters.protocol import Fault, Method, Protocol, Role, StatusRule
 from bluegreen_adapters.queries import Rpc
+from bluegreen_adapters.sessions import Sessions
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, SCOPE, on_blue
 
@@ -498,15 +499,15 @@ def test_a_session_that_is_opened_meanwhile_is_not_opened_ahead_of_time_as_well(
     stacks.announces = "green"
     flow = link.call(rpc("names"))
     announcing = stacks.answer(paused(flow, stacks, "names"))
-    sessions, seen = link._sessions, link._sessions.on
+    seen = Sessions.on
 
-    def seen_before_another_thread_opens_it(strategy: Any) -> Any:
-        monkeypatch.setattr(sessions, "on", seen)
-        before = seen(strategy)
+    def seen_before_another_thread_opens_it(sessions: Sessions, strategy: Any) -> Any:
+        monkeypatch.setattr(Sessions, "on", seen)
+        before = seen(sessions, strategy)
         stacks.run(sessions.opened(strategy, 1.0))
         return before
 
-    monkeypatch.setattr(sessions, "on", seen_before_another_thread_opens_it)
+    monkeypatch.setattr(Sessions, "on", seen_before_another_thread_opens_it)
     with pytest.raises(StopIteration):
         flow.send(announcing)
     assert stacks.sent[-1] == ("login", "green", "")

@@ -191,7 +191,7 @@ def stepped(state: str, context: Context, event: Any, step: Step) -> str:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)  # of a version there are few, and another version's do not come again
 def situation(state: str, context: Context) -> str:
     """Return a state and a context, without its version and its settings."""
     untried = ",".join([_WORD[strategy] for strategy in context.untried])
