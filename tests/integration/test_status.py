@@ -68,10 +68,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-def on_a_terminal(*arguments: str) -> tuple[int, str]:
-    """What a command writes to a terminal, 200 columns wide."""
+def on_a_terminal(*arguments: str, columns: int = 120) -> tuple[int, str]:
+    """What a command writes to a terminal."""
     environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200", "TERM": "xterm",
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": str(columns), "TERM": "xterm",
     }  # fmt: skip
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -115,8 +115,16 @@ def test_json_is_what_the_process_answers(served: str, draining: None) -> None:
 def test_on_a_terminal_it_is_tables(served: str, draining: None) -> None:
     code, shown = on_a_terminal("status", served)
     assert code == 0
-    for part in ("new queries", "PendingTransition", "open queries, oldest first", "healthy", "┃"):
+    for part in (f" {SCOPE} ", " PendingTransition ", "open queries, oldest first", "healthy", "────"):
         assert part in shown
+
+
+def test_a_narrow_terminal_gets_lines_rather_than_torn_tables(served: str, draining: None) -> None:
+    code, shown = on_a_terminal("status", served, columns=80)
+    assert code == 0
+    assert "PendingTransition" in shown
+    assert "query 1 on blue since" in shown
+    assert "───" not in shown
 
 
 def test_watch_updates_in_place_on_a_terminal_and_writes_lines_that_changed_elsewhere(

@@ -134,7 +134,8 @@ def status(
     if as_json:
         click.echo(json.dumps({"processes": found, "unreachable": troubles}, indent=2))
     elif sys.stdout.isatty():
-        Console().print(drawn(found, troubles))
+        console = Console()
+        console.print(drawn(found, troubles, console.width))
     else:
         click.echo(plain(found, troubles))
     sick = any(not one.get("healthy", True) for process in found for one in process["scopes"])
@@ -169,11 +170,12 @@ def watch(
 
 
 def _live(sources: list[Source], looks: Iterable[int], every_s: float) -> None:
-    with Live(console=Console(), auto_refresh=False) as live:
+    console = Console()
+    with Live(console=console, auto_refresh=False) as live:
         for number, _ in enumerate(looks):
             if number:
                 time.sleep(every_s)
-            live.update(drawn(*_asked(sources)), refresh=True)
+            live.update(drawn(*_asked(sources), console.width), refresh=True)
 
 
 def _lines(sources: list[Source], looks: Iterable[int], every_s: float) -> None:

@@ -10,12 +10,17 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bluegreen.vocabulary import Strategy
+
 Process = Mapping[str, Any]
 _COLORS: Final = {"blue": "bright_blue", "green": "green"}
+_TABLES_FROM: Final = 100
+_FOLDED: Final = ("process", "scope", "id", "health", "by")
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -51,13 +56,22 @@ def plain(processes: Iterable[Process], troubles: Iterable[str], *, ages: bool =
     return "\n".join([*lines, *(_clean(f"not reached: {one}") for one in troubles)])
 
 
-def drawn(processes: Iterable[Process], troubles: Iterable[str]) -> RenderableType:
-    """Return it as tables for a terminal: of scopes, of open queries, of records of a store."""
-    scopes = Table("process", "scope", "state", "for", "new queries", "pending", "epoch", "open", "health")
-    queries = Table(
-        "process", "scope", "query", "on", "since", "for", "id", title="open queries, oldest first"
-    )
-    records = Table("scope", "announced", "verified", "epoch", "by", "at", title="what the store says")
+def drawn(processes: Iterable[Process], troubles: Iterable[str], width: int) -> RenderableType:
+    """Return it as tables for a terminal: of scopes, of open queries, of records of a store.
+
+    Args:
+        processes: what processes have answered.
+        troubles: who has not.
+        width: how many columns the terminal has; where tables would be torn, it is the lines of `plain`.
+    """
+    if width < _TABLES_FROM:
+        return Text(plain(processes, troubles))
+    open_on = [f"on\n{where.value}" for where in Strategy]
+    scopes = _table("process", "scope", "state", "for", "active", "new\nqueries", "epoch", *open_on, "health")
+    queries = _table("process", "scope", "query", "on", "since", "for", "id")
+    queries.title = "open queries, oldest first"
+    records = _table("scope", "announced", "verified", "epoch", "by", "at")
+    records.title = "what the store says"
     for process in processes:
         for one in process.get("records", ()):
             cells = (
@@ -70,18 +84,18 @@ def drawn(processes: Iterable[Process], troubles: Iterable[str]) -> RenderableTy
             records.add_row(*map(_cell, cells), _cell(_moment(one.get("at"))))
         name = f"{process.get('host')} {process.get('process')}"
         for one in process["scopes"]:
-            counts = "  ".join(f"{number} {where}" for where, number in one.get("open", {}).items())
             healthy = Text(_clean(_health(one)), "green" if one.get("healthy") else "red")
             facts = (
                 name,
                 one.get("scope"),
                 one.get("state"),
                 _age(one.get("age_s")),
+                one.get("active"),
                 one.get("new_queries_go_to"),
+                one.get("epoch"),
+                *(one.get("open", {}).get(where.value) for where in Strategy),
             )
-            scopes.add_row(
-                *map(_cell, facts), _cell(one.get("pending")), _cell(one.get("epoch")), _cell(counts), healthy
-            )
+            scopes.add_row(*map(_cell, facts), healthy)
             for ticket in one.get("tickets", ()):
                 since = _moment(ticket.get("since"))
                 shown = (ticket.get("query"), ticket.get("strategy"), since, _age(ticket.get("age_s")))
@@ -93,6 +107,14 @@ def drawn(processes: Iterable[Process], troubles: Iterable[str]) -> RenderableTy
     tables: list[RenderableType] = [one for one in (scopes, queries, records) if one.row_count]
     tables += [Text(_clean(f"not reached: {one}"), "red") for one in troubles]
     return Group(*(tables or [Text("no scope")]))
+
+
+def _table(*columns: str) -> Table:
+    """A table in which nothing is left out: what does not fit goes on in the next line."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name not in _FOLDED, vertical="top")
+    return table
 
 
 def _record(one: Mapping[str, Any]) -> str:
