@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from bluegreen.alphabet import Ending
 from bluegreen.flow import Call, Flow, run_async
-from bluegreen.manager import Ending, StrategyManager
+from bluegreen.manager import StrategyManager
 from bluegreen.registry import managed
 from bluegreen.settings import Settings
 from bluegreen.vocabulary import Scope, Strategy, Ticket

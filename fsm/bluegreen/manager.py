@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from bluegreen.alphabet import (
+    ENDINGS,
     Audit,
     Authenticate,
     AuthFailure,
@@ -33,12 +34,11 @@ from bluegreen.alphabet import (
     CloseSessions,
     ConnectionOpened,
     DetectionTimedOut,
+    Ending,
     Error456,
     IssueTicket,
     Publish,
     QueryCancelled,
-    QueryCompleted,
-    QueryFailed,
     QueryStarted,
     Raise,
     StrategyAnnounced,
@@ -80,7 +80,6 @@ from bluegreen.store import Store
 from bluegreen.strategy import STRATEGY, TIMERS, Context, Timer
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 
-Ending = QueryCompleted | QueryCancelled | QueryFailed
 Prove = Callable[[Strategy, float], Generator[Any, Any, None]]
 """(strategy, seconds left) -> a flow that returns if the strategy accepts, and raises `Refusal` if not."""
 
@@ -641,7 +640,7 @@ class StrategyManager:
             raise
 
     def _step(self, before: Snapshot, event: StrategyEvent) -> Step:
-        if isinstance(event, _ENDINGS) and not self._is_open(event.ticket):
+        if isinstance(event, ENDINGS) and not self._is_open(event.ticket):
             accepted = [name for name in STRATEGY.accepted(before.state) if name != event.name]
             raise EventForbidden(event.name, before.state, "the ticket is not open", accepted)
         return step(STRATEGY, before.state, before.context, event)
@@ -656,7 +655,7 @@ class StrategyManager:
             armed = self._arm(after, now_s)
             since_s = since_s if taken.state == before.state else now_s
             next_due_s = self._first_due(armed)
-        ended = event.ticket if isinstance(event, _ENDINGS) else None
+        ended = event.ticket if isinstance(event, ENDINGS) else None
         # No call from here to the end: signals come at calls, and would find one part without the other.
         if ticket is not None:
             self._tickets[ticket.query] = ticket
@@ -759,4 +758,3 @@ def _calling(prove: Callable[[Strategy, float], object]) -> Prove:
 _CACHE: Final = next(timer for timer in TIMERS if isinstance(timer.event, CacheExpired))
 _TIMED: Final = frozenset(type(timer.event) for timer in TIMERS)
 _STARTED: Final = QueryStarted()
-_ENDINGS: Final = (QueryCompleted, QueryCancelled, QueryFailed)

@@ -28,6 +28,7 @@ from bluegreen.allowance import Allowance
 from bluegreen.happenings import Happening, Record
 from bluegreen.registry import managers
 from bluegreen.settings import Settings
+from bluegreen.vocabulary import Scope
 from bluegreen_adapters.observe.telling import Told, changes, told
 
 Say = Callable[[int, str, Mapping[str, Any]], object]
@@ -62,9 +63,13 @@ class Logs:
     def __call__(self, happenings: Sequence[Happening]) -> None:
         """Write the lines of what has happened."""
         levels = {manager.scope: manager.settings.logging_level for manager in managers()}
+        scope: Scope | None = None
+        least = logging.DEBUG
         for happening in happenings:
-            least: int = getattr(logging, levels.get(happening.scope, _LEVEL))
-            if least > logging.DEBUG and isinstance(happening, Record) and not changes(happening):
+            if happening.scope is not scope:
+                scope = happening.scope
+                least = getattr(logging, levels.get(scope, _LEVEL))
+            if type(happening) is Record and least > logging.DEBUG and not changes(happening):
                 continue  # the one that there are most of: no line need be made to find out
             line = told(happening)
             if line.level < least:

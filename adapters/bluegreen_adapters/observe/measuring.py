@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from bluegreen.alphabet import ENDINGS
 from bluegreen.errors import unreachable
 from bluegreen.happenings import (
     CacheMissed,
@@ -35,7 +36,7 @@ from bluegreen.happenings import (
     StoreBack,
     StoreLost,
 )
-from bluegreen.manager import Ending, StrategyManager
+from bluegreen.manager import StrategyManager
 from bluegreen.registry import managers
 from bluegreen.strategy import DETECTING, PENDING, STABLE, STRATEGY
 from bluegreen.vocabulary import Scope, Strategy
@@ -201,10 +202,11 @@ class Measures:
         before, after, event = record.before, record.step, record.event
         if record.ticket is not None:
             counts["bluegreen_queries", (scope, record.ticket.strategy.value)] += 1
-        elif isinstance(event, Ending):
+        elif isinstance(event, ENDINGS):
             counts["bluegreen_queries_ended", (scope, event.ticket.strategy.value, event.name)] += 1
-        if changes(record):
-            counts["bluegreen_transitions", (scope, after.row.name)] += 1
+        if not changes(record):
+            return
+        counts["bluegreen_transitions", (scope, after.row.name)] += 1
         if before.state == after.state:
             return
         self._since[record.scope] = max(record.at_s, self._since.get(record.scope, record.at_s))

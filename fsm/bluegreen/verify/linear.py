@@ -17,19 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
-from bluegreen.alphabet import IssueTicket, QueryCancelled, QueryCompleted, QueryFailed, Raise
+from bluegreen.alphabet import ENDINGS, IssueTicket, Raise
 from bluegreen.errors import EventForbidden, StrategyUnavailable
 from bluegreen.happenings import Record, Snapshot
 from bluegreen.machine import Step, step
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.verify.programs import CrashError
 from bluegreen.vocabulary import Ticket
-
-_ENDINGS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 
 
 @attrs.frozen
@@ -85,7 +83,7 @@ class Model:
 
     def after(self, answer: Answer) -> Model | None:
         """Return what is next if the machine gives this answer, or none if it gives another one."""
-        event, ending = answer.event, isinstance(answer.event, _ENDINGS)
+        event, ending = answer.event, isinstance(answer.event, ENDINGS)
         nothing = answer.step is None and answer.error is None
         if ending and event.ticket not in self.open:
             return self if (nothing and answer.checked) or answer.error is EventForbidden else None
