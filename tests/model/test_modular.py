@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from bluegreen.settings import Settings
+from bluegreen.verify import command
 from bluegreen.verify.command import verify
 from bluegreen.verify.explorer import Bounds, search
 from bluegreen.verify.fairness import Region
@@ -21,6 +22,7 @@ from bluegreen.verify.hearing import Hearing
 from bluegreen.verify.modular import Modular, distinct
 from bluegreen.verify.moves import EVENTS, Liberties
 from bluegreen.verify.process import Machines, Process
+from bluegreen.verify.sharing_world import Extent
 from bluegreen.verify.verdict import judge
 from bluegreen.verify.world import Size, World
 from bluegreen.vocabulary import Strategy
@@ -166,7 +168,8 @@ def test_news_that_can_do_nothing_any_more_is_left_out_and_news_that_does_the_sa
     assert lifted.plain("Stable", held, [StrategyAnnounced(green, 1)]) == (StrategyAnnounced(green, 1),)
 
 
-def test_the_command_says_how_many_worlds_are_covered() -> None:
+def test_the_command_says_how_many_worlds_are_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "EXTENTS", (Extent(2, 1, 1),))
     done = CliRunner().invoke(verify, ["--queries", "1", "--switches", "1", "--event", "none", "--json"])
     report = json.loads(done.output)
     assert (done.exit_code, report["complete"], report["violations"], report["unreached"]) == (

@@ -27,6 +27,7 @@ from bluegreen.verify.responses import RESPONSES
 from bluegreen.verify.runtime_bugs import RUNTIME_BUGS
 from bluegreen.verify.scopes import Clusters, first_shared
 from bluegreen.verify.sharing_bugs import SHARING_BUGS, SHARING_PROPERTIES
+from bluegreen.verify.sharing_world import Extent
 from bluegreen.verify.symmetry import MOST, alike
 
 FSM = Path(__file__).parents[2] / "fsm"
@@ -199,12 +200,18 @@ def test_under_one_setting_alone_some_guards_are_seen_one_way_only() -> None:
     assert rows_and_guards(STRATEGY, found.missed).one_way
 
 
-# Commands.
+# Commands. What processes do with a faulty store is explored in test_sharing_world: here a small part of it is enough.
+
+
+@pytest.fixture(autouse=True)
+def a_small_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "EXTENTS", (Extent(2, 1, 1),))
 
 
 def test_verify_explores_and_says_that_nothing_is_wrong() -> None:
     done = run("--queries", "1", "--switches", "1", "--event", "none")
     assert done.exit_code == 0
+    assert "2 processes, 1 decision, 1 fault of the store: 3,564 states" in done.output
     assert "strategy: 112 of 112 rows taken, 73 of 73 guards seen true and false" in done.output
     assert "world: 12,586 states" in done.output
     assert "violations: 0; ought to happen and did not: nothing" in done.output
