@@ -98,7 +98,7 @@ test-all: ## the tests on every supported Python that is found
 	@bash .ci/test-all
 
 clean: ## remove everything that was made here, the environments too
-	rm -rf .venv .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	rm -rf .hypothesis .coverage .coverage.* htmlcov
 	find fsm adapters tests .ci -name __pycache__ -type d -prune -exec rm -rf {} +
 

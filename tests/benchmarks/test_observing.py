@@ -76,6 +76,7 @@ def more_s(*makes: Callable[[], Take]) -> tuple[float, float, float]:
 @pytest.fixture
 def takers(tmp_path: Path) -> Iterator[dict[str, Callable[[], Take]]]:
     audits: list[Audit] = []
+    gc.freeze()  # what other tests have left is not looked through again and again
 
     def audit() -> Audit:
         audits.append(Audit(tmp_path / "audit"))
@@ -89,6 +90,7 @@ def takers(tmp_path: Path) -> Iterator[dict[str, Callable[[], Take]]]:
         }
     for one in audits:
         one.close()
+    gc.unfreeze()
 
 
 def test_log_lines_metrics_and_audit_together_cost_no_more_than_twice_what_start_and_end_of_a_query_do(
