@@ -122,6 +122,7 @@ class StrategyManager:
         settings: the scope's settings; by default from the environment and a file, see `sources`.
         clock: monotonic seconds; tests pass their own.
 
+    >>> from bluegreen.alphabet import QueryCompleted
     >>> manager = StrategyManager(Scope("db.example:443"))
     >>> ticket = manager.start(lambda strategy, seconds_left: None)   # proves any strategy
     >>> ticket.strategy, manager.state
