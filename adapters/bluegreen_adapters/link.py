@@ -17,9 +17,10 @@ from typing import Any, Final
 from bluegreen.alphabet import ConnectionOpened, Error456
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.flow import Flow
+from bluegreen.happenings import QueryBegun
 from bluegreen.manager import StrategyManager
 from bluegreen.query import Cancelled, Cleared, Errored
-from bluegreen_adapters import running
+from bluegreen_adapters import running, statements
 from bluegreen_adapters.commands import Blank, Failure, Outcome, Reply
 from bluegreen_adapters.protocol import Credentials, Fault, Protocol, Role, only_reads, read
 from bluegreen_adapters.queries import Begun, Place, Query, QueryId, Rpc
@@ -153,6 +154,7 @@ class Link:
             self.repairs.finish(query, Cleared())
             return self._wire.masked(message)
         watched = self._registered(query, real)
+        self._told(query)
         yield from self._sessions.warmed()
         setattr(message, self.protocol.query, watched)
         return Begun(self._wire.masked(message), self.protocol.query, watched)
@@ -166,6 +168,15 @@ class Link:
         watched = QueryId(query.public_id)
         weakref.finalize(watched, _let_go, weakref.ref(self), query.public_id).atexit = False
         return watched
+
+    def _told(self, query: Query) -> None:
+        """Tell what the query runs, where the application has asked for that."""
+        statement = statements.shown(read(query.begin.request, self.protocol.statement))
+        if statement is not None and query.ticket is not None and query.public_id is not None:
+            manager = self.manager
+            manager.report(
+                QueryBegun(manager.scope, manager.now_s(), query.public_id, query.ticket, statement)
+            )
 
     def _use(self, rpc: Rpc, query: Query, failed: Failure | None = None) -> Flow[Any]:
         """An RPC of a query: to its own stack, whatever has happened to the cluster since."""

@@ -3,7 +3,7 @@
 An observer gets them in the thread in which they happened, without a lock held. It must be quick: whoever writes or
 sends something puts it into a queue of its own.
 
-No record holds credentials or the text of a statement.
+No record holds credentials; none but `QueryBegun` says anything of a statement.
 """
 
 from __future__ import annotations
@@ -120,6 +120,23 @@ class RequestRetried:
 
 
 @attrs.frozen
+class QueryBegun:
+    """A query has got its id. Told only where the application has asked that statements be named.
+
+    Args:
+        query: the id that its application holds.
+        ticket: under which it runs.
+        statement: its statement, or a digest of it, as the application has asked.
+    """
+
+    scope: Scope
+    at_s: float
+    query: str
+    ticket: Ticket
+    statement: str
+
+
+@attrs.frozen
 class QueryReplayed:
     """A query begins again, behind the id that its application holds.
 
@@ -218,6 +235,7 @@ Happening = (
     | LockWaited
     | RequestFailed
     | RequestRetried
+    | QueryBegun
     | QueryReplayed
     | LossReported
     | SessionOpened

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from bluegreen.alphabet import QueryCompleted, QueryStarted
 from bluegreen.errors import QueryLost
@@ -17,6 +22,7 @@ from bluegreen.happenings import (
     Happening,
     LockWaited,
     LossReported,
+    QueryBegun,
     QueryReplayed,
     Record,
     RequestFailed,
@@ -27,8 +33,13 @@ from bluegreen.manager import StrategyManager
 from bluegreen.registry import forget, managed
 from bluegreen.settings import Settings
 from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters import e6data
+from bluegreen_adapters import e6data, statements
 from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.observe.audit import Audit
+from bluegreen_adapters.observe.audit_command import audit as audit_command
+from bluegreen_adapters.observe.audit_verify import verify
+from bluegreen_adapters.observe.delivery import Delivery
+from bluegreen_adapters.observe.logs import Logs, to_stream
 from support.engine import fresh
 from support.managing import BLUE, GREEN, SCOPE, fail, on_blue, query
 
@@ -135,6 +146,52 @@ def test_a_request_that_is_sent_again_is_told_each_time(
     again = of(happened, RequestRetried)
     assert [(one.method, one.attempt) for one in again] == [("prepareStatement", 1), ("prepareStatement", 2)]
     assert all(one.delay_s > 0 for one in again)
+
+
+@pytest.fixture
+def named() -> Iterator[None]:
+    yield
+    statements.tell("nothing")
+
+
+@pytest.mark.usefixtures("named")
+def test_which_query_runs_what_is_told_to_who_asks_as_a_digest(
+    connection: Any, happened: list[Happening]
+) -> None:
+    statements.tell()
+    cursor = connection.cursor()
+    query_id = cursor.execute(READ)
+    connection.get_schema_names("hive")  # a query of one request, which has no id
+    (begun,) = of(happened, QueryBegun)
+    digest = hashlib.sha256(READ.encode()).hexdigest()
+    assert (begun.query, begun.statement) == (query_id, f"sha256:{digest}")
+    assert begun.ticket in {one.ticket for one in of(happened, Record)}
+    statements.tell("nothing")
+    connection.cursor().execute(READ)
+    assert of(happened, QueryBegun) == [begun]
+
+
+@pytest.mark.usefixtures("named")
+def test_who_asks_for_the_text_gets_it_on_one_line_of_the_log_and_of_the_audit(
+    connection: Any, engine: EngineProcess, tmp_path: Path
+) -> None:
+    statement = "SELECT 'two\nlines'  /*+ rows(4) batch(2) */"
+    manager, lines = managed(Scope(engine.address)), io.StringIO()
+    manager.reconfigure(logging_level="DEBUG")
+    audit = Audit(tmp_path)
+    delivery = Delivery(Logs(to_stream(lines)), audit)
+    stop = delivery.follow(manager)
+    statements.tell("text")
+    query_id = connection.cursor().execute(statement)
+    stop()
+    assert delivery.close(60)
+    audit.close()
+    (line,) = [one for one in map(json.loads, lines.getvalue().splitlines()) if one["event"] == "query_begun"]
+    assert (line["level"], line["query_id"], line["statement"]) == ("DEBUG", query_id, statement)
+    said = CliRunner().invoke(audit_command, ["show", str(tmp_path), "--query", query_id, "--json"])
+    (noted,) = map(json.loads, said.output.splitlines())
+    assert (noted["audit"], noted["query"], noted["statement"]) == ("query_begun", line["query"], statement)
+    assert verify(tmp_path).good
 
 
 def test_who_waits_for_the_lock_is_told_how_long() -> None:

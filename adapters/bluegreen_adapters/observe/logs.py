@@ -84,7 +84,13 @@ class Logs:
             kind: tuple[Any, ...] = (happening.scope, happening.step.row.name)
         else:
             fields = line.fields
-            kind = (happening.scope, line.event, fields.get("strategy"), fields.get("code"))
+            kind = (
+                happening.scope,
+                line.event,
+                fields.get("strategy"),
+                fields.get("code"),
+                fields.get("statement"),
+            )
         allowance = self._kinds.setdefault(kind, Allowance(_BURST))
         self._kinds.move_to_end(kind)
         if len(self._kinds) > _KINDS_LIMIT:

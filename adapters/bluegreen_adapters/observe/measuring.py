@@ -27,6 +27,7 @@ from bluegreen.happenings import (
     Happening,
     LockWaited,
     LossReported,
+    QueryBegun,
     QueryReplayed,
     Reconfigured,
     Record,
@@ -193,7 +194,7 @@ class Measures:
                 counts["bluegreen_store_faults", (scope, store)] += 1
             case Corrected(check=check):
                 counts["bluegreen_corrections", (scope, check)] += 1
-            case StoreBack() | Reconfigured():
+            case QueryBegun() | StoreBack() | Reconfigured():
                 pass  # nothing is measured
             case _:
                 unreachable(happening)

@@ -1,6 +1,7 @@
 """A happening as a level, a name and fields: what a log line, an audit line or a span says of it.
 
-No field holds a credential or the text of a statement, since no happening does.
+No field holds a credential, since no happening does, nor anything of a statement unless
+the application has asked for it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bluegreen.happenings import (
     Happening,
     LockWaited,
     LossReported,
+    QueryBegun,
     QueryReplayed,
     Reconfigured,
     Record,
@@ -52,7 +54,7 @@ def told(happening: Happening) -> Told:
     return Told(level, event, {"scope": str(happening.scope), **fields})
 
 
-def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: RET503  `unreachable` never returns
+def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0912, RET503  a case for each kind; `unreachable` never returns
     match happening:
         case Record():
             return _stepped(happening)
@@ -75,6 +77,9 @@ def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: RET
         case RequestRetried(method=method, attempt=attempt, delay_s=delay_s):
             fields = {"method": method, "attempt": attempt, "delay_s": delay_s}
             return logging.INFO, "request_retried", {**fields, **_of(happening.ticket)}
+        case QueryBegun(query=query, statement=statement):
+            fields = {"query_id": query, "statement": statement}
+            return logging.DEBUG, "query_begun", {**fields, **_of(happening.ticket)}
         case QueryReplayed(query=query, executes=executes, reason=reason):
             fields = {"query_id": query, "executes": executes, "reason": reason}
             return logging.INFO, "query_replayed", {**fields, **_of(happening.ticket)}

@@ -26,6 +26,7 @@ from bluegreen.happenings import (
     DetectionEnded,
     Happening,
     LossReported,
+    QueryBegun,
     QueryReplayed,
     Record,
     RequestFailed,
@@ -36,7 +37,9 @@ from bluegreen.vocabulary import Scope
 from bluegreen_adapters.observe.following import follow_all
 from bluegreen_adapters.observe.telling import told
 
-_EVENTS: Final = frozenset((CacheMissed, LossReported, QueryReplayed, RequestFailed, RequestRetried))
+_EVENTS: Final = frozenset(
+    (CacheMissed, LossReported, QueryBegun, QueryReplayed, RequestFailed, RequestRetried)
+)
 
 
 @attrs.frozen
