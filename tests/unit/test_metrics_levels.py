@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -199,6 +200,44 @@ def test_the_staleness_of_a_store_is_measured_where_there_is_one(
     manager.start(Cluster(GREEN).prove)
     measures.refresh()
     assert value(registry, "bluegreen_store_staleness_seconds") == 7.0, "a store that fails has not answered"
+
+
+def test_the_gauges_of_a_scope_that_was_forgotten_are_at_rest(
+    manager: StrategyManager, measures: Measures, registry: CollectorRegistry, clock: FakeClock
+) -> None:
+    on_blue(manager).start(nobody)
+    announce(manager, GREEN)
+    manager.join(MemoryStore())
+    clock.advance(1000.0)
+    measures.refresh()
+    assert value(registry, "bluegreen_drain_age_seconds") == 1000.0
+    assert value(registry, "bluegreen_healthy", check="drain") == 0.0
+    assert (value(registry, "bluegreen_store_staleness_seconds") or 0.0) > 0.0
+    forget(SCOPE)
+    measures.refresh()
+    left = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in registry.collect()
+        if metric.type == "gauge" and metric.name.startswith("bluegreen")
+        for sample in metric.samples
+    }
+    assert {name: value for (name, *_), value in left.items() if value} == {"bluegreen_healthy": 1.0}
+    assert {name for name, *_ in left} >= {
+        "bluegreen_state",
+        "bluegreen_tickets",
+        "bluegreen_drain_age_seconds",
+    }
+
+
+def test_metrics_may_be_read_by_several_threads_at_once(
+    manager: StrategyManager, measures: Measures, registry: CollectorRegistry
+) -> None:
+    for _ in range(100):
+        manager.asked()
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(measures.refresh) for _ in range(200)]:
+            done.result()
+    assert value(registry, "bluegreen_requests_total") == 100.0
 
 
 def test_health_is_a_gauge_for_each_check(measures: Measures, registry: CollectorRegistry) -> None:

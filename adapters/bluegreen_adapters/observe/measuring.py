@@ -13,6 +13,7 @@ Source: business logic, "Monitoring and Alerting" and "Performance Optimization"
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from typing import Final, Protocol
 
 from bluegreen.alphabet import ENDINGS
 from bluegreen.errors import unreachable
+from bluegreen.forks import reborn_in_children
 from bluegreen.happenings import (
     CacheMissed,
     Corrected,
@@ -48,6 +50,7 @@ from bluegreen_adapters.observe.telling import changes
 
 Labels = tuple[str, ...]
 Counts = Counter[tuple[str, Labels]]
+Levels = dict[tuple[str, Labels], float]
 
 
 class Meter(Protocol):
@@ -82,6 +85,9 @@ class Measures:
         self._announced: dict[Scope, float] = {}
         self._missed: dict[Scope, float] = {}
         self._deliveries: dict[str, tuple[Delivery, int, int]] = {}
+        self._shown: frozenset[tuple[str, Labels]] = frozenset()
+        self._lock = threading.Lock()  # servers read metrics in several threads
+        reborn_in_children(self)
         self._asked: weakref.WeakKeyDictionary[StrategyManager, int] = weakref.WeakKeyDictionary()
 
     def __call__(self, happenings: Sequence[Happening]) -> None:
@@ -114,29 +120,47 @@ class Measures:
                 self.health(one.scope, verdict.check, verdict.ok)
 
     def refresh(self) -> None:
-        """Set every gauge to what holds now, health included: before the metrics are read."""
-        self.healths([health(one) for one in managers()])
-        for manager in managers():
-            scope, (state, context, _) = str(manager.scope), manager.snapshot
-            if manager not in self._asked:
-                self._zero(scope)
-            for one in STRATEGY.states:
-                self._meter.set("bluegreen_state", (scope, one.name), float(one.name == state))
-            for strategy in Strategy:
-                self._meter.set("bluegreen_tickets", (scope, strategy.value), context.open_on(strategy))
-            now_s = manager.now_s()
-            since_s = self._since.setdefault(manager.scope, now_s)
-            self._meter.set("bluegreen_state_age_seconds", (scope,), max(now_s - since_s, 0.0))
-            asked = manager.requests
-            before = self._asked.get(manager, 0)
-            self._asked[manager] = max(asked, before)
-            self._meter.count("bluegreen_requests", (scope,), max(asked - before, 0))
-            self._ages(manager, scope, now_s)
-        for name, (delivery, dropped, failed) in tuple(self._deliveries.items()):
-            drops, fails = max(delivery.dropped, dropped), max(delivery.failed, failed)
-            self._deliveries[name] = (delivery, drops, fails)
-            self._meter.count("bluegreen_delivery_dropped", (name,), drops - dropped)
-            self._meter.count("bluegreen_delivery_failed", (name,), fails - failed)
+        """Set every gauge to what holds now, health included: before the metrics are read.
+
+        The gauges of a scope that was forgotten are set to rest: nothing is open, nothing is wrong.
+        """
+        with self._lock:
+            levels: Levels = {}
+            for manager in managers():
+                self._level(manager, levels)
+            gone = {key: _AT_REST.get(key[0], 0.0) for key in self._shown - levels.keys()}
+            self._shown = frozenset(levels)
+            for (name, labels), value in (gone | levels).items():
+                self._meter.set(name, labels, value)
+            for name, (delivery, dropped, failed) in tuple(self._deliveries.items()):
+                drops, fails = max(delivery.dropped, dropped), max(delivery.failed, failed)
+                self._deliveries[name] = (delivery, drops, fails)
+                self._meter.count("bluegreen_delivery_dropped", (name,), drops - dropped)
+                self._meter.count("bluegreen_delivery_failed", (name,), fails - failed)
+
+    def after_fork(self) -> None:
+        """In a forked child: whoever refreshed is not here."""
+        self._lock = threading.Lock()
+
+    def _level(self, manager: StrategyManager, levels: Levels) -> None:
+        """Take note of a manager's levels, and count its requests."""
+        scope, (state, context, _) = str(manager.scope), manager.snapshot
+        if manager not in self._asked:
+            self._zero(scope)
+        for verdict in health(manager).verdicts:
+            levels["bluegreen_healthy", (scope, verdict.check)] = float(verdict.ok)
+        for one in STRATEGY.states:
+            levels["bluegreen_state", (scope, one.name)] = float(one.name == state)
+        for strategy in Strategy:
+            levels["bluegreen_tickets", (scope, strategy.value)] = context.open_on(strategy)
+        now_s = manager.now_s()
+        since_s = self._since.setdefault(manager.scope, now_s)
+        levels["bluegreen_state_age_seconds", (scope,)] = max(now_s - since_s, 0.0)
+        asked = manager.requests
+        before = self._asked.get(manager, 0)
+        self._asked[manager] = max(asked, before)
+        self._meter.count("bluegreen_requests", (scope,), max(asked - before, 0))
+        self._ages(manager, scope, now_s, levels)
 
     def _zero(self, scope: str) -> None:
         """Begin what raises alerts at 0: what is first seen with its first count has not grown by that."""
@@ -151,21 +175,22 @@ class Measures:
         for how in ("announced", "detected"):
             meter.begin("bluegreen_transition_seconds", (scope, how))
 
-    def _ages(self, manager: StrategyManager, scope: str, now_s: float) -> None:
+    @staticmethod
+    def _ages(manager: StrategyManager, scope: str, now_s: float, levels: Levels) -> None:
         began_s = dict.fromkeys(Strategy, now_s)
         for ticket in manager.open_tickets:
             began_s[ticket.strategy] = min(began_s[ticket.strategy], ticket.started_s)
         route, drains_s = manager.snapshot.context.route, 0.0
         for one, oldest_s in began_s.items():
             age_s = now_s - oldest_s
-            self._meter.set("bluegreen_oldest_ticket_seconds", (scope, one.value), age_s)
+            levels["bluegreen_oldest_ticket_seconds", (scope, one.value)] = age_s
             drains_s = drains_s if one is route else max(drains_s, age_s)
-        self._meter.set("bluegreen_drain_age_seconds", (scope,), drains_s)
-        self._meter.set("bluegreen_drain_limit_seconds", (scope,), manager.settings.drain_timeout_s)
+        levels["bluegreen_drain_age_seconds", (scope,)] = drains_s
+        levels["bluegreen_drain_limit_seconds", (scope,)] = manager.settings.drain_timeout_s
         exchange = manager.exchange
         if exchange is not None:
             stale_s = max(now_s - exchange.answered_s, 0.0)
-            self._meter.set("bluegreen_store_staleness_seconds", (scope,), stale_s)
+            levels["bluegreen_store_staleness_seconds", (scope,)] = stale_s
 
     def _take(self, happening: Happening, scope: str, counts: Counts) -> None:
         meter = self._meter
@@ -237,6 +262,9 @@ class Measures:
                 waited_s = max(record.at_s - began_s, 0.0)
                 self._meter.observe("bluegreen_transition_seconds", (scope, "detected"), waited_s)
 
+
+_AT_REST: Final = {"bluegreen_healthy": 1.0}
+"""What a gauge of a forgotten scope shows, where that is not 0."""
 
 _SERVING: Final = (STABLE, PENDING)
 _ZEROED: Final = ("bluegreen_queries", "bluegreen_retries", "bluegreen_replays", "bluegreen_lost_queries")
