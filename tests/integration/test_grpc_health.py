@@ -9,7 +9,6 @@ import grpc
 import pytest
 
 from bluegreen.alphabet import QueryCompleted
-from bluegreen.errors import Refusal, StrategyUnavailable
 from bluegreen.manager import StrategyManager
 from bluegreen.registry import forget, managed, scopes
 from bluegreen.vocabulary import Scope
@@ -20,6 +19,7 @@ pytest.importorskip("grpc_health")
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bluegreen_adapters.observe.grpc_health import GrpcHealth
+from support.managing import fail
 
 pytestmark = pytest.mark.integration
 SCOPE = Scope("served.example:443", "sales")
@@ -52,14 +52,6 @@ def stub(service: GrpcHealth) -> Iterator[health_pb2_grpc.HealthStub]:
 
 def checked(stub: health_pb2_grpc.HealthStub, name: str) -> int:
     return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status)
-
-
-def fail(manager: StrategyManager) -> None:
-    def refusing(strategy: object, left_s: float) -> None:
-        raise Refusal("no route")
-
-    with pytest.raises(StrategyUnavailable):
-        manager.start(refusing)
 
 
 def test_a_check_looks_at_the_moment_for_the_process_and_for_each_scope(

@@ -32,6 +32,14 @@ class Cluster:
             raise Refusal("status 456")
 
 
+def accepting(strategy: object, left_s: float) -> None:
+    """Every strategy accepts."""
+
+
+def refusing(strategy: object, left_s: float) -> None:
+    raise Refusal("no route")
+
+
 def nobody(strategy: Strategy, left_s: float) -> None:
     raise AssertionError(f"nobody was to be asked, least of all {strategy}")
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.errors import Refusal, StoreError, StrategyUnavailable
+from bluegreen.errors import StoreError, StrategyUnavailable
 from bluegreen.manager import StrategyManager
 from bluegreen.registry import forget, managed
 from bluegreen.settings import Settings
@@ -18,17 +18,9 @@ from bluegreen.vocabulary import Scope
 from bluegreen_adapters.observe.health import CHECKS, EVERY_S, Health, Watch, health, readiness
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
-from support.managing import BLUE, GREEN
+from support.managing import BLUE, GREEN, accepting, refusing
 
 SCOPE = Scope("health.example:443")
-
-
-def accepting(strategy: object, left_s: float) -> None:
-    """Every strategy accepts."""
-
-
-def refusing(strategy: object, left_s: float) -> None:
-    raise Refusal("no route")
 
 
 @pytest.fixture

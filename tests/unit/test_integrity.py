@@ -16,15 +16,11 @@ from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE, STRATEGY
 from bluegreen.vocabulary import Scope, Ticket
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
-from support.managing import BLUE, GREEN
+from support.managing import BLUE, GREEN, accepting
 
 pytestmark = pytest.mark.unjournaled
 
 SCOPE = Scope("broken.example:443")
-
-
-def accepting(strategy: object, left_s: float) -> None:
-    """Every strategy accepts."""
 
 
 @pytest.fixture

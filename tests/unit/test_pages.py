@@ -12,24 +12,16 @@ from wsgiref.validate import validator
 import pytest
 
 from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.errors import Refusal, StrategyUnavailable
+from bluegreen.errors import StrategyUnavailable
 from bluegreen.manager import StrategyManager
 from bluegreen.registry import forget, managed, scopes
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters.observe.pages import Pages
 from bluegreen_adapters.observe.status import TICKETS, status
 from support.clock import FakeClock
-from support.managing import BLUE, GREEN
+from support.managing import BLUE, GREEN, accepting, refusing
 
 SCOPE = Scope("pages.example:443", "sales")
-
-
-def accepting(strategy: object, left_s: float) -> None:
-    """Every strategy accepts."""
-
-
-def refusing(strategy: object, left_s: float) -> None:
-    raise Refusal("no route")
 
 
 @pytest.fixture
