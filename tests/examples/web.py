@@ -6,7 +6,7 @@
 `/rows` answers with the process that ran a query, and where; everything else is `/healthz`, `/readyz`, `/metrics` or
 `/status`. `CLUSTER_PORT`, `CLUSTER_USER` and `CLUSTER_PASSWORD` say where the cluster is; `BLUEGREEN_STORE` what the
 workers share, so that each knows what one of them has heard. With several workers `PROMETHEUS_MULTIPROC_DIR` makes
-`/metrics` show all of them.
+`/metrics` show all of them, and `PEERS`, a folder, makes `/status` do so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bluegreen_adapters.observe.delivery import Delivery
 from bluegreen_adapters.observe.health import Watch
 from bluegreen_adapters.observe.measuring import Measures
 from bluegreen_adapters.observe.pages import Pages
+from bluegreen_adapters.observe.peers import Peers
 from bluegreen_adapters.observe.prometheus import PrometheusMeter, exposition
 
 PORT = int(os.environ["CLUSTER_PORT"])
@@ -37,7 +38,8 @@ delivery = Delivery(measures)
 measures.watch("metrics", delivery)
 delivery.follow_all()
 watch = Watch(measures.healths).start()
-pages = Pages(exposition(measures))
+peers = Peers(os.environ["PEERS"]) if "PEERS" in os.environ else None
+pages = Pages(exposition(measures, peers=peers), peers)
 
 _lock = threading.Lock()
 _connections: list[Any] = []

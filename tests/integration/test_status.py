@@ -212,8 +212,8 @@ def test_whatever_answers_can_break_neither_the_command_nor_a_line(body: bytes, 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "nothing to ask; give the URL of a process's pages, or --store and --scope"),
-        (("ftp://host",), "'ftp://host'; accepted: http, https, or a host and port alone"),
+        ((), "nothing to ask; give the URL of a process's pages, a folder of peers, or --store and --scope"),
+        (("ftp://host",), "'ftp://host'; accepted: http, https, a host and port alone, or a folder"),
         (("--store", "memory:"), "--store and --scope belong together"),
         (("--store", "nowhere:", "--scope", "a:1"), "nowhere:"),
     ],

@@ -13,14 +13,18 @@
 >>> pages.answer("GET", "/readyz", "strategy=red")[2]
 b'{"error": "strategy is \\'red\\'; accepted: blue, green"}\\n'
 
-In a server with several worker processes each answers for itself: `process` says which.
+In a server with several worker processes each answers for itself: `process` says which. With `peers` the answers of
+`/status`, and of `/readyz` to whether nobody would notice a switch, are those of all of them: `others` has those of the
+other ones, and `silent` those that have not answered.
 
 Source: business logic, "Monitoring and Alerting"; spec, section 2.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -30,7 +34,8 @@ from bluegreen.errors import UnknownStrategy
 from bluegreen.registry import managers
 from bluegreen.vocabulary import Strategy
 from bluegreen_adapters.observe.health import Health, health, readiness
-from bluegreen_adapters.observe.status import status
+from bluegreen_adapters.observe.peers import Peers
+from bluegreen_adapters.observe.status import named, status
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics", "/status")
 
@@ -48,10 +53,13 @@ class Pages:
 
     Args:
         metrics: what `/metrics` shows, `prometheus.exposition(measures)` for example; without it there is no such page.
+        peers: the other processes that answer together with this one.
     """
 
-    def __init__(self, metrics: Exposition | None = None) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Exposition | None = None, peers: Peers | None = None) -> None:
+        self._metrics, self._peers = metrics, peers
+        if peers is not None:
+            peers.answers("readyz", lambda name: _readyz(named(name)))
 
     def answer(self, method: str, path: str, query: str = "") -> Answer:
         """Return what is to be answered; never raises because of what was asked.
@@ -63,21 +71,22 @@ class Pages:
         """
         if method not in ("GET", "HEAD"):
             return self._told(405, {"error": f"method is {method}; accepted: GET, HEAD"}, method)
-        named = next((one for one in PATHS if path.rstrip("/").endswith(one)), None)
+        page = next((one for one in PATHS if path.rstrip("/").endswith(one)), None)
         try:
             strategy = _strategy(query)
         except UnknownStrategy:
             wrong = parse_qs(query)["strategy"][-1]
             return self._told(400, {"error": f"strategy is {wrong!r}; accepted: blue, green"}, method)
-        if named == "/metrics" and self._metrics is not None:
+        if page == "/metrics" and self._metrics is not None:
             kind, body = self._metrics()
             return 200, _headers(kind, body), body if method == "GET" else b""
-        if named == "/healthz":
+        if page == "/healthz":
             return self._told(*_healthz(), method)
-        if named == "/readyz":
-            return self._told(*_readyz(strategy), method)
-        if named == "/status":
-            return self._told(200, status(strategy), method)
+        if page == "/readyz":
+            told = self._readyz(strategy)
+            return self._told(200 if told["ready"] else 503, told, method)
+        if page == "/status":
+            return self._told(200, self._status(strategy), method)
         shown = [one for one in PATHS if one != "/metrics" or self._metrics is not None]
         return self._told(404, {"error": f"there is no {path[:200]!r}; accepted: {', '.join(shown)}"}, method)
 
@@ -95,17 +104,36 @@ class Pages:
         receive: Callable[[], Awaitable[Mapping[str, Any]]],
         send: Callable[[Mapping[str, Any]], Awaitable[None]],
     ) -> None:
-        """Answer as an application for ASGI, its lifespan included. Nothing here waits, so no thread is needed."""
+        """Answer as an application for ASGI, its lifespan included. Only who asks `peers` waits, in a thread."""
         if scope["type"] == "lifespan":
             await _lives(receive, send)
             return
         if scope["type"] != "http":
             raise ValueError(f"scope is of type {scope['type']!r}; accepted: http, lifespan")
         query = bytes(scope.get("query_string", b"")).decode("latin-1")
-        code, headers, body = self.answer(scope["method"], scope["path"], query)
+        asked = (scope["method"], scope["path"], query)
+        if self._peers is None:
+            code, headers, body = self.answer(*asked)
+        else:
+            code, headers, body = await asyncio.to_thread(self.answer, *asked)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": code, "headers": raw})
         await send({"type": "http.response.body", "body": body})
+
+    def _status(self, strategy: Strategy | None) -> dict[str, Any]:
+        found = status(strategy)
+        if self._peers is None:
+            return found
+        told = self._peers.ask("status", _name(strategy))
+        return {**found, "others": told.answers, "silent": told.silent}
+
+    def _readyz(self, strategy: Strategy | None) -> dict[str, Any]:
+        found = _readyz(strategy)
+        if self._peers is None or strategy is None:
+            return found
+        told = self._peers.ask("readyz", _name(strategy))
+        ready = found["ready"] and not told.silent and all(one["ready"] for one in told.answers)
+        return {**found, "ready": ready, "others": told.answers, "silent": told.silent}
 
     def _told(self, code: int, value: object, method: str) -> Answer:
         body = json.dumps(value).encode() + b"\n"
@@ -127,8 +155,8 @@ def _headers(kind: str, body: bytes) -> list[tuple[str, str]]:
 
 
 def _strategy(query: str) -> Strategy | None:
-    named = parse_qs(query).get("strategy")
-    return None if named is None else Strategy.parse(named[-1])
+    given = parse_qs(query).get("strategy")
+    return None if given is None else Strategy.parse(given[-1])
 
 
 def _healthz() -> tuple[int, object]:
@@ -142,7 +170,11 @@ def _verdicts(found: Health) -> dict[str, Any]:
     return {"healthy": found.ok, "state": found.state, "age_s": round(found.age_s, 3), "checks": checks}
 
 
-def _readyz(strategy: Strategy | None) -> tuple[int, object]:
+def _name(strategy: Strategy | None) -> str:
+    return "" if strategy is None else strategy.value
+
+
+def _readyz(strategy: Strategy | None) -> dict[str, Any]:
     scopes: dict[str, Any] = {}
     for manager in managers():
         found = readiness(manager, strategy)
@@ -157,4 +189,4 @@ def _readyz(strategy: Strategy | None) -> tuple[int, object]:
             "reason": available.reason or "ok",
         }
     ready = all(one["ready"] for one in scopes.values())
-    return (200 if ready else 503), {"ready": ready, "scopes": scopes}
+    return {"ready": ready, "process": os.getpid(), "scopes": scopes}

@@ -27,6 +27,7 @@ from prometheus_client import (
 
 from bluegreen_adapters.observe.instruments import INSTRUMENTS, Instrument
 from bluegreen_adapters.observe.measuring import Labels, Measures
+from bluegreen_adapters.observe.peers import Peers
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -75,24 +76,32 @@ def _made(one: Instrument, registry: CollectorRegistry) -> Any:
 
 
 def exposition(
-    measures: Measures | None = None, registry: CollectorRegistry = REGISTRY
+    measures: Measures | None = None,
+    registry: CollectorRegistry = REGISTRY,
+    peers: Peers | None = None,
 ) -> Callable[[], tuple[str, bytes]]:
     """Return what `/metrics` of `pages` shows: of all processes, where `PROMETHEUS_MULTIPROC_DIR` is set.
 
     Args:
         measures: what is refreshed before.
         registry: what is shown of this process alone.
+        peers: the other processes, whose gauges are refreshed too.
 
     >>> kind, shown = exposition(registry=CollectorRegistry())()
     >>> kind.startswith("text/plain"), shown
     (True, b'')
     """
 
+    if peers is not None and measures is not None:
+        peers.answers("refresh", lambda _: measures.refresh())
+
     def show() -> tuple[str, bytes]:
         if measures is not None:
             measures.refresh()
         shown = registry
         if _FOLDER in os.environ:
+            if peers is not None:
+                peers.ask("refresh")
             shown = CollectorRegistry()
             multiprocess.MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
         return CONTENT_TYPE_LATEST, generate_latest(shown)

@@ -49,6 +49,15 @@ def status(strategy: Strategy | None = None) -> dict[str, Any]:
     }
 
 
+def named(strategy: str) -> Strategy | None:
+    """Return the strategy that a text names; none: it is empty, and names all.
+
+    Raises:
+        UnknownStrategy: it names neither.
+    """
+    return Strategy.parse(strategy) if strategy else None
+
+
 def _scope(manager: StrategyManager, strategy: Strategy | None) -> dict[str, Any]:
     seen, ready, context = health(manager), readiness(manager), manager.snapshot.context
     routes = "routes" in STRATEGY.state(manager.state).tags

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.error import URLError
 from urllib.parse import quote, urlsplit
@@ -20,6 +21,7 @@ from rich.live import Live
 from bluegreen.errors import BluegreenError
 from bluegreen.settings import without_credentials
 from bluegreen.vocabulary import Scope
+from bluegreen_adapters.observe.peers import asked
 from bluegreen_adapters.observe.status_drawing import drawn, plain
 from bluegreen_adapters.stores import open_store
 
@@ -35,8 +37,11 @@ class Unreachable(Exception):
     """A source has not answered, or with something else; its text says which, and what."""
 
 
-Source = Callable[[], dict[str, Any]]
-"""Returns what `status` returns, or raises `Unreachable`."""
+Processes = tuple[list[dict[str, Any]], list[str]]
+"""What `status` returns of each process, and who has not answered."""
+
+Source = Callable[[], Processes]
+"""Asks one process or several, or raises `Unreachable`."""
 
 
 def _asking(url: str, strategy: str | None) -> Source:
@@ -45,7 +50,7 @@ def _asking(url: str, strategy: str | None) -> Source:
     path = path if path.endswith("/status") else f"{path}/status"
     whole = f"{parts.scheme}://{parts.netloc}{path}" + (f"?strategy={quote(strategy)}" if strategy else "")
 
-    def ask() -> dict[str, Any]:
+    def ask() -> Processes:
         try:
             with urlopen(whole, timeout=WAIT_S) as answer:
                 found: Any = json.loads(answer.read(_LIMIT))
@@ -55,37 +60,52 @@ def _asking(url: str, strategy: str | None) -> Source:
             raise Unreachable(f"{whole}: what it answers is no JSON") from None
         if not _is_status(found):
             raise Unreachable(f"{whole}: what it answers is no status")
-        return found  # type: ignore[no-any-return]
+        others, silent = found.pop("others", []), found.pop("silent", [])
+        return [found, *others], list(map(str, silent))
 
     return ask
+
+
+def _gathering(folder: str, strategy: str | None) -> Source:
+    def gather() -> Processes:
+        told = asked(folder, "status", strategy or "", wait_s=WAIT_S)
+        if not told.answers and not told.silent:
+            raise Unreachable(f"{folder}: no process listens there")
+        if not all(map(_is_status, told.answers)):
+            raise Unreachable(f"{folder}: what a process answers is no status")
+        return told.answers, told.silent
+
+    return gather
 
 
 def _is_status(found: Any) -> bool:
     """Whether it has the shape of what `status` returns, as far as it is looked at."""
     try:
-        return all(
-            isinstance(one[part], kind)
-            for one in found["scopes"]
-            for part, kind in (("tickets", list), ("open", dict), ("checks", dict))
-        ) and all(isinstance(ticket, dict) for one in found["scopes"] for ticket in one["tickets"])
-    except (TypeError, KeyError):
+        return (
+            all(
+                isinstance(one[part], kind)
+                for one in found["scopes"]
+                for part, kind in (("tickets", list), ("open", dict), ("checks", dict))
+            )
+            and all(isinstance(ticket, dict) for one in found["scopes"] for ticket in one["tickets"])
+            and all(map(_is_status, found.get("others", ())))
+            and isinstance(found.get("silent", []), list)
+        )
+    except (TypeError, KeyError, AttributeError):
         return False
 
 
 def _reading(url: str, scope: Scope) -> Source:
     store = open_store(url)
 
-    def read() -> dict[str, Any]:
+    def read() -> Processes:
         try:
             record = store.read(scope)
         except BluegreenError as error:
             raise Unreachable(without_credentials(str(error))) from None
         told = {"scope": str(scope), **attrs.asdict(record, filter=lambda field, _: field.name != "at")}
-        return {
-            "store": without_credentials(url),
-            "scopes": [],
-            "records": [{**told, "at": record.at.wall_s}],
-        }
+        records = [{**told, "at": record.at.wall_s}]
+        return [{"store": without_credentials(url), "scopes": [], "records": records}], []
 
     return read
 
@@ -95,7 +115,7 @@ def _options(command: F) -> F:
         click.option("--scope", help="With --store: the scope, as it is written: host:port/cluster."),
         click.option("--store", help="Read the record of a scope in this store, for example lmdb:///run/bluegreen."),
         click.option("--strategy", type=click.Choice(["blue", "green"]), help="Only queries that are open there."),
-        click.argument("urls", nargs=-1, metavar="[URL]..."),
+        click.argument("urls", nargs=-1, metavar="[URL|FOLDER]..."),
     ):  # fmt: skip
         command = add(command)
     return command
@@ -103,9 +123,9 @@ def _options(command: F) -> F:
 
 def _sources(urls: Iterable[str], strategy: str | None, store: str | None, scope: str | None) -> list[Source]:
     for url in urls:
-        if "://" in url and urlsplit(url).scheme not in ("http", "https"):
-            raise click.BadParameter(f"{url!r}; accepted: http, https, or a host and port alone")
-    found = [_asking(url, strategy) for url in urls]
+        if not Path(url).is_dir() and "://" in url and urlsplit(url).scheme not in ("http", "https"):
+            raise click.BadParameter(f"{url!r}; accepted: http, https, a host and port alone, or a folder")
+    found = [(_gathering if Path(url).is_dir() else _asking)(url, strategy) for url in urls]
     if (store is None) != (scope is None):
         raise click.UsageError("--store and --scope belong together")
     if store is not None and scope is not None:
@@ -115,7 +135,9 @@ def _sources(urls: Iterable[str], strategy: str | None, store: str | None, scope
         except BluegreenError as error:
             raise click.BadParameter(without_credentials(str(error)), param_hint="--store") from None
     if not found:
-        raise click.UsageError("nothing to ask; give the URL of a process's pages, or --store and --scope")
+        raise click.UsageError(
+            "nothing to ask; give the URL of a process's pages, a folder of peers, or --store and --scope"
+        )
     return found
 
 
@@ -127,8 +149,8 @@ def status(
 ) -> None:
     """Show what processes know: the state of each scope, and who holds a ticket, on what, since when.
 
-    A URL is where a process serves its pages, http://127.0.0.1:8080 for example. Exit status 0: all have answered,
-    and are healthy; 1: one is not; 2: one has not answered.
+    A URL is where a process serves its pages, http://127.0.0.1:8080 for example, or the folder that processes of this
+    host share as peers. Exit status 0: all have answered, and are healthy; 1: one is not; 2: one has not answered.
     """
     found, troubles = _asked(_sources(urls, strategy, store, scope))
     if as_json:
@@ -189,11 +211,14 @@ def _lines(sources: list[Source], looks: Iterable[int], every_s: float) -> None:
             before = text
 
 
-def _asked(sources: list[Source]) -> tuple[list[dict[str, Any]], list[str]]:
+def _asked(sources: list[Source]) -> Processes:
     found, troubles = list[dict[str, Any]](), list[str]()
     for source in sources:
         try:
-            found.append(source())
+            processes, silent = source()
         except Unreachable as error:
             troubles.append(str(error))
+        else:
+            found += processes
+            troubles += silent
     return found, troubles
