@@ -220,6 +220,7 @@ def test_the_gauges_of_a_scope_that_was_forgotten_are_at_rest(
         for metric in registry.collect()
         if metric.type == "gauge" and metric.name.startswith("bluegreen")
         for sample in metric.samples
+        if sample.labels["scope"] == str(SCOPE)
     }
     assert {name: value for (name, *_), value in left.items() if value} == {"bluegreen_healthy": 1.0}
     assert {name for name, *_ in left} >= {
