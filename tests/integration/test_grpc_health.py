@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +19,7 @@ pytest.importorskip("grpc_health")
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bluegreen_adapters.observe.grpc_health import GrpcHealth
+from bluegreen_adapters.observe.grpc_health import AsyncGrpcHealth, GrpcHealth
 from support.managing import fail
 
 pytestmark = pytest.mark.integration
@@ -66,6 +67,32 @@ def test_a_check_looks_at_the_moment_for_the_process_and_for_each_scope(
     with pytest.raises(grpc.RpcError) as refused:
         checked(stub, "elsewhere")
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.asyncio
+async def test_a_server_of_asyncio_says_the_same(manager: StrategyManager) -> None:
+    server, service = grpc.aio.server(), AsyncGrpcHealth()
+    service.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=str(SCOPE))
+        assert (await stub.Check(request, timeout=10)).status == SERVING
+        stream = stub.Watch(request, timeout=30)
+        assert (await stream.read()).status == SERVING
+        fail(manager)
+        assert (await stub.Check(request, timeout=10)).status == NOT_SERVING
+        assert (await stream.read()).status == NOT_SERVING, "the check has found it"
+        forget(SCOPE)
+        await asyncio.to_thread(Watch(service.take).look)
+        assert (await stream.read()).status == UNKNOWN
+        whole = health_pb2.HealthCheckRequest(service="")
+        assert (await stub.Check(whole, timeout=10)).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Check(health_pb2.HealthCheckRequest(service="elsewhere"), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    await asyncio.wait_for(server.stop(None), 10)  # although a stream is open
 
 
 def test_a_watch_of_the_service_is_told_what_the_watch_of_the_process_finds(

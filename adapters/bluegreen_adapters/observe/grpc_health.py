@@ -13,6 +13,7 @@ It needs grpcio-health-checking.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,15 +43,48 @@ class GrpcHealth(standard.HealthServicer):
 
     def take(self, found: Sequence[Health]) -> None:
         """Take note of what was found, of every scope of this process."""
-        names = {str(one.scope): one.ok for one in found}
-        for name, ok in names.items():
-            self.set(name, SERVING if ok else NOT_SERVING)
-        for name in self._told - set(names):
-            self.set(name, UNKNOWN)
-        self._told = frozenset(names)
-        self.set("", SERVING if all(names.values()) else NOT_SERVING)
+        self._told, statuses = _statuses(self._told, found)
+        for name, one in statuses.items():
+            self.set(name, one)
 
     def Check(self, request: Any, context: Any) -> Any:
         """Look at the moment, and answer."""
         self.take([health(one) for one in managers()])
         return super().Check(request, context)
+
+
+class AsyncGrpcHealth(standard.aio.HealthServicer):
+    """The same for a server of `grpc.aio`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: frozenset[str] = frozenset()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add_to(self, server: Any) -> None:
+        """Serve it; called in the server's event loop."""
+        self._loop = asyncio.get_running_loop()
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+
+    def take(self, found: Sequence[Health]) -> None:
+        """Take note of what was found, of every scope of this process; any thread may call it."""
+        if self._loop is not None and not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._take(found), self._loop)
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        """Look at the moment, and answer."""
+        await self._take([health(one) for one in managers()])
+        return await super().Check(request, context)
+
+    async def _take(self, found: Sequence[Health]) -> None:
+        self._told, statuses = _statuses(self._told, found)
+        for name, one in statuses.items():
+            await self.set(name, one)
+
+
+def _statuses(told: frozenset[str], found: Sequence[Health]) -> tuple[frozenset[str], dict[str, int]]:
+    """Return which scopes are known now, and the status of each service."""
+    known = {str(one.scope): SERVING if one.ok else NOT_SERVING for one in found}
+    gone = dict.fromkeys(told - set(known), UNKNOWN)
+    whole = NOT_SERVING if NOT_SERVING in known.values() else SERVING
+    return frozenset(known), {**gone, **known, "": whole}
