@@ -1,6 +1,6 @@
 """A web application that asks a cluster through the connector, with bluegreen's pages beside its own.
 
-    gunicorn --workers 2 examples.web:application
+    gunicorn --config python:examples.gunicorn_conf --workers 2 examples.web:application
     uvicorn examples.web:asgi
 
 `/rows` answers with the process that ran a query, and where; everything else is `/healthz`, `/readyz`, `/metrics` or

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,10 @@ from support.redis_server import free_port
 from support.store_suite import until
 
 pytestmark = pytest.mark.integration
-GUNICORN = ["gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "examples.web:application"]
+GUNICORN = [
+    "gunicorn", "--config", "python:examples.gunicorn_conf", "--workers", "2", "--bind", "127.0.0.1:{port}",
+    "examples.web:application",
+]  # fmt: skip
 SERVERS = {
     "gunicorn": (2, GUNICORN),
     "gunicorn --preload": (2, [*GUNICORN, "--preload"]),
@@ -121,6 +125,23 @@ def test_readyz_stays_ready_through_a_switch_and_says_when_nobody_would_notice_o
         assert until(lambda: committed(get(port, "/metrics")[1]) == workers), "each of them has switched"
         assert 'bluegreen_healthy{check="availability"' in get(port, "/metrics")[1]
     assert engine.statistics().misrouted == 0
+
+
+def test_what_a_worker_held_that_was_killed_is_shown_no_longer(engine: EngineProcess, tmp_path: Path) -> None:
+    with serving("gunicorn", engine, tmp_path) as port:
+        killed, _ = every_worker(2, lambda: rows(port))
+        assert managing(get(port, "/metrics")[1]) == 2
+        os.kill(killed, signal.SIGKILL)
+        assert until(lambda: managing(get(port, "/metrics")[1]) == 1, 20)
+        found = json.loads(get(port, "/status")[1])
+        assert killed not in [one["process"] for one in (found, *found["others"])]
+        assert found["silent"] == []
+
+
+def managing(metrics: str) -> float:
+    """How many processes are in some state."""
+    lines = [line.rpartition(" ") for line in metrics.splitlines() if line.startswith("bluegreen_state{")]
+    return sum(float(number) for _, _, number in lines)
 
 
 def committed(metrics: str) -> float:
