@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 def peers(tmp_path: Path) -> Iterator[Peers]:
     for scope in scopes():  # of other tests of this process
         forget(scope)
-    made = Peers(tmp_path / "peers", wait_s=0.5)
+    made = Peers(tmp_path / "peers")
     yield made
     made.close()
     assert not list(tmp_path.glob(f"peers/{os.getpid()}-*"))

@@ -33,7 +33,7 @@ from bluegreen.happenings import Happening
 from bluegreen_adapters.observe.following import follow_all
 from bluegreen_adapters.observe.status import named, status
 
-WAIT_S: Final = 1.0
+WAIT_S: Final = 2.0
 """For how long all others together may take to answer."""
 
 _SUFFIX: Final = ".sock"
