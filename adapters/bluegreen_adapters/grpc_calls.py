@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -158,13 +159,15 @@ class FutureCall(FutureBase, grpc.Call):
     """A call of the application that is under way.
 
     What comes before its own RPC, such as opening a session, is done when it is made. If the RPC fails, a
-    thread does what has to be done about that: gRPC's own, which tells us, must not wait for anything.
+    thread does what has to be done about that: gRPC's own, which tells us, must not wait for anything. The
+    thread has the context variables of whoever made the call.
     """
 
     def __init__(self, port: Port, flow: Flow[Any], rpc: Rpc) -> None:
         self._port, self._flow = port, flow
         self._done: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self._real: Any = None
+        self._context = contextvars.copy_context()
         try:
             command = next(flow)
             while not (isinstance(command, Send) and command.method == rpc.name):
@@ -195,7 +198,7 @@ class FutureCall(FutureBase, grpc.Call):
             self._finish(outcome)
         else:
             threading.Thread(
-                target=self._finish, args=(outcome,), name="bluegreen-repair", daemon=True
+                target=self._context.run, args=(self._finish, outcome), name="bluegreen-repair", daemon=True
             ).start()
 
     def _finish(self, outcome: Outcome) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -789,6 +790,24 @@ def test_a_future_is_repaired_like_any_call(client: Client, engine: EngineProces
     assert (future.done(), future.cancelled(), future.running()) == (True, False, False)
     assert (future.code(), future.exception(), future.traceback()) == (grpc.StatusCode.OK, None, None)
     assert not future.cancel()
+
+
+def test_what_is_done_about_a_future_has_the_context_of_whoever_made_it(
+    client: Client, engine: EngineProcess, manager: StrategyManager
+) -> None:
+    request: ContextVar[str] = ContextVar("request", default="nobody's")
+    seen: list[tuple[str, str]] = []
+    stop = manager.observe(lambda happening: seen.append((type(happening).__name__, request.get())))
+    query = client.started(READ)
+    seen.clear()
+    engine.phase("abrupt", target="green")
+    token = request.set("mine")
+    future = client.stub.getNextResultBatch.future(client.about(pb.GetNextResultBatchRequest, query))
+    request.reset(token)
+    assert b"green" in future.result(10).resultBatch
+    stop()
+    assert {name for name, _ in seen} >= {"RequestFailed", "DetectionEnded", "QueryReplayed"}
+    assert {whose for _, whose in seen} == {"mine"}
 
 
 def test_a_callback_of_a_future_gets_one_that_is_done(client: Client, engine: EngineProcess) -> None:

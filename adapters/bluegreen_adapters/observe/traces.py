@@ -57,8 +57,7 @@ class Traces:
     - `bluegreen switch` reaches from an announcement to its commit, or to what came of it instead. It belongs to no
       query, and is linked to the span in which it was announced.
     - A request that failed or was sent again, a query that begins again, is lost or waits for a detection is an event
-      of the current span, if that is recorded. What is done in a thread of its own, such as the repair of a gRPC
-      future, has none.
+      of the current span, if that is recorded; of a gRPC future it is that of whoever made it.
 
     Args:
         tracer: what makes spans; by default one of the provider that the application has set.
