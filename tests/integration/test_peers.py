@@ -168,6 +168,17 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(PermissionError, match=r"shared is of user .*, mode 777; accepted: a folder of user"):
+        Peers(folder)
+    folder.chmod(0o755)
+    Peers(folder).close()
+    assert list(folder.iterdir()) == []
+
+
 def test_a_path_that_is_too_long_for_a_socket_is_an_error_at_once(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 100)
     with pytest.raises(OSError, match="too long"):

@@ -58,11 +58,13 @@ class Peers:
     A forked child listens as soon as something happens in it; until then it has nothing to tell.
 
     Args:
-        folder: where the sockets are, made if it is not there; only processes of one user can share it.
+        folder: where the sockets are, made if it is not there; only processes of one user can share it, so that nobody
+            else answers for them.
         wait_s: for how long all others together may take to answer, in seconds.
 
     Raises:
-        OSError: nobody can listen there: the path is too long for a socket, or the system has no such sockets.
+        OSError: nobody can listen there: others may write to it, the path is too long for a socket, or the system has
+            no such sockets.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, wait_s: float = WAIT_S) -> None:
@@ -70,6 +72,12 @@ class Peers:
             raise OSError("this system has no sockets in folders")
         self._folder, self._wait_s = Path(folder), wait_s
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = self._folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            told = f"{self._folder} is of user {found.st_uid}, mode {found.st_mode & 0o777:o}"
+            raise PermissionError(
+                f"{told}; accepted: a folder of user {os.geteuid()} that only they may write to"
+            )
         self._known: dict[str, Answering] = {"status": lambda strategy: status(named(strategy))}
         self._closed = False
         self._begin()
