@@ -563,7 +563,7 @@ def test_no_secret_is_in_a_log_a_representation_or_an_error(
     connect: Connect, engine: EngineProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("bluegreen").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "bluegreen")
     connection = connect()
     cursor = connection.cursor()
     cursor.execute(READ)

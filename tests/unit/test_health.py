@@ -134,7 +134,7 @@ def test_health_is_looked_at_every_thirty_seconds_and_only_what_changes_is_logge
     said = [
         (one.levelname, one.getMessage().split(": ")[1])
         for one in caplog.records
-        if str(SCOPE) in one.getMessage()
+        if one.name == "bluegreen.observe" and str(SCOPE) in one.getMessage()
     ]
     assert said == [("WARNING", "not healthy"), ("INFO", "healthy again")]
     assert [next(one.ok for one in found if one.scope == SCOPE) for found in taken] == [
