@@ -154,7 +154,8 @@ class Link:
             self.repairs.finish(query, Cleared())
             return self._wire.masked(message)
         watched = self._registered(query, real)
-        self._told(query)
+        if self.manager.observed and statements.is_told():
+            self._told(query)
         yield from self._sessions.warmed()
         setattr(message, self.protocol.query, watched)
         return Begun(self._wire.masked(message), self.protocol.query, watched)

@@ -42,9 +42,14 @@ def tell(how: str = "digest") -> None:
     _how = how
 
 
+def is_told() -> bool:
+    """Whether anything is told of statements."""
+    return _how != "nothing"
+
+
 def shown(statement: object) -> str | None:
     """Return what may be told of a statement; none: nothing may, or it is no text."""
-    if _how == "nothing" or not isinstance(statement, str):
+    if not is_told() or not isinstance(statement, str):
         return None
     if _how == "digest":
         return f"sha256:{hashlib.sha256(statement.encode(errors='surrogatepass')).hexdigest()}"

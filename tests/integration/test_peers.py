@@ -127,12 +127,14 @@ def test_a_forked_child_answers_for_itself_once_something_happens_in_it(peers: P
 def test_whatever_a_process_is_asked_it_goes_on_answering(tmp_path: Path, peers: Peers) -> None:
     Pages(peers=peers)
     peers.answers("wrong", lambda argument: 1 / 0)
+    peers.answers("odd", lambda argument: object())
     folder = tmp_path / "peers"
     mine = f"process {os.getpid()}: "
     assert asked(folder, "weather").silent == [
-        f"{mine}question is 'weather'; accepted: readyz, status, wrong"
+        f"{mine}question is 'weather'; accepted: odd, readyz, status, wrong"
     ]
     assert asked(folder, "wrong").silent == [f"{mine}ZeroDivisionError: division by zero"]
+    assert asked(folder, "odd").silent == [f"{mine}TypeError: Object of type object is not JSON serializable"]
     assert asked(folder, "status", "red").silent == [
         f"{mine}UnknownStrategy: 'red' is no strategy; accepted: 'blue', 'green' (in any case)"
     ]

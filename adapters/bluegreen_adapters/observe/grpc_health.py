@@ -67,7 +67,7 @@ class AsyncGrpcHealth(standard.aio.HealthServicer):
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     def take(self, found: Sequence[Health]) -> None:
-        """Take note of what was found, of every scope of this process; any thread may call it."""
+        """Take note of what was found, of every scope of this process; any thread may call it, once it is served."""
         if self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(self._take(found), self._loop)
 

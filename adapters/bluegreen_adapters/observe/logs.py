@@ -89,7 +89,7 @@ class Logs:
                 line.event,
                 fields.get("strategy"),
                 fields.get("code"),
-                fields.get("statement"),
+                hash(fields.get("statement")),  # it may be long
             )
         allowance = self._kinds.setdefault(kind, Allowance(_BURST))
         self._kinds.move_to_end(kind)

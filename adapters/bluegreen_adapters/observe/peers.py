@@ -154,17 +154,18 @@ class Peers:
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(self._wait_s)
                 data = connection.recv(_QUESTION_BYTES)
-                connection.sendall(json.dumps(self._answer(data)).encode())
+                connection.sendall(self._answer(data))
 
-    def _answer(self, data: bytes) -> dict[str, Any]:
+    def _answer(self, data: bytes) -> bytes:
         try:
             question, argument = json.loads(data)
             answering = self._known.get(question)
             if answering is None:
-                return {"error": f"question is {question!r}; accepted: {', '.join(sorted(self._known))}"}
-            return {"answer": answering(str(argument))}
+                wrong = f"question is {question!r}; accepted: {', '.join(sorted(self._known))}"
+                return json.dumps({"error": wrong}).encode()
+            return json.dumps({"answer": answering(str(argument))}).encode()
         except Exception as error:  # noqa: BLE001  whatever is asked must not end the thread
-            return {"error": f"{type(error).__name__}: {error}"}
+            return json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()
 
 
 def asked(
@@ -190,13 +191,11 @@ def asked(
     data = json.dumps([question, argument]).encode()
     told = Told([], [])
     with contextlib.ExitStack() as stack:
-        opened = [
-            (path, one)
-            for path in sorted(Path(folder).glob(f"*{_SUFFIX}"))
-            if path != but and (one := _opened(path, data, over_s, told.silent)) is not None
-        ]
-        for _, one in opened:
-            stack.callback(one.close)
+        opened: list[tuple[Path, socket.socket]] = []
+        for path in sorted(Path(folder).glob(f"*{_SUFFIX}")):
+            one = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            if path != but and _sent(one, path, data, over_s, told.silent):
+                opened.append((path, one))
         for path, one in opened:
             try:
                 found = json.loads(b"".join(_read(one, over_s)))
@@ -208,23 +207,21 @@ def asked(
     return told
 
 
-def _opened(path: Path, data: bytes, over_s: float, silent: list[str]) -> socket.socket | None:
-    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _sent(one: socket.socket, path: Path, data: bytes, over_s: float, silent: list[str]) -> bool:
+    """Send a question; return whether an answer can come."""
     one.settimeout(max(over_s - time.monotonic(), 0.001))
     try:
         one.connect(str(path))
         one.sendall(data)
     except ConnectionRefusedError:  # its process was killed
-        one.close()
         path.unlink(missing_ok=True)
-    except FileNotFoundError:
-        one.close()
+    except FileNotFoundError:  # it has just been closed
+        pass
     except OSError as error:
-        one.close()
         silent.append(f"{_named(path)}: {error}")
     else:
-        return one
-    return None
+        return True
+    return False
 
 
 def _read(one: socket.socket, over_s: float) -> Iterator[bytes]:

@@ -78,6 +78,13 @@ def _gathering(folder: str, strategy: str | None) -> Source:
     return gather
 
 
+def _is_folder(url: str) -> bool:
+    try:
+        return Path(url).is_dir()
+    except OSError:  # too long for a path
+        return False
+
+
 def _is_status(found: Any) -> bool:
     """Whether it has the shape of what `status` returns, as far as it is looked at."""
     try:
@@ -122,10 +129,14 @@ def _options(command: F) -> F:
 
 
 def _sources(urls: Iterable[str], strategy: str | None, store: str | None, scope: str | None) -> list[Source]:
+    found: list[Source] = []
     for url in urls:
-        if not Path(url).is_dir() and "://" in url and urlsplit(url).scheme not in ("http", "https"):
+        if _is_folder(url):
+            found.append(_gathering(url, strategy))
+        elif "://" in url and urlsplit(url).scheme not in ("http", "https"):
             raise click.BadParameter(f"{url!r}; accepted: http, https, a host and port alone, or a folder")
-    found = [(_gathering if Path(url).is_dir() else _asking)(url, strategy) for url in urls]
+        else:
+            found.append(_asking(url, strategy))
     if (store is None) != (scope is None):
         raise click.UsageError("--store and --scope belong together")
     if store is not None and scope is not None:
