@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, get_args
 
 import attrs
 
-from bluegreen.vocabulary import Strategy, Ticket, parse_strategy
+from bluegreen.vocabulary import Strategy, Ticket, optional_strategy, parse_strategy
 
 
 @attrs.frozen
@@ -24,8 +24,14 @@ class ConnectionOpened:
 
 @attrs.frozen
 class QueryStarted:
-    """A query asks for a ticket."""
+    """A query asks for a ticket.
 
+    Args:
+        alone: if set, the query's connection is not accepted where new queries go, and is accepted by this
+            strategy: for that connection alone, the query begins there.
+    """
+
+    alone: Strategy | None = attrs.field(default=None, converter=optional_strategy)
     name: ClassVar[str] = "query_started"
 
 
@@ -93,14 +99,26 @@ class AuthSuccess(_News):
 
 
 @attrs.frozen
-class AuthFailure(_News):
+class _Refusal(_News):
+    """A refusal that concerns one connection, unless nobody else is served there (invariant I13).
+
+    Args:
+        served_since: whether another connection of the scope was accepted by that strategy and has not been
+            refused there since.
+    """
+
+    served_since: bool = attrs.field(default=False, kw_only=True)
+
+
+@attrs.frozen
+class AuthFailure(_Refusal):
     """This strategy did not accept a connection, for another reason than 456."""
 
     name: ClassVar[str] = "auth_failure"
 
 
 @attrs.frozen
-class PersistentFailure(_News):
+class PersistentFailure(_Refusal):
     """Transient retries on this strategy are used up."""
 
     name: ClassVar[str] = "persistent_failure"

@@ -22,6 +22,9 @@ _BURST: Final = 100
 _EACH_S: Final = 1.0
 """After how many seconds one more is."""
 
+_WARNINGS: Final = 100
+"""How many different warnings of a scope are logged, each once."""
+
 Told = tuple[tuple[Callable[[Any], None]], ...]
 """Replaced as a whole, never changed, since whoever tells iterates over it."""
 
@@ -41,6 +44,8 @@ class Audience:
         self.followers: Told = ()
         self.witnesses: Told = ()
         self._logged = Allowance(_BURST)
+        self._warned: set[str] = set()
+        """Keys of the warnings that were logged; written under the lock."""
         self.least(level)
 
     def least(self, level: str) -> None:
@@ -100,6 +105,15 @@ class Audience:
         """Log, unless the scope is to be quieter."""
         if level >= self._least_level:
             _log.log(level, text, *facts)
+
+    def warn_once(self, key: str, text: str, *facts: object) -> None:
+        """As `StrategyManager.warn_once`."""
+        with self._lock:
+            # A server words what keys are made of: their number is bounded, so that neither memory nor the log grows.
+            if key in self._warned or len(self._warned) >= _WARNINGS:
+                return
+            self._warned.add(key)
+        self.say(logging.WARNING, f"%s: {text}", self._scope, *facts)
 
     def _tell(self, happening: Happening, all_told: Told) -> None:
         for (told,) in all_told:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import cast
 
 import attrs
 import click
@@ -52,6 +53,8 @@ def _print(found: Configured, values: dict[str, str]) -> None:
 
 def _told(value: object) -> str:
     """Return a value as it may be shown: the URL of a store may hold a password."""
-    if value is None:
+    if value in (None, ()):
         return "none"
+    if isinstance(value, tuple):
+        return ";; ".join(map(str, cast("tuple[object, ...]", value)))
     return without_credentials(str(value))

@@ -108,6 +108,23 @@ class RequestFailed:
 
 
 @attrs.frozen
+class UnlistedRefusal:
+    """A stack's reply contains 456, and matches no listed form of a refusal: it is passed on as it is.
+
+    Args:
+        strategy: the stack.
+        method: the RPC.
+        code: the status.
+    """
+
+    scope: Scope
+    at_s: float
+    strategy: Strategy
+    method: str
+    code: str
+
+
+@attrs.frozen
 class RequestRetried:
     """A request is sent again on the same stack, after `delay_s` seconds; this is retry number `attempt`."""
 
@@ -234,6 +251,7 @@ Happening = (
     | DetectionEnded
     | LockWaited
     | RequestFailed
+    | UnlistedRefusal
     | RequestRetried
     | QueryBegun
     | QueryReplayed

@@ -259,6 +259,15 @@ class StrategyManager:
         """Tell who observes what has happened around this scope."""
         self._audience.report(happening)
 
+    def warn_once(self, key: str, text: str, *facts: object) -> None:
+        """Log a warning about this scope, once for each `key`. After 100 keys nothing more is logged.
+
+        Args:
+            key: names what the warning is about.
+            text: what is logged after the scope, with `facts` filled in as `logging` does.
+        """
+        self._audience.warn_once(key, text, *facts)
+
     def asked(self) -> None:
         """Count a request that is sent to a stack, in `requests`. No lock: it may be late by one for each thread."""
         self.requests = next(self._asked)
@@ -436,8 +445,13 @@ class StrategyManager:
         ticket = self.start_now(session)
         return ticket if ticket is not None else run(self.starting(_calling(prove), session))
 
-    def start_now(self, session: object = None) -> Ticket | None:
+    def start_now(self, session: object = None, alone: Strategy | None = None) -> Ticket | None:
         """Start a query if that needs no detection; otherwise return none.
+
+        Args:
+            session: what the ticket is to carry for its connection.
+            alone: a strategy that accepts this connection, while new queries go to one that does not: the query
+                begins there, and waits for no detection.
 
         Raises:
             StrategyUnavailable: both strategies failed within the last `failed_cooldown_s`.
@@ -446,7 +460,7 @@ class StrategyManager:
         self._tick()
         self.attend()
         try:
-            taken = self._take(_STARTED, session)
+            taken = self._take(_STARTED if alone is None else QueryStarted(alone), session)
         except EventForbidden as refused:
             if refused.state in _WAITS:
                 return None
@@ -454,12 +468,12 @@ class StrategyManager:
         assert taken is not None
         return taken.ticket
 
-    def starting(self, prove: Prove, session: object = None) -> Flow[Ticket]:
-        """`start` as a flow, for drivers of other kinds."""
+    def starting(self, prove: Prove, session: object = None, alone: Strategy | None = None) -> Flow[Ticket]:
+        """`start` as a flow, for drivers of other kinds; `alone` as in `start_now`."""
         deadline_s = self._clock() + self.settings.detection_timeout_s
         missed = False
         while True:
-            ticket = self.start_now(session)
+            ticket = self.start_now(session, alone)
             if ticket is not None:
                 return ticket
             if self._audience.witnesses and not missed:

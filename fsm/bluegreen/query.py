@@ -17,9 +17,16 @@ from bluegreen.recovery import POLICY
 from bluegreen.table import State, Table, forbid, go, ignore, stay
 from bluegreen.vocabulary import Ticket
 
-Doubt = Literal["none", "harmless", "execute"]
-"""What a failed RPC leaves open: the server answered with an error (`none`); the transport failed on an RPC
-that executes nothing (`harmless`); the transport failed on the one that executes (`execute`)."""
+Doubt = Literal["none", "harmless", "execute", "gone"]
+"""What a failed RPC leaves open:
+
+- `none`: nothing, the server answered with an error;
+- `harmless`: the transport failed on an RPC that executes nothing;
+- `execute`: the transport failed on the RPC that executes: it may have been executed;
+- `gone`: the stack answered the RPC that executes with "I do not know this query": it may have been executed.
+
+The RPC that executes may be the one that begins: then a query is in Started while it may be executed.
+"""
 
 
 @attrs.frozen
@@ -139,7 +146,7 @@ _reads = Fact("reads", (True, False), lambda c, _: c.reads)
 _allowed = Fact("replay", ("never", "reads"), lambda c, _: c.replay)
 _rows = Fact("rows_out", (True, False), lambda c, _: c.rows)
 _rerun_left = Fact("rerun_left", (True, False), lambda c, _: c.reruns < _RERUNS)
-_doubt = Fact("doubt", ("none", "harmless", "execute"), lambda _, e: e.doubt)
+_doubt = Fact("doubt", ("none", "harmless", "execute", "gone"), lambda _, e: e.doubt)
 _id_known = Fact("id_known", (True, False), lambda c, _: c.query_id is not None)
 
 may_rerun = (_reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _rerun_left.is_(True)).named(
@@ -147,7 +154,7 @@ may_rerun = (_reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _reru
 )
 answered = _doubt.is_("none").named("server's answer")
 harmless = _doubt.is_("harmless").named("transport, nothing executed")
-ambiguous = _doubt.is_("execute").named("transport, on execute")
+ambiguous = _doubt.is_("execute", "gone").named("perhaps executed")
 
 
 def take_id(context: QueryContext, event: Prepared) -> QueryContext:
@@ -195,28 +202,42 @@ def replays_execution(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffec
     return Replay(execute=True)
 
 
-def loses_refused(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffect:
-    """Lose: both attempts were refused."""
-    return Lose("it was refused again after a new detection, and the attempts are used up")
-
-
-def loses_running(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
+def loses_running(before: QueryContext, _: QueryContext, event: Any) -> QueryEffect:
     """Lose: its stack vanished under it."""
-    if before.rows:
-        why = "rows of it have already been handed out"
-    elif not before.reads:
-        why = "its statement can write and was accepted for execution, so it is not run again"
-    elif before.replay == "never":
-        why = 'replay is set to "never"'
-    else:
-        why = "it was replayed once already"
-    return Lose(f"its stack stopped serving it; {why}")
+    return Lose(f"{_RUNNING_FAULTS[_doubt_of(event)]}; {_why_not_again(before)}")
 
 
-def loses_ambiguous(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
+def loses_ambiguous(before: QueryContext, _: QueryContext, event: Errored) -> QueryEffect:
     """Lose: nobody knows whether it was executed."""
-    why = "it can write" if not before.reads else "replaying it is not allowed"
-    return Lose(f"the transport failed while it was sent for execution, so it may have been executed; {why}")
+    return Lose(f"{_EXECUTE_FAULTS[event.doubt]}, so it may have been executed; {_why_not_again(before)}")
+
+
+_REFUSED: Final = "refused"
+_RUNNING_FAULTS: Final = {
+    _REFUSED: "its stack stopped serving it",
+    "harmless": "its stack is out of reach",
+    "execute": "its stack is out of reach",
+    "gone": "its stack does not know it any more",
+}
+_EXECUTE_FAULTS: Final = {
+    "execute": "the transport failed while it was sent for execution",
+    "gone": "its stack did not know it when it was sent for execution",
+}
+
+
+def _doubt_of(event: Any) -> str:
+    return event.doubt if isinstance(event, Errored) else _REFUSED
+
+
+def _why_not_again(context: QueryContext) -> str:
+    """Return why the query is not run again, in the order of the facts of `may_rerun`."""
+    if context.rows:
+        return "rows of it have already been handed out"
+    if not context.reads:
+        return "it can write, so it is not run again"
+    if context.replay == "never":
+        return 'replay is set to "never"'
+    return "it was replayed once already"
 
 
 STARTED: Final = "Started"
@@ -267,8 +288,8 @@ ROWS = (
         Refused456,
         FAILED,
         when=~may_restart,
-        effects=(fails, loses_refused),
-        why="at most 2 attempts",
+        effects=(fails,),
+        why="at most 2 attempts; nothing was executed, so that the server's last answer goes to the application",
     ),
     go(
         _RUNNING,
@@ -299,7 +320,7 @@ ROWS = (
     stay(
         STARTED,
         Errored,
-        when=(harmless | ambiguous) & may_restart,
+        when=harmless & may_restart,
         do=restart,
         effects=(fails, replays),
         why="nothing was executed",
@@ -308,9 +329,25 @@ ROWS = (
         STARTED,
         Errored,
         FAILED,
-        when=(harmless | ambiguous) & ~may_restart,
+        when=harmless & ~may_restart,
         effects=(fails,),
         why="the attempts are used up: the transport's error goes to the application",
+    ),
+    stay(
+        STARTED,
+        Errored,
+        when=ambiguous & may_rerun,
+        do=rerun,
+        effects=(fails, replays),
+        why="its begin executes as well, so it may have been executed; but it only reads",
+    ),
+    go(
+        STARTED,
+        Errored,
+        FAILED,
+        when=ambiguous & ~may_rerun,
+        effects=(fails, loses_ambiguous),
+        why="its begin executes as well, so it may have been executed (I11)",
     ),
     go(
         PREPARED,
@@ -402,6 +439,7 @@ QUERY: Final[Table[QueryContext, QueryEvent, QueryEffect]] = Table(
         Errored("none"),
         Errored("harmless"),
         Errored("execute"),
+        Errored("gone"),
     ),
 )
 """The query machine."""

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import attrs
 
 from bluegreen.errors import SettingsError, UnknownStrategy
+from bluegreen.forms import parse_form
 from bluegreen.vocabulary import Strategy, optional_strategy
 
 ENVIRONMENT_PREFIX: Final = "BLUEGREEN_"
@@ -21,8 +22,12 @@ CONFIG_VARIABLE: Final = "BLUEGREEN_CONFIG"
 
 CHANGEABLE: Final = (
     "cache_ttl_s", "retry_attempts", "detection_timeout_s", "logging_level", "drain_timeout_s", "failed_cooldown_s",
+    "probe_after_s",
 )  # fmt: skip
 """What may be changed at run time: times, limits and the level. The others are part of what was verified of a scope."""
+
+_BETWEEN_FORMS: Final = re.compile(r";;|\n")
+"""Separates forms where a setting is text, as in the environment: `;;` or the end of a line."""
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:")
 
@@ -89,6 +94,20 @@ def _url(default: str) -> Any:
     return cast(Any, attrs.field)(default=default, metadata={"url": "a URL, for example memory:"})
 
 
+def _several(value: Any) -> Any:
+    """Turn a list into a tuple, and text as the environment holds it as well; leave the rest for the validator."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in _BETWEEN_FORMS.split(value) if part.strip())
+    given: Any = value
+    return tuple(given) if isinstance(value, list) else given
+
+
+def _forms() -> Any:
+    return cast(Any, attrs.field)(
+        default=(), converter=_several, metadata={"forms": "a list of MEANING CODE: TEXT"}
+    )
+
+
 def without_credentials(text: str) -> str:
     """Return the URL of a store as it may be shown: neither a password nor an option of it.
 
@@ -109,7 +128,30 @@ def _accepted(rule: Mapping[str, Any]) -> str:
         return ", ".join("none" if choice is None else str(choice) for choice in rule["choices"])
     if "url" in rule:
         return str(rule["url"])
+    if "forms" in rule:
+        return str(rule["forms"])
     return f"{rule['low']:g} to {rule['high']:g}{rule['unit']}"
+
+
+def _findings(name: str, value: Any, rule: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with `value`."""
+    if "forms" not in rule:
+        found = _finding(name, value, rule)
+        return [] if found is None else [found]
+    if not isinstance(value, tuple):
+        return [f"{name} is {value!r}; accepted: {_accepted(rule)}"]
+    return [f"{name} has {form!r}, {why}" for form in cast("tuple[Any, ...]", value) if (why := _wrong(form))]
+
+
+def _wrong(form: Any) -> str | None:
+    """Return what is wrong with a form, or none."""
+    if not isinstance(form, str):
+        return "which is no text; accepted: MEANING CODE: TEXT"
+    try:
+        parse_form(form)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _finding(name: str, value: Any, rule: Mapping[str, Any]) -> str | None:
@@ -154,6 +196,10 @@ class Settings:
         failed_cooldown_s: how long a scope in Failed refuses at once, how long a strategy that was announced and
             then refused is held down, and after how long a connection opens one more session ahead of time, if it has
             opened a few at once, 0.1 to 60 seconds.
+        probe_after_s: how long a stack may take to answer a probe, which finds out whether it serves, 0.5 to 60
+            seconds.
+        forms: replies whose meaning the protocol does not list, each as `MEANING CODE: TEXT`, see `forms`. In the
+            environment they are separated by `;;` or by ends of lines.
         store: URL of the store that processes share, see `bluegreen_adapters.stores`; `memory:` shares nothing.
 
     Raises:
@@ -177,13 +223,15 @@ class Settings:
     default_strategy: Strategy | None = _one_of(None, None, Strategy.BLUE, Strategy.GREEN, convert=_strategy)
     replay: str = _one_of("reads", "never", "reads")
     failed_cooldown_s: float = _between(1, 0.1, 60, " s", _seconds)
+    probe_after_s: float = _between(2, 0.5, 60, " s", _seconds)
+    forms: tuple[str, ...] = _forms()
     store: str = _url("memory:")
 
     def __attrs_post_init__(self) -> None:
         findings = [
             found
             for field in attrs.fields(Settings)
-            if (found := _finding(field.name, getattr(self, field.name), field.metadata)) is not None
+            for found in _findings(field.name, getattr(self, field.name), field.metadata)
         ]
         if findings:
             raise SettingsError(findings)
@@ -228,6 +276,6 @@ def describe() -> list[tuple[str, str, str]]:
     """Return (name, default, accepted) of every setting, for documentation."""
     rows: list[tuple[str, str, str]] = []
     for field in attrs.fields(Settings):
-        default = "none" if field.default is None else str(field.default)
+        default = "none" if field.default in (None, ()) else str(field.default)
         rows.append((field.name, default, _accepted(field.metadata)))
     return rows

@@ -131,6 +131,8 @@ turn = Fact(
 more = Fact("more", (True, False), lambda c, _: len(c.untried) > 1)
 verified = Fact("verified", (True, False), lambda c, _: c.verified)
 held = Fact("held", (True, False), lambda c, e: e.strategy is c.held_down)
+served_since = Fact("served_since", (True, False), lambda _, e: e.served_since)
+alone = Fact("alone", (True, False), lambda _, e: e.alone is not None)
 open_ticket = Fact("open_ticket", (True, False), lambda c, e: c.open_on(e.ticket.strategy) > 0)
 previous_known = Fact("previous_known", (True, False), lambda c, _: c.previous not in (None, c.active))
 fallback_known = Fact("fallback_known", (True, False), lambda c, _: c.fallback is not None)
@@ -171,6 +173,8 @@ names_pending = names.is_("pending").named("is pending")
 is_untried = turn.is_("first", "later").named("untried")
 another = more.is_(True).named("another untried")
 is_held = held.is_(True).named("held down")
+others_served = served_since.is_(True).named("others served")
+is_alone = alone.is_(True).named("alone")
 is_verified = verified.is_(True).named("verified")
 has_ticket = open_ticket.is_(True).named("ticket open")
 safe_to_commit = (drained.is_(True) | commit_when.is_("first_safe_point")).named("safe to commit")
@@ -203,6 +207,12 @@ def start_on_pending(context: Context, _: Any) -> Context:
     """Count a ticket on the pending strategy."""
     assert context.pending is not None
     return _count(context, context.pending, +1)
+
+
+def start_alone(context: Context, event: QueryStarted) -> Context:
+    """Count a ticket on the strategy that accepts the connection of this query."""
+    assert event.alone is not None
+    return _count(context, event.alone, +1)
 
 
 def end_ticket(context: Context, event: QueryCompleted | QueryCancelled | QueryFailed) -> Context:
@@ -335,6 +345,11 @@ def issue_ticket(_: Context, after: Context, __: Any) -> StrategyEffect | None:
     return IssueTicket(after.route, after.version) if after.route else None
 
 
+def issue_ticket_alone(_: Context, after: Context, event: QueryStarted) -> StrategyEffect | None:
+    """IssueTicket on the strategy that accepts the connection of this query."""
+    return IssueTicket(event.alone, after.version) if event.alone else None
+
+
 def authenticate(before: Context, after: Context, _: Any) -> StrategyEffect | None:
     """Authenticate on the pending strategy, or on the next one to try if that changed."""
     if after.pending is not None:
@@ -387,6 +402,19 @@ def audit(_: Context, __: Context, event: Any) -> StrategyEffect | None:
 
 _ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 _REFUSALS: Final = (AuthFailure, PersistentFailure)
+_OTHERS_SERVED: Final = (
+    "others are served there: it is that connection's own problem (I13; refines the spec: no time window, since "
+    "I13 must also hold for a connection that idles; others vouch for a strategy by their last acceptance there, "
+    "until they are refused themselves)"
+)
+_ALONE: Final = (
+    "accepted only there: for that connection alone the query begins there at once, so that nothing waits (I3 "
+    "excepts it, I13)"
+)
+_NEVER_SERVED: Final = (
+    "announced, committed with nothing in flight, and never shown to serve: the other one first, this one held "
+    "down (refines the spec: L4)"
+)
 _TO_DETECTING: Final = (clear_cache, authenticate, audit)
 _TO_PENDING: Final = (authenticate, publish, audit)
 _TO_STABLE: Final = (cache, publish, close_drained, audit)
@@ -394,7 +422,15 @@ _TO_STABLE: Final = (cache, publish, close_drained, audit)
 ROWS = (
     # Detecting: nobody knows; callers wait together for one detection.
     stay(DETECTING, ConnectionOpened, why="the connection joins the detection that is under way"),
-    forbid(DETECTING, QueryStarted, why="no strategy yet; wait for the detection"),
+    forbid(DETECTING, QueryStarted, when=~is_alone, why="no strategy yet; wait for the detection"),
+    stay(
+        DETECTING,
+        QueryStarted,
+        when=is_alone,
+        do=start_alone,
+        effects=(issue_ticket_alone,),
+        why=_ALONE,
+    ),
     stay(
         DETECTING, _ENDS, when=has_ticket, do=end_ticket, why="a query ended that began before the detection"
     ),
@@ -426,7 +462,7 @@ ROWS = (
     ignore(DETECTING, StrategyAnnounced, when=~is_fresh, why="stale (refines the spec: I6)"),
     go(
         DETECTING,
-        (Error456, AuthFailure),
+        Error456,
         DETECTING,
         when=is_fresh & is_untried & another,
         do=cross_out,
@@ -435,7 +471,7 @@ ROWS = (
     ),
     go(
         DETECTING,
-        (Error456, AuthFailure),
+        Error456,
         FAILED,
         when=is_fresh & is_untried & ~another,
         do=give_up,
@@ -443,8 +479,30 @@ ROWS = (
         why="both strategies failed",
     ),
     ignore(
+        DETECTING, Error456, when=~(is_fresh & is_untried), why="stale, or this detection has heard from it"
+    ),
+    go(
         DETECTING,
-        (Error456, AuthFailure),
+        AuthFailure,
+        DETECTING,
+        when=is_fresh & is_untried & ~others_served & another,
+        do=cross_out,
+        effects=(authenticate, audit),
+        why="try the other one",
+    ),
+    go(
+        DETECTING,
+        AuthFailure,
+        FAILED,
+        when=is_fresh & is_untried & ~others_served & ~another,
+        do=give_up,
+        effects=(clear_cache, audit, raise_unavailable),
+        why="both strategies failed",
+    ),
+    ignore(DETECTING, AuthFailure, when=is_fresh & is_untried & others_served, why=_OTHERS_SERVED),
+    ignore(
+        DETECTING,
+        AuthFailure,
         when=~(is_fresh & is_untried),
         why="stale, or this detection has heard from it",
     ),
@@ -478,7 +536,20 @@ ROWS = (
     # Stable: one strategy serves.
     stay(STABLE, ConnectionOpened, why="nothing is pending"),
     stay(
-        STABLE, QueryStarted, do=start_on_active, effects=(issue_ticket,), why="new queries go to active (I3)"
+        STABLE,
+        QueryStarted,
+        when=~is_alone,
+        do=start_on_active,
+        effects=(issue_ticket,),
+        why="new queries go to active (I3)",
+    ),
+    stay(
+        STABLE,
+        QueryStarted,
+        when=is_alone,
+        do=start_alone,
+        effects=(issue_ticket_alone,),
+        why=_ALONE,
     ),
     stay(
         STABLE,
@@ -503,7 +574,7 @@ ROWS = (
     ignore(STABLE, StrategyAnnounced, when=~names_active & ~is_held & ~is_fresh, why="stale (I6)"),
     go(
         STABLE,
-        (Error456, *_REFUSALS),
+        Error456,
         DETECTING,
         when=is_fresh & names_active & is_verified,
         do=detect_other_first,
@@ -512,15 +583,34 @@ ROWS = (
     ),
     go(
         STABLE,
-        (Error456, *_REFUSALS),
+        Error456,
         DETECTING,
         when=is_fresh & names_active & ~is_verified,
         do=hold_down_active,
         effects=_TO_DETECTING,
-        why="announced, committed with nothing in flight, and never shown to serve: the other one first, this one "
-        "held down (refines the spec: L4)",
+        why=_NEVER_SERVED,
     ),
-    ignore(STABLE, (Error456, *_REFUSALS), when=~(is_fresh & names_active), why="stale (I6)"),
+    ignore(STABLE, Error456, when=~(is_fresh & names_active), why="stale (I6)"),
+    go(
+        STABLE,
+        _REFUSALS,
+        DETECTING,
+        when=is_fresh & names_active & ~others_served & is_verified,
+        do=detect_other_first,
+        effects=_TO_DETECTING,
+        why="the active strategy serves nobody that is known of: the other one first",
+    ),
+    go(
+        STABLE,
+        _REFUSALS,
+        DETECTING,
+        when=is_fresh & names_active & ~others_served & ~is_verified,
+        do=hold_down_active,
+        effects=_TO_DETECTING,
+        why=_NEVER_SERVED,
+    ),
+    ignore(STABLE, _REFUSALS, when=is_fresh & names_active & others_served, why=_OTHERS_SERVED),
+    ignore(STABLE, _REFUSALS, when=~(is_fresh & names_active), why="stale (I6)"),
     stay(
         STABLE,
         AuthSuccess,
@@ -579,9 +669,18 @@ ROWS = (
     stay(
         PENDING,
         QueryStarted,
+        when=~is_alone,
         do=start_on_pending,
         effects=(issue_ticket,),
         why="new queries go to pending (I3)",
+    ),
+    stay(
+        PENDING,
+        QueryStarted,
+        when=is_alone,
+        do=start_alone,
+        effects=(issue_ticket_alone,),
+        why=_ALONE,
     ),
     go(
         PENDING,
@@ -613,7 +712,7 @@ ROWS = (
     ignore(PENDING, StrategyAnnounced, when=~is_fresh & names_active, why="stale (I6)"),
     go(
         PENDING,
-        (Error456, *_REFUSALS),
+        Error456,
         DETECTING,
         when=is_fresh & names_pending,
         do=hold_down_pending,
@@ -622,6 +721,16 @@ ROWS = (
     ),
     stay(PENDING, Error456, when=names_active, why="the old stack refuses; new work is not there"),
     ignore(PENDING, Error456, when=~is_fresh & names_pending, why="stale (I6)"),
+    go(
+        PENDING,
+        _REFUSALS,
+        DETECTING,
+        when=is_fresh & names_pending & ~others_served,
+        do=hold_down_pending,
+        effects=_TO_DETECTING,
+        why="announced, but it serves nobody that is known of: active first, pending held down",
+    ),
+    ignore(PENDING, _REFUSALS, when=is_fresh & names_pending & others_served, why=_OTHERS_SERVED),
     ignore(PENDING, _REFUSALS, when=~(is_fresh & names_pending), why="stale, or about the old stack"),
     stay(
         PENDING,
@@ -717,12 +826,19 @@ def _contexts() -> Iterator[Context]:
             )  # fmt: skip
 
 
+_NEWS: Final = tuple(product(BOTH, (7, 6)))
+
+
 def _samples() -> Iterator[StrategyEvent]:
     for event in EVENTS:
         if event in _ENDS:
             yield from (event(Ticket(1, strategy, 7)) for strategy in BOTH)
+        elif event is QueryStarted:
+            yield from (QueryStarted(alone) for alone in (None, *BOTH))
+        elif event in _REFUSALS:
+            yield from (event(*news, served_since=served) for news in _NEWS for served in (False, True))
         elif attrs.fields(event):
-            yield from (event(strategy, version) for strategy, version in product(BOTH, (7, 6)))
+            yield from (event(*news) for news in _NEWS)
         else:
             yield event()
 

@@ -318,7 +318,7 @@ def test_get_triggers_names_what_is_not_forbidden_in_a_state(machine: Machine[An
     everything = [event.name for event in STRATEGY.events]
     assert sorted(machine.get_triggers("Stable")) == sorted(everything)
     assert set(everything) - set(machine.get_triggers("Failed")) == {"query_started", "rollback_requested"}
-    assert set(everything) - set(machine.get_triggers("Detecting")) == {"query_started", "rollback_requested"}
+    assert set(everything) - set(machine.get_triggers("Detecting")) == {"rollback_requested"}
 
 
 def test_get_transitions_has_one_for_each_row_that_is_not_forbidden(machine: Machine[Any, Any, Any]) -> None:

@@ -17,6 +17,7 @@ from bluegreen.alphabet import (
     CacheInvalidated,
     ConnectionOpened,
     Error456,
+    PersistentFailure,
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
@@ -115,6 +116,45 @@ def test_detection_begins_with_the_default_strategy(make: Callable[..., Strategy
 def test_start_now_gives_no_ticket_while_nothing_is_known(manager: StrategyManager) -> None:
     assert manager.start_now() is None
     assert manager.snapshot.sequence == 0
+
+
+def test_a_query_begins_alone_where_only_its_connection_goes_and_others_do_not_follow(
+    stable: StrategyManager,
+) -> None:
+    before = stable.version
+    alone = stable.start_now("session", alone=GREEN)
+    assert alone is not None
+    assert (alone.strategy, alone.session, alone.version) == (GREEN, "session", before)
+    assert (stable.state, stable.version, counts(stable)) == ("Stable", before, (0, 1))
+    assert query(stable).strategy is BLUE
+    assert stable.end(QueryCompleted(alone))
+    assert counts(stable) == (1, 0)
+
+
+def test_a_query_that_begins_alone_waits_for_no_detection(manager: StrategyManager) -> None:
+    flow = manager.starting(asking, alone=GREEN)
+    with pytest.raises(StopIteration) as ended:
+        next(flow)
+    assert ended.value.value.strategy is GREEN
+    assert (manager.state, counts(manager)) == ("Detecting", (0, 1))
+
+
+def test_a_query_does_not_begin_alone_in_failed(manager: StrategyManager) -> None:
+    fail(manager)
+    with pytest.raises(StrategyUnavailable):
+        manager.start_now(alone=GREEN)
+    assert counts(manager) == (0, 0)
+
+
+@pytest.mark.parametrize("refusal", [AuthFailure, PersistentFailure])
+def test_a_refusal_of_one_connection_moves_nobody_while_others_are_served(
+    stable: StrategyManager, refusal: type[Any]
+) -> None:
+    before = stable.snapshot
+    stable.send(refusal(BLUE, stable.version, served_since=True))
+    assert stable.snapshot is before
+    stable.send(refusal(BLUE, stable.version))
+    assert stable.state == "Detecting"
 
 
 def test_the_transition_is_committed_when_the_last_old_query_ends(stable: StrategyManager) -> None:
@@ -965,6 +1005,30 @@ def test_a_server_that_changes_its_mind_with_each_answer_fills_no_log_and_observ
         f"{2 + 200 * second} ({101 if second == 1 else 199} steps before it are left out)"
         for second in range(1, 10)
     ]
+
+
+def test_a_warning_is_logged_once_for_each_scope_and_key(
+    make: Callable[..., StrategyManager], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="bluegreen")
+    first, second, quiet = make(), make(), make(logging_level="ERROR")
+    for manager in (first, second, first, quiet):
+        manager.warn_once("form prepare", "%s answered %d times", "blue", 7)
+    first.warn_once("form execute", "another")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "unit.example:443/tests: blue answered 7 times"),
+        ("WARNING", "unit.example:443/tests: blue answered 7 times"),
+        ("WARNING", "unit.example:443/tests: another"),
+    ]
+
+
+def test_warnings_that_a_server_words_fill_neither_the_log_nor_the_memory(
+    stable: StrategyManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="bluegreen")
+    for number in range(1000):
+        stable.warn_once(f"key {number}", "%d", number)
+    assert [record.args[-1] for record in caplog.records if record.args] == list(range(100))
 
 
 def test_each_step_is_logged_with_what_changed(

@@ -44,15 +44,17 @@ LIVE = ("Started", "Prepared", "Executing", "Fetching")
 RUNNING = ("Executing", "Fetching")
 FINAL = ("Completed", "Cancelled", "Failed")
 FAILS = EndTicket(QueryFailed(TICKET))
-SERVER, HARMLESS, ON_EXECUTE = Errored("none"), Errored("harmless"), Errored("execute")
+SERVER, HARMLESS, ON_EXECUTE, GONE = (
+    Errored("none"),
+    Errored("harmless"),
+    Errored("execute"),
+    Errored("gone"),
+)
 
-REFUSED_AGAIN = Lose("it was refused again after a new detection, and the attempts are used up")
-AMBIGUOUS = "the transport failed while it was sent for execution, so it may have been executed; "
-VANISHED = "its stack stopped serving it; "
-CAN_WRITE = Lose(VANISHED + "its statement can write and was accepted for execution, so it is not run again")
-ROWS_OUT = Lose(VANISHED + "rows of it have already been handed out")
-NEVER = Lose(VANISHED + 'replay is set to "never"')
-ONCE = Lose(VANISHED + "it was replayed once already")
+CAN_WRITE = "it can write, so it is not run again"
+ROWS_OUT = "rows of it have already been handed out"
+NEVER = 'replay is set to "never"'
+ONCE = "it was replayed once already"
 
 
 def having(context: QueryContext, **changes: Any) -> QueryContext:
@@ -83,32 +85,46 @@ CASES: list[Case] = [
     ("Started", "first", NEW, Refused456(), "stay", None, {"restarts": 1}, [FAILS, Replay(execute=False)]),
     ("Started", "second", having(NEW, restarts=1), Refused456(), "stay", None, {"restarts": 2},
      [FAILS, Replay(execute=False)]),
-    ("Started", "third", having(NEW, restarts=2), Refused456(), "go", "Failed", {}, [FAILS, REFUSED_AGAIN]),
+    ("Started", "third", having(NEW, restarts=2), Refused456(), "go", "Failed", {}, [FAILS]),
     ("Prepared", "write", WRITE, Refused456(), "go", "Started", {"query_id": None, "restarts": 1},
      [FAILS, Replay(execute=False)]),
     ("Prepared", "read", having(READ, restarts=1), Refused456(), "go", "Started",
      {"query_id": None, "restarts": 2}, [FAILS, Replay(execute=False)]),
     ("Prepared", "replay never", having(READ, replay="never"), Refused456(), "go", "Started",
      {"query_id": None, "restarts": 1}, [FAILS, Replay(execute=False)]),
-    ("Prepared", "third", having(READ, restarts=2), Refused456(), "go", "Failed", {}, [FAILS, REFUSED_AGAIN]),
+    ("Prepared", "third", having(READ, restarts=2), Refused456(), "go", "Failed", {}, [FAILS]),
+    ("Prepared", "third, replayed after it was executed", having(READ, restarts=2, reruns=1), Refused456(), "go",
+     "Failed", {}, [FAILS]),
     # A transport error before execution: the same, and in the end the transport's own error.
     ("Started", "harmless", NEW, HARMLESS, "stay", None, {"restarts": 1}, [FAILS, Replay(execute=False)]),
-    ("Started", "on execute, without an id", NEW, ON_EXECUTE, "stay", None, {"restarts": 1},
-     [FAILS, Replay(execute=False)]),
     ("Started", "harmless, third", having(NEW, restarts=2), HARMLESS, "go", "Failed", {}, [FAILS]),
     ("Prepared", "harmless", WRITE, HARMLESS, "go", "Started", {"query_id": None, "restarts": 1},
      [FAILS, Replay(execute=False)]),
     ("Prepared", "harmless, third", having(WRITE, restarts=2), HARMLESS, "go", "Failed", {}, [FAILS]),
-    # On execute it is ambiguous.
-    ("Prepared", "on execute, read", READ, ON_EXECUTE, "go", "Started", {"query_id": None, "reruns": 1},
-     [FAILS, Replay(execute=False)]),
-    ("Prepared", "on execute, write", WRITE, ON_EXECUTE, "go", "Failed", {},
-     [FAILS, Lose(AMBIGUOUS + "it can write")]),
-    ("Prepared", "on execute, replay never", having(READ, replay="never"), ON_EXECUTE, "go", "Failed", {},
-     [FAILS, Lose(AMBIGUOUS + "replaying it is not allowed")]),
-    ("Prepared", "on execute, replayed before", having(READ, reruns=1), ON_EXECUTE, "go", "Failed", {},
-     [FAILS, Lose(AMBIGUOUS + "replaying it is not allowed")]),
 ]  # fmt: skip
+
+# What executes may have been executed: the execute of a query that has its id, or a begin that executes as well.
+for Sent, Idless, Move in (
+    ("Prepared", {}, ("go", "Started")),
+    ("Started", {"query_id": None}, ("stay", None)),
+):
+    for Unsure, Fault in (
+        (ON_EXECUTE, "the transport failed while it was sent for execution"),
+        (GONE, "its stack did not know it when it was sent for execution"),
+    ):
+        Perhaps = f"{Fault}, so it may have been executed; "
+        CASES += [
+            (Sent, "read", having(READ, **Idless), Unsure, *Move, {"query_id": None, "reruns": 1},
+             [FAILS, Replay(execute=False)]),
+            (Sent, "read, attempts before execution used up", having(READ, restarts=2, **Idless), Unsure, *Move,
+             {"query_id": None, "reruns": 1}, [FAILS, Replay(execute=False)]),
+            (Sent, "write", having(WRITE, **Idless), Unsure, "go", "Failed", {},
+             [FAILS, Lose(Perhaps + CAN_WRITE)]),
+            (Sent, "replay never", having(READ, replay="never", **Idless), Unsure, "go", "Failed", {},
+             [FAILS, Lose(Perhaps + NEVER)]),
+            (Sent, "replayed before", having(READ, reruns=1, **Idless), Unsure, "go", "Failed", {},
+             [FAILS, Lose(Perhaps + ONCE)]),
+        ]  # fmt: skip
 
 for Live in LIVE:
     Known = NEW if Live == "Started" else WRITE
@@ -124,17 +140,24 @@ for Running in RUNNING:
         (Running, "", WRITE, Prepared("q-2"), "forbid", None, {}, []),
         (Running, "", WRITE, Executed(), "forbid", None, {}, []),
     ]
-    for Broken in (Refused456(), HARMLESS, ON_EXECUTE):
+    for Broken, Fault in (
+        (Refused456(), "its stack stopped serving it; "),
+        (HARMLESS, "its stack is out of reach; "),
+        (ON_EXECUTE, "its stack is out of reach; "),
+        (GONE, "its stack does not know it any more; "),
+    ):
         CASES += [
             (Running, "read", READ, Broken, "go", "Started", {"query_id": None, "reruns": 1},
              [FAILS, Replay(execute=True)]),
             (Running, "read, attempts before execution used up", having(READ, restarts=2), Broken, "go",
              "Started", {"query_id": None, "reruns": 1}, [FAILS, Replay(execute=True)]),
-            (Running, "write", WRITE, Broken, "go", "Failed", {}, [FAILS, CAN_WRITE]),
-            (Running, "rows out", having(READ, rows=True), Broken, "go", "Failed", {}, [FAILS, ROWS_OUT]),
+            (Running, "write", WRITE, Broken, "go", "Failed", {}, [FAILS, Lose(Fault + CAN_WRITE)]),
+            (Running, "rows out", having(READ, rows=True), Broken, "go", "Failed", {},
+             [FAILS, Lose(Fault + ROWS_OUT)]),
             (Running, "replay never", having(READ, replay="never"), Broken, "go", "Failed", {},
-             [FAILS, NEVER]),
-            (Running, "second time", having(READ, reruns=1), Broken, "go", "Failed", {}, [FAILS, ONCE]),
+             [FAILS, Lose(Fault + NEVER)]),
+            (Running, "second time", having(READ, reruns=1), Broken, "go", "Failed", {},
+             [FAILS, Lose(Fault + ONCE)]),
         ]  # fmt: skip
 
 # A final state ends the ticket exactly once.
@@ -152,6 +175,7 @@ for Over in FINAL:
         SERVER,
         HARMLESS,
         ON_EXECUTE,
+        GONE,
     ):
         CASES.append((Over, "", WRITE, Late, "ignore", None, {}, []))
 
@@ -215,6 +239,23 @@ def test_every_row_that_can_change_something_was_tried_when_the_table_was_define
     }
     live = [row for row in QUERY.rows if row.outcome in (Outcome.GO, Outcome.STAY)]
     assert [str(row) for row in live if id(row) not in tried] == []
+
+
+def test_a_query_of_which_nothing_can_have_been_executed_is_never_lost() -> None:
+    for state, _, context, event, outcome, _, _, effects in CASES:
+        if outcome != "forbid" and any(isinstance(effect, Lose) for effect in effects):
+            assert context.query_id is None or state in ("Prepared", *RUNNING)
+            assert state in RUNNING or event in (ON_EXECUTE, GONE)
+
+
+@pytest.mark.parametrize("unsure", [ON_EXECUTE, GONE], ids=["transport", "gone"])
+@pytest.mark.parametrize("state", ["Started", "Prepared"])
+def test_a_write_that_may_have_been_executed_is_not_sent_again(state: str, unsure: Errored) -> None:
+    """Whichever RPC executes it, and whichever of the two it is about which nobody knows."""
+    context = NEW if state == "Started" else WRITE
+    taken = step(QUERY, state, context, unsure)
+    assert taken.state == "Failed"
+    assert [type(effect) for effect in taken.effects] == [EndTicket, Lose]
 
 
 @pytest.mark.parametrize("context", [NEW, having(NEW, reads=True)], ids=["write", "read"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "default_strategy": None,
     "replay": "reads",
     "failed_cooldown_s": 1,
+    "probe_after_s": 2,
 }
 
 RANGES: dict[str, tuple[float, float, str]] = {
@@ -33,6 +34,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "detection_timeout_s": (10, 120, "10 to 120 s"),
     "drain_timeout_s": (1, 86400, "1 to 86400 s"),
     "failed_cooldown_s": (0.1, 60, "0.1 to 60 s"),
+    "probe_after_s": (0.5, 60, "0.5 to 60 s"),
 }
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -50,7 +52,7 @@ def refused(**values: Any) -> tuple[str, ...]:
 
 
 def test_there_are_no_other_settings_than_those_of_the_specification() -> None:
-    assert [field.name for field in attrs.fields(Settings)] == [*DEFAULTS, "store"]
+    assert [field.name for field in attrs.fields(Settings)] == [*DEFAULTS, "forms", "store"]
     assert {*RANGES, *CHOICES} == set(DEFAULTS)
 
 
@@ -60,6 +62,49 @@ def test_the_store_is_named_by_a_url() -> None:
         "store is '/run/bluegreen'; accepted: a URL, for example memory:",
     )
     assert refused(store=7) == ("store is 7; accepted: a URL, for example memory:",)
+
+
+REFUSED_BY_PROXY = "wrong_strategy UNAVAILABLE: upstream said: wrong stack (456)"
+NO_SESSION = "session_refused *: who are you?"
+
+
+def test_forms_are_a_list_in_code_and_lines_or_parts_of_text_elsewhere() -> None:
+    expected = (REFUSED_BY_PROXY, NO_SESSION)
+    assert Settings().forms == ()
+    assert Settings(forms=expected).forms == expected
+    assert Settings(forms=cast(Any, list(expected))).forms == expected
+    for separator in (";;", " ;; ", "\n", "\n\n"):
+        environment = {"BLUEGREEN_FORMS": separator.join(expected)}
+        assert Settings.from_environment(environment).forms == expected
+    assert Settings.from_environment({"BLUEGREEN_FORMS": ""}).forms == ()
+    hash(Settings(forms=expected))
+
+
+def test_every_form_that_is_wrong_is_a_finding() -> None:
+    findings = refused(
+        forms=(
+            "wrong UNKNOWN: x",
+            "answer OK: x",
+            "answer *:",
+            "answer *",
+            "transport, *: x y",
+            7,
+            NO_SESSION,
+        ),
+        probe_after_s=0,
+    )
+    assert [finding.partition(" accepted: ")[0] for finding in findings] == [
+        "probe_after_s is 0.0;",
+        "forms has 'wrong UNKNOWN: x', whose meaning is 'wrong';",
+        "forms has 'answer OK: x', whose code is 'OK';",
+        "forms has 'answer *:', which has no text;",
+        "forms has 'answer *', which is no form;",
+        "forms has 'transport, *: x y', whose meaning is 'transport,';",
+        "forms has 7, which is no text;",
+    ]
+    assert "wrong_strategy, session_refused, unknown_query, transport, answer" in findings[1]
+    assert "*, CANCELLED, UNKNOWN, " in findings[2]
+    assert refused(forms=7) == ("forms is 7; accepted: a list of MEANING CODE: TEXT",)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -192,6 +237,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
         "BLUEGREEN_DEFAULT_STRATEGY": "GREEN",
         "BLUEGREEN_REPLAY": "never",
         "BLUEGREEN_FAILED_COOLDOWN_S": "0.5",
+        "BLUEGREEN_PROBE_AFTER_S": "0.75",
         "PATH": "/bin",
     }
     assert Settings.from_environment(environment) == Settings(
@@ -204,6 +250,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
         default_strategy=Strategy.GREEN,
         replay="never",
         failed_cooldown_s=0.5,
+        probe_after_s=0.75,
     )
     assert {name for name in environment if name.startswith(ENVIRONMENT_PREFIX)} == {
         ENVIRONMENT_PREFIX + name.upper() for name in DEFAULTS
@@ -291,5 +338,7 @@ def test_the_description_for_the_documentation_is_that_of_the_specification() ->
         ("default_strategy", "none", "none, blue, green"),
         ("replay", "reads", "never, reads"),
         ("failed_cooldown_s", "1", "0.1 to 60 s"),
+        ("probe_after_s", "2", "0.5 to 60 s"),
+        ("forms", "none", "a list of MEANING CODE: TEXT"),
         ("store", "memory:", "a URL, for example memory:"),
     ]

@@ -120,6 +120,25 @@ def test_the_command_shows_each_value_and_where_it_comes_from(
     assert "s3cret" not in text
 
 
+def test_forms_stand_in_a_file_as_a_list_and_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "bluegreen.toml"
+    file.write_text("forms = ['transport *: no route', 'answer INTERNAL: status: 456']\n")
+    monkeypatch.setenv("BLUEGREEN_CONFIG", str(file))
+    expected = f"forms = transport *: no route;; answer INTERNAL: status: 456 (file: {file})"
+    assert expected in shown()[1].splitlines()
+    file.write_text("forms = []\n")
+    assert f"forms = none (file: {file})" in shown()[1].splitlines()
+    file.write_text("forms = ['transport', 'answer OK: x']\n")
+    code, text = shown()
+    assert code == 1
+    assert [line.partition(", ")[0] for line in text.splitlines()] == [
+        "forms has 'transport'", "forms has 'answer OK: x'",
+    ]  # fmt: skip
+    assert text.count(f"(file: {file})") == 2
+
+
 def test_the_command_tells_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BLUEGREEN_REPLAY", "always")

@@ -122,6 +122,14 @@ CASES: list[Case] = [
     (P, "blue", having(PENDING, active=G, pending=B), QueryStarted(), "stay", None, {"open_blue": 1},
      [IssueTicket(B, 7)]),
     (F, "", FAILED, QueryStarted(), "forbid", None, {}, []),
+    (D, "alone on green", AGAIN, QueryStarted(G), "stay", None, {"open_green": 1}, [IssueTicket(G, 7)]),
+    (D, "alone on blue, the first time", FIRST, QueryStarted(B), "stay", None, {"open_blue": 1},
+     [IssueTicket(B, 7)]),
+    (S, "alone on green", STABLE, QueryStarted(G), "stay", None, {"open_green": 1}, [IssueTicket(G, 7)]),
+    (S, "alone on blue", STABLE, QueryStarted(B), "stay", None, {"open_blue": 1}, [IssueTicket(B, 7)]),
+    (P, "alone on blue", PENDING, QueryStarted(B), "stay", None, {"open_blue": 1}, [IssueTicket(B, 7)]),
+    (P, "alone on green", PENDING, QueryStarted(G), "stay", None, {"open_green": 1}, [IssueTicket(G, 7)]),
+    (F, "alone", FAILED, QueryStarted(G), "forbid", None, {}, []),
     # strategy_announced
     (D, "the one tried later", FIRST, StrategyAnnounced(G, FRESH), "go", D, {"untried": (G, B)},
      [Authenticate(G), AUDIT]),
@@ -271,6 +279,21 @@ for Refused in (Error456, AuthFailure, PersistentFailure):
         (F, "", FAILED, Refused(B, FRESH), "ignore", None, {}, []),
     ]  # fmt: skip
 
+# auth_failure, persistent_failure: while others are served there, they say nothing about the strategy.
+for Refused in (AuthFailure, PersistentFailure):
+    Own, Old = Refused(B, FRESH, served_since=True), Refused(B, STALE, served_since=True)
+    CASES += [
+        (D, "others are served there", FIRST, Own, "ignore", None, {}, []),
+        (D, "others are served there, none left", LAST_TRY, Refused(G, FRESH, served_since=True), "ignore", None,
+         {}, []),
+        (S, "others are served there", STABLE, Own, "ignore", None, {}, []),
+        (S, "others are served there, never proved", having(STABLE, verified=False), Own, "ignore", None, {}, []),
+        (S, "others are served there, stale", STABLE, Old, "ignore", None, {}, []),
+        (P, "others are served on pending", PENDING, Refused(G, FRESH, served_since=True), "ignore", None, {}, []),
+        (P, "others are served on active", PENDING, Own, "ignore", None, {}, []),
+        (F, "others are served there", FAILED, Own, "ignore", None, {}, []),
+    ]  # fmt: skip
+
 
 def name_of(case: Case) -> str:
     return f"{case[0]}-{case[3].name}-{case[1] or 'always'}".replace(" ", "_")
@@ -326,6 +349,13 @@ def test_every_state_and_event_of_the_specification_has_a_case() -> None:
     written = {(case[0], type(case[3])) for case in CASES}
     assert written == set(product((D, S, P, F), EVENTS))
     assert len(written) == 4 * 17
+
+
+def test_a_query_that_begins_alone_changes_neither_the_version_nor_where_others_go() -> None:
+    for state, _, _, event, outcome, target, changes, _ in CASES:
+        if isinstance(event, QueryStarted) and event.alone is not None and state != F:
+            assert (outcome, target) == ("stay", None)
+            assert set(changes) < {"open_blue", "open_green"}
 
 
 def test_every_row_is_taken_by_a_case() -> None:

@@ -36,6 +36,28 @@ from bluegreen.vocabulary import Scope, Strategy, Ticket
 FORMAT: Final = 1
 """The version of this format, which stands in `begun`."""
 
+FORMER_ROWS: Final = {
+    "Detecting.auth_failure[fresh & untried & !others served & another untried]":
+        "Detecting.auth_failure[fresh & untried & another untried]",
+    "Detecting.auth_failure[fresh & untried & !others served & !another untried]":
+        "Detecting.auth_failure[fresh & untried & !another untried]",
+    "Stable.query_started[!alone]": "Stable.query_started",
+    "Stable.auth_failure[fresh & is active & !others served & verified]":
+        "Stable.auth_failure[fresh & is active & verified]",
+    "Stable.auth_failure[fresh & is active & !others served & !verified]":
+        "Stable.auth_failure[fresh & is active & !verified]",
+    "Stable.persistent_failure[fresh & is active & !others served & verified]":
+        "Stable.persistent_failure[fresh & is active & verified]",
+    "Stable.persistent_failure[fresh & is active & !others served & !verified]":
+        "Stable.persistent_failure[fresh & is active & !verified]",
+    "PendingTransition.query_started[!alone]": "PendingTransition.query_started",
+    "PendingTransition.auth_failure[fresh & is pending & !others served]":
+        "PendingTransition.auth_failure[fresh & is pending]",
+    "PendingTransition.persistent_failure[fresh & is pending & !others served]":
+        "PendingTransition.persistent_failure[fresh & is pending]",
+}  # fmt: skip
+"""For rows that were narrowed: the name under which older journals have what they do. So these can still be read."""
+
 KNOWN_LIMIT: Final = 1024
 """How many steps `Short` remembers; then all of them are forgotten."""
 
@@ -182,13 +204,24 @@ class Whole:
 
 def stepped(state: str, context: Context, event: Any, step: Step) -> str:
     """Return the part of a record's line that the table decides, the versions aside."""
-    strategy = getattr(event, "strategy", None)
+    strategy, alone = getattr(event, "strategy", None), getattr(event, "alone", None)
     told = "" if strategy is None else f',"strategy":{_WORD[strategy]}'
+    # Written only where it says something: so lines are as they were before there were these fields.
+    if alone is not None:
+        told += f',"alone":{_WORD[alone]}'
+    if getattr(event, "served_since", False):
+        told += ',"served_since":true'
     effects = ",".join([_quoted(type(effect).__name__) for effect in step.effects])
     return (
         f'{{"before":{situation(state, context)},"event":{{"name":{_quoted(event.name)}{told}}},'
         f'"row":{_row(step.row)},"after":{situation(step.state, step.context)},"effects":[{effects}]}}'
     )
+
+
+def formerly(step: str, row: Row) -> str:
+    """Return the part of a record's line that `stepped` has made as older journals have it."""
+    former = FORMER_ROWS.get(row.name)
+    return step if former is None else step.replace(f'"row":{_row(row)}', f'"row":{json.dumps(former)}')
 
 
 @lru_cache(maxsize=256)  # of a version there are few, and another version's do not come again

@@ -63,6 +63,7 @@ def _not_flapping(taken: Taken) -> bool:
     if isinstance(event, StrategyAnnounced) and event.strategy is before.held_down:
         return after.pending is before.pending or after.pending is None
     refused = isinstance(event, _REFUSALS) and event.version == before.version
+    refused = refused and not getattr(event, "served_since", False)
     unproved = {PENDING: before.pending, STABLE: None if before.verified else before.active}.get(taken.state)
     if refused and event.strategy is unproved:
         return bool(after.held_down is unproved and taken.step.state == DETECTING)
@@ -94,7 +95,7 @@ def _refused(taken: Taken) -> bool:
     """No ticket without a strategy, none ended that is not open, no rollback to nowhere."""
     before, event = taken.context, taken.event
     if isinstance(event, QueryStarted):
-        return taken.state in (STABLE, PENDING)
+        return taken.state in (STABLE, PENDING) or (taken.state == DETECTING and event.alone is not None)
     if isinstance(event, _ENDS):
         return bool(before.open_on(event.ticket.strategy) > 0)
     if isinstance(event, RollbackRequested):
@@ -128,12 +129,17 @@ def _ends_once(taken: Taken) -> bool:
     return len(ends) == (live and over) and all(end.event.ticket == taken.context.ticket for end in ends)
 
 
+def _perhaps_ran(taken: Taken) -> bool:
+    """Whether the query has been executed, or may have been by what the event says."""
+    event = taken.event
+    unsure = isinstance(event, Errored) and event.doubt in ("execute", "gone")
+    return taken.state in ("Executing", "Fetching") or (taken.state in _LIVE and unsure)
+
+
 def _replayed(taken: Taken) -> bool:
     before, event = taken.context, taken.event
     replay = bool(_effects(taken, Replay))
-    ran = taken.state in ("Executing", "Fetching")
-    ran = ran or (taken.state == "Prepared" and isinstance(event, Errored) and event.doubt == "execute")
-    if ran:
+    if _perhaps_ran(taken):
         allowed = before.reads and not before.rows and before.replay == "reads" and before.reruns < 1
         return not replay or bool(allowed)
     if taken.state in _LIVE and isinstance(event, Refused456):
@@ -176,14 +182,10 @@ def _moved_on(taken: Taken) -> bool:
 
 
 def _told(taken: Taken) -> bool:
-    """Whoever loses a running query, or one that was refused too often, is told; nobody else is."""
+    """Whoever loses a query that was executed, or may have been, is told; who gets the server's answer is not."""
     over = taken.state in _LIVE and taken.step.state == "Failed"
-    event = taken.event
-    unsure = isinstance(event, Errored) and (
-        (taken.state in ("Executing", "Fetching") and event.doubt != "none")
-        or (taken.state == "Prepared" and event.doubt == "execute")
-    )
-    return bool(_effects(taken, Lose)) == (over and (isinstance(event, Refused456) or unsure))
+    answered = isinstance(taken.event, Errored) and taken.event.doubt == "none"
+    return bool(_effects(taken, Lose)) == (over and _perhaps_ran(taken) and not answered)
 
 
 def _remembered(taken: Taken) -> bool:
@@ -202,7 +204,7 @@ def _remembered(taken: Taken) -> bool:
 QUERY_ALWAYS: Final = (
     Always("Q ordered", "what the order of a query's events excludes is refused", _ordered),
     Always("Q moved on", "each event leads where it should", _moved_on),
-    Always("Q told", "who loses a query is told", _told),
+    Always("Q told", "a query that may have been executed, and is lost, is told of; no other is", _told),
     Always("Q remembered", "rows that were handed out and attempts are counted", _remembered),
     Always("I2 isolated", "a query's ticket stays as it is until the query begins anew", _isolated),
     Always("I5 ends once", "a query that ends, or begins anew, ends its ticket, once", _ends_once),

@@ -137,12 +137,11 @@ def _coherent(taken: Taken) -> bool:
 
 def _routed(taken: Taken) -> bool:
     issued = [effect for effect in taken.step.effects if isinstance(effect, IssueTicket)]
-    if not issued:
-        return not isinstance(taken.event, QueryStarted) or taken.state not in (STABLE, PENDING)
-    if len(issued) > 1 or not isinstance(taken.event, QueryStarted):
-        return False
-    right = {STABLE: taken.context.active, PENDING: taken.context.pending}.get(taken.state)
-    return right is not None and issued[0].strategy is right and issued[0].version == taken.context.version
+    if not isinstance(taken.event, QueryStarted):
+        return not issued
+    shared = {STABLE: taken.context.active, PENDING: taken.context.pending}.get(taken.state)
+    right = taken.event.alone or shared
+    return issued == ([] if right is None else [IssueTicket(right, taken.context.version)])
 
 
 def _at_safe_points(taken: Taken) -> bool:
@@ -193,17 +192,30 @@ def _bounded(taken: Taken) -> bool:
     if taken.step.state != DETECTING:
         return taken.step.state in (STABLE, FAILED)
     heard = isinstance(event, (Error456, AuthFailure)) and event.version == before.version
+    heard = heard and not getattr(event, "served_since", False)
     return set(after.untried) <= set(before.untried) - ({event.strategy} if heard else set())
+
+
+def _scoped(taken: Taken) -> bool:
+    """What concerns one connection changes nothing for others: it counts a ticket at most."""
+    before, after, event = taken.context, taken.step.context, taken.event
+    if getattr(event, "served_since", False):
+        return bool(taken.step.state == taken.state and after == before and not taken.step.effects)
+    if getattr(event, "alone", None) is None:
+        return True
+    counted = attrs.evolve(before, open_blue=after.open_blue, open_green=after.open_green)
+    return bool(taken.step.state == taken.state and after == counted)
 
 
 STRATEGY_ALWAYS: Final = (
     Always("I1 coherent", "active, pending and untried fit the state", _coherent),
-    Always("I3 routed", "a query gets pending while a transition is pending, else active", _routed),
+    Always("I3 routed", "a query gets pending while a transition is pending, else active, unless it is alone", _routed),
     Always("I4 safe points", "active is replaced at a safe point, by drain_timed_out or a detection", _at_safe_points),
     Always("I5 accounted", "open tickets are those started minus those ended, on each strategy", _accounted),
     Always("I6 fenced", "stale news changes nothing, and the version never decreases", _fenced),
     Always("I6 versioned", "a change of (state, active, pending) is one version", _versioned),
     Always("I7 rollback", "a rollback drops what is pending and leaves what is active", _rolled_back),
     Always("I8 detection bounded", "within a detection a strategy is tried once", _bounded),
+    Always("I13 scoped", "what concerns one connection, while others are served, changes nothing for them", _scoped),
 )  # fmt: skip
 """What the specification, section 7, says of each step of the strategy machine alone."""
