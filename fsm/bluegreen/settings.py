@@ -138,9 +138,10 @@ def _findings(name: str, value: Any, rule: Mapping[str, Any]) -> list[str]:
     if "forms" not in rule:
         found = _finding(name, value, rule)
         return [] if found is None else [found]
+    given: Any = value
     if not isinstance(value, tuple):
         return [f"{name} is {value!r}; accepted: {_accepted(rule)}"]
-    return [f"{name} has {form!r}, {why}" for form in cast("tuple[Any, ...]", value) if (why := _wrong(form))]
+    return [f"{name} has {form!r}, {why}" for form in given if (why := _wrong(form))]
 
 
 def _wrong(form: Any) -> str | None:

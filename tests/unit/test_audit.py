@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import DetectionEnded, LockWaited, Record, StoreBack, StoreLost
+from bluegreen.happenings import DetectionEnded, LockWaited, Record, StoreBack, StoreLost, UnlistedRefusal
 from bluegreen.vocabulary import Scope, Strategy
 from bluegreen_adapters.observe.audit import Audit
 from bluegreen_adapters.observe.audit_verify import verify
@@ -75,11 +75,15 @@ def test_errors_and_lost_queries_have_files_of_their_own_and_so_have_replays_and
     audit = Audit(tmp_path, clock=clock)
     nothing = DetectionEnded(SCOPE, 3.0, 0.5, tuple(Strategy), None, {"blue": "456"})
     audit(
-        [refused(), lost(), StoreLost(SCOPE, 1.0, "redis", "away"), StoreBack(SCOPE, 2.0, "redis"), nothing]
-    )
+        [
+            refused(), UnlistedRefusal(SCOPE, 1.0, Strategy.BLUE, "execute", "INTERNAL"), lost(),
+            StoreLost(SCOPE, 1.0, "redis", "away"), StoreBack(SCOPE, 2.0, "redis"), nothing,
+        ]
+    )  # fmt: skip
     audit.close()
     assert kinds(tmp_path, "errors") == [
         "request_failed",
+        "unlisted_refusal",
         "query_lost",
         "store_lost",
         "store_back",

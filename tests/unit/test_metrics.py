@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from bluegreen.alphabet import CacheInvalidated, QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import Happening, Record, RequestFailed
+from bluegreen.happenings import Happening, Record, RequestFailed, UnlistedRefusal
 from bluegreen.manager import StrategyManager
 from bluegreen.registry import forget, managed
 from bluegreen.settings import Settings
@@ -130,6 +130,17 @@ def test_the_share_of_requests_that_a_456_answers_can_be_told(
     assert value(registry, "bluegreen_requests_total") == 20
     assert value(registry, "bluegreen_request_failures_total", strategy="blue", fault="wrong strategy") == 1
     assert value(registry, "bluegreen_request_failures_total", strategy="blue", fault="transient") == 1
+
+
+def test_replies_with_456_that_match_no_form_are_counted_from_0_on(
+    manager: StrategyManager, measures: Measures, registry: CollectorRegistry
+) -> None:
+    measures.refresh()
+    assert value(registry, "bluegreen_unlisted_refusals_total", strategy="blue") == 0
+    for code in ("UNKNOWN", "UNKNOWN", "INTERNAL"):
+        manager.report(UnlistedRefusal(SCOPE, 0.0, Strategy.BLUE, "execute", code))
+    assert value(registry, "bluegreen_unlisted_refusals_total", strategy="blue") == 3
+    assert value(registry, "bluegreen_unlisted_refusals_total", strategy="green") == 0
 
 
 def test_each_metric_is_declared_once_with_its_unit_last(registry: CollectorRegistry) -> None:

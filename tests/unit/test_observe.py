@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import Happening, RequestFailed, StoreBack, StoreLost
+from bluegreen.happenings import Happening, RequestFailed, StoreBack, StoreLost, UnlistedRefusal
 from bluegreen.registry import forget, managed
 from bluegreen.settings import Settings
 from bluegreen.vocabulary import Scope, Strategy
@@ -217,6 +217,12 @@ def test_starts_and_ends_of_queries_are_lines_at_debug_only() -> None:
         ("query_started", 1, "blue"),
         ("query_completed", 1, "blue"),
     ]
+
+
+def test_a_456_that_matches_no_form_is_a_warning_with_the_method_and_the_status() -> None:
+    (line,) = lines_of(UnlistedRefusal(SCOPE, 0.0, Strategy.BLUE, "execute", "INTERNAL"))
+    assert (line["event"], line["level"]) == ("unlisted_refusal", "WARNING")
+    assert (line["strategy"], line["method"], line["code"]) == ("blue", "execute", "INTERNAL")
 
 
 def test_repetitions_are_written_now_and_then_and_what_is_left_out_is_counted() -> None:

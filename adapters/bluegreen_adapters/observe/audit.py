@@ -45,6 +45,7 @@ from bluegreen.happenings import (
     SessionOpened,
     StoreBack,
     StoreLost,
+    UnlistedRefusal,
 )
 from bluegreen_adapters.observe.audit_changes import Changes
 from bluegreen_adapters.observe.audit_files import KINDS, RETENTION_DAYS, Name, began, stamp
@@ -62,7 +63,9 @@ _COMPLAIN_EACH_S: Final = 60.0
 _STEPS: Final = ("all", "changes")
 _log = logging.getLogger("bluegreen.observe")
 
-_ERRORS: Final = (RequestFailed, RequestRetried, QueryReplayed, LossReported, StoreLost, StoreBack)
+_ERRORS: Final = (
+    RequestFailed, UnlistedRefusal, RequestRetried, QueryReplayed, LossReported, StoreLost, StoreBack,
+)  # fmt: skip
 _MEASURED: Final = (CacheMissed, DetectionEnded, LockWaited, SessionOpened)
 """What is only counted, unless it is an error."""
 

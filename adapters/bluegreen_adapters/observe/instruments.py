@@ -57,6 +57,12 @@ INSTRUMENTS: Final = (
         "Requests answered by an error; a 456 is a `wrong strategy`.",
         (*STRATEGY, "fault"),
     ),
+    Instrument(
+        "bluegreen_unlisted_refusals",
+        "counter",
+        "Replies with 456 that match no listed form, passed on as they are.",
+        STRATEGY,
+    ),
     Instrument("bluegreen_retries", "counter", "Requests that were sent again on the same stack.", STRATEGY),
     Instrument("bluegreen_replays", "counter", "Queries that began again elsewhere.", STRATEGY),
     Instrument("bluegreen_lost_queries", "counter", "Queries for which `QueryLost` was raised.", STRATEGY),

@@ -38,6 +38,7 @@ from bluegreen.happenings import (
     SessionOpened,
     StoreBack,
     StoreLost,
+    UnlistedRefusal,
 )
 from bluegreen.manager import StrategyManager
 from bluegreen.registry import managers
@@ -207,6 +208,8 @@ class Measures:
                 meter.observe("bluegreen_lock_wait_seconds", (scope,), waited_s)
             case RequestFailed(strategy=strategy, fault=fault):
                 counts["bluegreen_request_failures", (scope, strategy.value, fault)] += 1
+            case UnlistedRefusal(strategy=strategy):
+                counts["bluegreen_unlisted_refusals", (scope, strategy.value)] += 1
             case RequestRetried(ticket=ticket):
                 counts["bluegreen_retries", (scope, ticket.strategy.value)] += 1
             case QueryReplayed(ticket=ticket):
@@ -267,4 +270,7 @@ _AT_REST: Final = {"bluegreen_healthy": 1.0}
 """What a gauge of a forgotten scope shows, where that is not 0."""
 
 _SERVING: Final = (STABLE, PENDING)
-_ZEROED: Final = ("bluegreen_queries", "bluegreen_retries", "bluegreen_replays", "bluegreen_lost_queries")
+_ZEROED: Final = (
+    "bluegreen_queries", "bluegreen_retries", "bluegreen_replays", "bluegreen_lost_queries",
+    "bluegreen_unlisted_refusals",
+)  # fmt: skip

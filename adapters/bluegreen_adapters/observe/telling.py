@@ -27,6 +27,7 @@ from bluegreen.happenings import (
     SessionOpened,
     StoreBack,
     StoreLost,
+    UnlistedRefusal,
 )
 from bluegreen.vocabulary import Ticket
 
@@ -74,6 +75,9 @@ def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR
         case RequestFailed(strategy=strategy, method=method, fault=fault, code=code):
             fields = {"strategy": strategy.value, "method": method, "fault": fault, "code": code}
             return logging.WARNING, "request_failed", {**fields, **_of(happening.ticket)}
+        case UnlistedRefusal(strategy=strategy, method=method, code=code):
+            fields = {"strategy": strategy.value, "method": method, "code": code}
+            return logging.WARNING, "unlisted_refusal", fields
         case RequestRetried(method=method, attempt=attempt, delay_s=delay_s):
             fields = {"method": method, "attempt": attempt, "delay_s": delay_s}
             return logging.INFO, "request_retried", {**fields, **_of(happening.ticket)}
