@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from bluegreen_adapters.evidence import Evidence, Fault, Then
 from bluegreen_adapters.protocol import Metadata
 
 
@@ -56,15 +57,29 @@ class Reply:
 
 @attrs.frozen
 class Failure:
-    """A status other than OK: the name of its code, its details, and the error that the driver got.
+    """A status other than OK.
 
-    `harmless` says that the RPC certainly took no effect, whatever the code says.
+    Args:
+        code: name of the status.
+        details: its message.
+        cause: the error that the driver got.
+        evidence: the row that says what follows; None until the connection has judged it.
     """
 
     code: str
     details: str
     cause: BaseException
-    harmless: bool = False
+    evidence: Evidence | None = attrs.field(default=None, repr=False)
+
+    @property
+    def fault(self) -> Fault:
+        """What the status means."""
+        return Fault.ANSWER if self.evidence is None else self.evidence.fault
+
+    @property
+    def then(self) -> Then:
+        """What the query machine is told; an answer that nobody has judged is the application's."""
+        return "answer" if self.evidence is None else self.evidence.then
 
 
 Outcome = Reply | Failure

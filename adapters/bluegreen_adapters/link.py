@@ -9,26 +9,43 @@ Source: spec, section 3, and the protocol description.
 from __future__ import annotations
 
 import copy
+import logging
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
+
+import attrs
 
 from bluegreen.alphabet import ConnectionOpened, Error456
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.flow import Flow
 from bluegreen.happenings import QueryBegun
 from bluegreen.manager import StrategyManager
-from bluegreen.query import Cancelled, Cleared, Errored
+from bluegreen.query import Cancelled, Cleared, Errored, Executed
+from bluegreen.vocabulary import Strategy
 from bluegreen_adapters import running, statements
-from bluegreen_adapters.commands import Blank, Failure, Outcome, Reply
-from bluegreen_adapters.protocol import Credentials, Fault, Protocol, Role, only_reads, read
+from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply
+from bluegreen_adapters.evidence import Fault, Request
+from bluegreen_adapters.protocol import Credentials, Protocol, Role, blank_request, read
 from bluegreen_adapters.queries import Begun, Place, Query, QueryId, Rpc
 from bluegreen_adapters.repair import Raised, Repairs
 from bluegreen_adapters.sessions import NotAccepted
 from bluegreen_adapters.wire import TooLate, Wire, in_time
 
 __all__ = ["Blank", "Link", "Raised"]
+
+_log = logging.getLogger("bluegreen.link")
+
+_UNFREED_LIMIT: Final = 1024
+"""How many queries that were let go a connection remembers; the oldest are left to their stack's own limits."""
+
+_FREEING_AT_ONCE: Final = 8
+"""How many of them a connection frees at the same time."""
+
+_FREEING_S: Final = 10.0
+"""How long an attempt to free one may take, in seconds."""
 
 
 class Link:
@@ -42,7 +59,8 @@ class Link:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "_sessions", "_wire", "bound", "manager", "protocol", "raised", "repairs",
+        "__weakref__", "_closed", "_freeing", "_sessions", "_unfreed", "_wire", "bound", "manager", "protocol",
+        "raised", "repairs",
     )  # fmt: skip  # an application may have many connections
 
     def __init__(
@@ -54,13 +72,18 @@ class Link:
         raised: Raised | None = None,
     ) -> None:
         self.manager = manager
-        self.protocol = protocol
         self.raised = raised or _RAISED
         self._wire = Wire(manager, protocol, credentials)
+        self.protocol = self._wire.protocol  # with the forms that the settings add
         self._sessions = self._wire.sessions
         self.repairs = Repairs(self._wire, self.raised)
         self.bound: dict[str, Query] = {}
+        # Queries that the application has let go, and that their stacks still hold. Finalizers append, so that no lock
+        # is needed; the next RPC of this connection frees them.
+        self._unfreed: deque[Query] = deque(maxlen=_UNFREED_LIMIT)
+        self._freeing = 0
         self._closed = False
+        _links_of(manager).add(self)
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -81,7 +104,7 @@ class Link:
 
     def streamed(self, rpc: Rpc, message: Any) -> Any:
         """Take note of a further message of a stream that `call` began; return it for the application."""
-        query = self._query_of(rpc)
+        query = self._query_of(rpc) or _held_by(rpc)
         place = query.place if query is not None else None
         if query is not None and place is not None:
             self._wire.learned(message, place.session, rpc.version)
@@ -94,6 +117,16 @@ class Link:
         Raises as `call` does.
         """
         return (yield from self._raising(self._broken(rpc, failure), rpc))
+
+    def ended(self, rpc: Rpc) -> None:
+        """The stream that `call` began is over, whatever the reason: end the ticket that it holds, if it holds one."""
+        if (query := _held_by(rpc)) is not None:
+            self.repairs.finish(query, Cleared())
+
+    def let_go(self, rpc: Rpc) -> None:
+        """Do what `ended` does, from a finalizer: take no lock."""
+        if (query := _held_by(rpc)) is not None and not query.over:
+            self.repairs.abandon(query)
 
     def enter(self, rpc: Rpc) -> None:
         """Take note of which query the thread or task that calls works with; see `running`."""
@@ -115,6 +148,8 @@ class Link:
     def _called(self, rpc: Rpc) -> Flow[Any]:
         if self._closed:
             raise ValueError("Cannot invoke RPC: the channel is closed")
+        if self._unfreed:
+            yield from self._free_unfreed(rpc)
         query = self._query_of(rpc)
         match rpc.method.role:
             case Role.AUTHENTICATE:
@@ -125,12 +160,14 @@ class Link:
                 return (yield from self._use(rpc, query))
             case Role.END if query is not None:
                 return (yield from self._end(rpc, query))
-            case _:  # of no query, or of one that this connection does not know
+            case Role.USE | Role.END:
+                return (yield from self._of_another(rpc))
+            case Role.FREE:
                 return (yield from self._free(rpc))
 
     def _authenticate(self, rpc: Rpc) -> Flow[Any]:
         """The application authenticates: open a session where new queries go, and hide which one it is."""
-        self._sessions.authenticate_with(copy.deepcopy(rpc.request), rpc.metadata)
+        self._sessions.authenticate_with(copy.deepcopy(rpc.request), rpc.metadata, rpc.options)
         self.manager.send(ConnectionOpened())
         with self._momentary(rpc) as query:
             try:
@@ -149,7 +186,12 @@ class Link:
             running.begun(query)
         with self.repairs.guarded(query):
             message = yield from self.repairs.prepared(query, rpc)
+        if self.protocol.kind(rpc.name) is Request.EXECUTE:  # its begin has executed it
+            self.repairs.stepped(query, Executed())
         real = read(message, self.protocol.query)
+        if not real and rpc.stream is not None and message is not None:
+            rpc.stream.query = query  # its ticket is held until the stream has ended
+            return self._wire.masked(message)
         if not real:  # the server has answered, but has begun nothing
             self.repairs.finish(query, Cleared())
             return self._wire.masked(message)
@@ -201,15 +243,13 @@ class Link:
                     self.repairs.progressed(rpc, query, outcome.message)
                     return outcome
             return None
-        if self.repairs.goes_on(outcome, rpc):
+        if outcome.then == "continue":
             raise outcome.cause
         executes = rpc.method.effect == "executed"
-        yield from self.repairs.claimed(
-            query, whoever_executes=executes or not self.repairs.repairable(outcome)
-        )
+        yield from self.repairs.claimed(query, whoever_executes=executes or outcome.then == "answer")
         try:
             if query.generation == place.generation:  # otherwise another thread has repaired it
-                replay = self.repairs.replay_of(query, outcome, rpc)
+                replay = yield from self.repairs.replay_of(query, outcome)
                 with self.repairs.guarded(query):
                     yield from self.repairs.replayed(query, replay, rpc)
         finally:
@@ -217,24 +257,26 @@ class Link:
         return None
 
     def _end(self, rpc: Rpc, query: Query) -> Flow[Any]:
-        """The application frees the query. If its stack is gone, so is the query: that is no error."""
+        """Free a query. The application is told of success only if a stack has answered, or the query's is gone."""
         yield from self.repairs.claimed(query, whoever_executes=True)
         try:
             place, outcome = query.place, None
             if place is not None and place.query_id is not None and not query.cleared:
                 outcome = yield from self._wire.sent(rpc, query, place)
-            if isinstance(outcome, Failure):
-                fault = self._wire.fault(outcome)
-                if fault in (Fault.ANSWER, Fault.AMBIGUOUS):
+            if isinstance(outcome, Failure) and outcome.then != "ended":
+                if outcome.then != "continue":
                     self.repairs.finish(query, Errored())
-                if fault in (Fault.ANSWER, Fault.AMBIGUOUS, Fault.UNSUPPORTED):
-                    raise outcome.cause
+                raise outcome.cause
             yield from self._sessions.warmed()  # before the ticket ends, and with it the transition
             cancelled = rpc.method.effect == "cancelled"
             self.repairs.finish(query, Cancelled() if cancelled else Cleared())
             query.cleared = query.cleared or not cancelled
         finally:
             query.release()
+        return (yield from self._end_answered(rpc, outcome, query))
+
+    def _end_answered(self, rpc: Rpc, outcome: Outcome | None, query: Query) -> Flow[Any]:
+        """Return what the application gets for a query that has ended: an empty response if no stack made one."""
         if isinstance(outcome, Reply):
             return self._wire.masked(outcome.message)
         blank = yield Blank(rpc.name)
@@ -242,28 +284,137 @@ class Link:
             raise self.repairs.lost(query, "it is not on any stack")
         return blank
 
+    def _of_another(self, rpc: Rpc) -> Flow[Any]:
+        """Send an RPC with the id of a query that this connection has not begun to where that query is.
+
+        Raises:
+            StrategyUnavailable: no connection of the scope knows the id, and both stacks hold work: to end it might
+                hit another query.
+        """
+        found = self._found_in_scope(rpc)
+        if len(found) == 1:
+            ((owner, query),) = found
+            place = query.look()
+            if isinstance(place, Place) and place.query_id is not None:
+                return (yield from self._for_another(rpc, owner, query, place))
+        if rpc.method.role is Role.END:
+            context = self.manager.snapshot.context
+            stacks = {one for one in Strategy if context.open_on(one)} | {context.route}
+            if len(stacks - {None}) > 1:
+                raise self.repairs.unavailable(
+                    f"{rpc.name} was not sent: no connection of this process knows the query "
+                    f"{read(rpc.request, self.protocol.query)!r}, and blue and green may each hold one with that id"
+                )
+        return (yield from self._free(rpc))
+
+    def _found_in_scope(self, rpc: Rpc) -> list[tuple[Link, Query]]:
+        """Return the queries of other connections that an RPC may mean, with their connections."""
+        query_id, engine = (read(rpc.request, field) for field in (self.protocol.query, self.protocol.engine))
+        others = tuple(_links_of(self.manager))
+        found = [(one, query) for one in others if (query := one.bound.get(query_id or "")) is not None]
+        if len(found) > 1 and engine:  # both stacks may count from one: the engine's address tells them apart
+            found = [
+                (one, query)
+                for one, query in found
+                if query.place is not None and query.place.engine == engine
+            ]
+        return found
+
+    def _for_another(self, rpc: Rpc, owner: Link, query: Query, place: Place) -> Flow[Any]:
+        """Send an RPC to the stack of another connection's query.
+
+        A connection of the same user lends its session: a stack that drains opens no new one. Any other connection
+        needs a session of its own, so that the server decides what it may do.
+        """
+        strategy, session = place.ticket.strategy, self._sessions.on(place.ticket.strategy)
+        if session is None and self._sessions.is_same_user(owner._sessions):
+            session = place.session
+        if session is None:
+            try:
+                session = yield from self._sessions.given(strategy, is_witness=False)
+            except NotAccepted as refused:
+                if refused.evidence.then == "refused":  # a 456 is never shown
+                    reason = (
+                        f"{rpc.name} was not sent: {strategy}, where the query runs, opens no new session"
+                    )
+                    raise self.repairs.unavailable(reason) from refused.refusal
+                raise
+        outcome: Outcome = yield from self._wire.sent(rpc, query, attrs.evolve(place, session=session))
+        ends = rpc.method.role is Role.END
+        if isinstance(outcome, Failure) and not (ends and outcome.then == "ended"):
+            raise outcome.cause
+        if ends:
+            owner.repairs.finish(query, Cancelled() if rpc.method.effect == "cancelled" else Cleared())
+            return (yield from self._end_answered(rpc, outcome, query))
+        assert isinstance(outcome, Reply)
+        owner.repairs.progressed(rpc, query, outcome.message)
+        return self._wire.masked(outcome.message)
+
     def _free(self, rpc: Rpc) -> Flow[Any]:
-        """An RPC without a query is a query of one RPC: it has a ticket while it runs."""
-        with self._momentary(rpc) as query:
+        """An RPC without a query is a query of one RPC: it has a ticket while it runs, a stream until it has ended."""
+        query = self._query(rpc)
+        with self.repairs.guarded(query):
             while True:
                 place = yield from self.repairs.placed(query)
                 outcome = yield from self._wire.sent(rpc, query, place)
                 if isinstance(outcome, Reply):
                     yield from self._sessions.warmed()  # before the ticket ends, and with it the transition
-                    return self._wire.masked(outcome.message)
-                if self._wire.fault(outcome) is Fault.GONE:  # a query that was never begun here
+                    break
+                if (
+                    outcome.then in ("ended", "continue") or outcome.fault is Fault.GONE
+                ):  # it was never begun here
                     raise outcome.cause
-                self.repairs.replay_of(query, outcome, rpc)
+                yield from self.repairs.replay_of(query, outcome)
+        if rpc.stream is not None and outcome.message is not None:
+            rpc.stream.query = query
+        else:
+            self.repairs.finish(query, Cleared())
+        return self._wire.masked(outcome.message)
 
     def _broken(self, rpc: Rpc, failure: Failure) -> Flow[Any]:
-        query, fault = self._query_of(rpc), self._wire.fault(failure)
-        if query is None or query.ticket is None:
-            if fault in (Fault.WRONG_STRATEGY, Fault.NOT_AUTHENTICATED):
-                raise self.repairs.unavailable(f"the stream was broken off: {fault.value}") from failure.cause
-            raise failure.cause
-        if fault is Fault.WRONG_STRATEGY:
-            self._wire.report(Error456(query.ticket.strategy, rpc.version))
-        return (yield from self._use(rpc, query, failure))
+        query, held, judged = self._query_of(rpc), _held_by(rpc), self._wire.judged(rpc, failure)
+        owner = query or held
+        if owner is not None and owner.ticket is not None and judged.fault is Fault.WRONG_STRATEGY:
+            self._wire.report(Error456(owner.ticket.strategy, rpc.version))
+        if query is not None and query.ticket is not None:
+            return (yield from self._use(rpc, query, judged))
+        if held is not None:
+            self.repairs.finish(held, Errored())
+        if judged.then == "refused":  # rows may have been handed out, and a 456 is never shown
+            raise self.repairs.unavailable(
+                f"the stream was broken off: {judged.fault.value}"
+            ) from failure.cause
+        raise failure.cause
+
+    # Queries that the application has let go.
+
+    def _free_unfreed(self, rpc: Rpc) -> Flow[None]:
+        """Begin to free what was let go, without waiting for it. Best effort: what fails is not tried again.
+
+        Args:
+            rpc: the RPC before which this happens; it brings what proves who the application is.
+        """
+        name = self.protocol.freeing
+        while name is not None and self._freeing < _FREEING_AT_ONCE:
+            try:
+                query = self._unfreed.popleft()
+            except IndexError:  # another thread frees the last one
+                return
+            place, request = query.place, blank_request(query.begin.request, name)
+            if place is None or place.query_id is None or request is None:
+                continue
+            end = Rpc(name, self.protocol.methods[name], request, query.begin.on_behalf_of(rpc).metadata)
+            self._freeing += 1
+            begun = None
+            try:
+                begun = yield Launch(self._wire.send_of(end, place, _FREEING_S))
+            except LookupError as error:  # the stub, or an interceptor, does not know the method
+                _log.debug("%s: cannot free queries: %s", self.manager.scope, error)
+            finally:
+                if begun is None:
+                    self._freeing -= 1
+            if begun is not None:
+                begun.add_done_callback(_freed(weakref.ref(self)))
 
     # Steps of those.
 
@@ -284,9 +435,7 @@ class Link:
         return self.bound.get(read(rpc.request, self.protocol.query) or "")
 
     def _query(self, rpc: Rpc) -> Query:
-        statement = read(rpc.request, self.protocol.statement)
-        reads = isinstance(statement, str) and only_reads(statement)
-        return Query(rpc, reads, self.manager.settings.replay)
+        return Query(rpc, self.protocol.only_reads, self.manager.settings.replay)
 
     @contextmanager
     def _momentary(self, rpc: Rpc) -> Generator[Query, None, None]:
@@ -302,7 +451,31 @@ def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
     link = owner()
     query = link.bound.pop(public_id, None) if link is not None else None
     if link is not None and query is not None:
+        if not query.cleared:
+            link._unfreed.append(query)
         link.repairs.abandon(query)
 
 
+def _freed(owner: Callable[[], Link | None]) -> Callable[[object], None]:
+    """Return what takes note that an attempt to free a query has ended, well or not."""
+
+    def freed(_: object) -> None:
+        link = owner()
+        if link is not None:
+            link._freeing -= 1
+
+    return freed
+
+
+def _held_by(rpc: Rpc) -> Query | None:
+    """Return the query of a stream that belongs to no other one."""
+    return rpc.stream.query if rpc.stream is not None else None
+
+
+def _links_of(manager: StrategyManager) -> weakref.WeakSet[Link]:
+    """Return the connections of a scope, so that a query's id is known in all of it."""
+    return _links.setdefault(manager, weakref.WeakSet())
+
+
 _RAISED: Final = Raised()
+_links: weakref.WeakKeyDictionary[StrategyManager, weakref.WeakSet[Link]] = weakref.WeakKeyDictionary()

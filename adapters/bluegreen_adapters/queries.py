@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +13,26 @@ from typing import Any
 import attrs
 
 from bluegreen.machine import step
-from bluegreen.query import QUERY, EndTicket, Lose, QueryContext, QueryEvent, Replay
-from bluegreen.vocabulary import Ticket
+from bluegreen.query import (
+    QUERY,
+    EndTicket,
+    Errored,
+    Lose,
+    QueryContext,
+    QueryEvent,
+    Refused456,
+    Replay,
+)
+from bluegreen.vocabulary import Strategy, Ticket
 from bluegreen_adapters.protocol import Metadata, Method
 from bluegreen_adapters.sessions import Session
+
+
+@attrs.define(eq=False)
+class StreamHold:
+    """What a stream that belongs to no query holds until it has ended: a query of its own, with a ticket."""
+
+    query: Query | None = None
 
 
 @attrs.frozen
@@ -34,6 +50,7 @@ class Rpc:
             old as that. If it was begun anew since, they are taken for stale, which loses nothing: answers to
             the next RPC say it again.
         withheld: metadata keys that another RPC has to bring if this one is sent again.
+        stream: if it answers with a stream, what holds the ticket of one that belongs to no query.
     """
 
     name: str
@@ -44,6 +61,7 @@ class Rpc:
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
     version: int = 0
     withheld: tuple[str, ...] = ()
+    stream: StreamHold | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def left_s(self) -> float | None:
@@ -63,13 +81,13 @@ class Rpc:
     def on_behalf_of(self, rpc: Rpc) -> Rpc:
         """Return this RPC as it is sent again for another one: with that one's deadline and fresh metadata.
 
-        Of keys that both have the value is the other one's, and what was withheld is the other one's alone.
+        A key may have several values. Of keys that both have, all values are the other one's; what was withheld is
+        the other one's alone.
         """
-        fresh = dict(rpc.metadata)
-        own = ((key, fresh.get(key, value)) for key, value in self.metadata)
-        proofs = (pair for pair in rpc.metadata if pair[0].lower() in self.withheld)
-        metadata = (*proofs, *own)
-        return attrs.evolve(self, metadata=metadata, deadline_s=rpc.deadline_s)
+        mine, fresh = {key for key, _ in self.metadata}, {key for key, _ in rpc.metadata}
+        taken = (pair for pair in rpc.metadata if pair[0] in mine or pair[0].lower() in self.withheld)
+        own = (pair for pair in self.metadata if pair[0] not in fresh)
+        return attrs.evolve(self, metadata=(*taken, *own), deadline_s=rpc.deadline_s)
 
 
 class QueryId(str):
@@ -140,10 +158,13 @@ class Query:
 
     Args:
         begin: the RPC that began it.
-        reads: whether its statement provably only reads.
+        classify: returns whether the request of a begin only reads. It is called once, and only if a replay is
+            considered: a query that succeeds never pays for it.
         replay: the setting of that name.
 
     Attributes:
+        alone: the stack on which it begins whatever others do, since its connection is accepted only there.
+        answer: what the application gets if it cannot begin there either; None: what happens there.
         public_id: its id in the application's hands.
         place: where it runs; none while it is being moved, and if that has failed.
         execution: the RPC that executed it, once it was accepted.
@@ -153,7 +174,7 @@ class Query:
     """
 
     begin: Rpc
-    reads: bool
+    classify: Callable[[Any], bool] = attrs.field(repr=False)
     replay: str
     state: str = QUERY.initial
     context: QueryContext | None = None
@@ -163,6 +184,9 @@ class Query:
     generation: int = 0
     cleared: bool = False
     retried: int = 0
+    alone: Strategy | None = None
+    answer: BaseException | None = attrs.field(default=None, repr=False)
+    _reads: bool | None = None
     _claimed: Future[None] | None = None
     _executing: list[Future[None]] = attrs.field(factory=list[Future[None]])
     # Reentrant: a flow that nobody drives to its end is closed by the garbage collector, wherever that runs.
@@ -174,9 +198,20 @@ class Query:
         return self.context.ticket if self.context is not None else None
 
     @property
+    def reads(self) -> bool:
+        """Whether its statement provably only reads; looked at once."""
+        if self._reads is None:
+            self._reads = self.classify(self.begin.request)
+        return self._reads
+
+    @property
     def over(self) -> bool:
         """Whether it has ended."""
         return QUERY.state(self.state).final
+
+    def goes_alone(self, strategy: Strategy, answer: BaseException) -> None:
+        """Begin on `strategy` whatever others do; if that fails, `answer` is what the application gets."""
+        self.alone, self.answer = strategy, answer
 
     def takes(self, ticket: Ticket) -> bool:
         """Run under this ticket from now on; return false, and do not, if the query has been ended."""
@@ -184,7 +219,7 @@ class Query:
             if self.over:
                 return False
             if self.context is None:
-                self.context = QueryContext(ticket, self.reads, self.replay)
+                self.context = QueryContext(ticket, replay=self.replay)
             else:
                 self.context = attrs.evolve(self.context, ticket=ticket)
             self.place = None
@@ -256,15 +291,27 @@ class Query:
                 self._executing.remove(mine)
             mine.set_result(None)
 
+    def _may_run_again(self, event: QueryEvent) -> bool:
+        """Return whether a row for `event` looks at whether the statement only reads."""
+        executed = "executed" in QUERY.state(self.state).tags
+        if self.context is None or self.context.rows:
+            return False
+        if isinstance(event, Errored):
+            return event.doubt != "none" and (executed or event.doubt != "harmless")
+        return isinstance(event, Refused456) and executed
+
     def advance(self, event: QueryEvent) -> tuple[Settled, tuple[EndTicket, ...]]:
         """Take one step; return what it asks for, and the tickets that it ends.
 
         Raises:
             EventForbidden: the query is not in a state for it; nothing has changed.
         """
+        # The statement is parsed before the lock is taken, and only for an event that may lead to running it again.
+        reads = self._may_run_again(event) and self.reads
         with self._lock:
             assert self.context is not None
-            taken = step(QUERY, self.state, self.context, event)
+            context = attrs.evolve(self.context, reads=True) if reads else self.context
+            taken = step(QUERY, self.state, context, event)
             self.state, self.context = taken.state, taken.context
         ends = tuple(effect for effect in taken.effects if isinstance(effect, EndTicket))
         replay = next((effect for effect in taken.effects if isinstance(effect, Replay)), None)

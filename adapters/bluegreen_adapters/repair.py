@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import Error456, PersistentFailure, QueryCancelled
-from bluegreen.errors import EventForbidden, QueryLost, Refusal, StrategyUnavailable
+from bluegreen.alphabet import AuthFailure, Error456, PersistentFailure, QueryCancelled
+from bluegreen.errors import EventForbidden, QueryLost, StrategyUnavailable
 from bluegreen.flow import Flow, Wait
 from bluegreen.happenings import LossReported, QueryReplayed
 from bluegreen.manager import StrategyManager
 from bluegreen.query import (
     BatchFetched,
-    Doubt,
     Errored,
     Executed,
     Exhausted,
@@ -31,10 +30,12 @@ from bluegreen.query import (
     Refused456,
     Replay,
 )
-from bluegreen.vocabulary import Ticket
+from bluegreen.vocabulary import Strategy, Ticket
 from bluegreen_adapters.commands import Failure, Outcome, Reply
-from bluegreen_adapters.protocol import Fault, Role, read
+from bluegreen_adapters.evidence import Fault, Then
+from bluegreen_adapters.protocol import read
 from bluegreen_adapters.queries import Place, Query, Rpc, Settled
+from bluegreen_adapters.sessions import AcceptedElsewhere, NotAccepted, told
 from bluegreen_adapters.wire import Wire
 
 
@@ -91,22 +92,81 @@ class Repairs:
         """
         sessions = self._wire.sessions
         while True:
-            ticket = yield from self._manager.starting(sessions.proved, weakref.ref(query))
+            try:
+                ticket = yield from self._manager.starting(sessions.proved, weakref.ref(query), query.alone)
+            except AcceptedElsewhere as found:  # this connection led the detection and is no witness
+                query.goes_alone(found.strategy, found.refused)
+                continue
             if not query.takes(ticket):
                 self._manager.end(QueryCancelled(ticket))
                 raise self.lost(query, "it was ended while it was begun again")
             self.open[ticket.query] = ticket
-            version = self._manager.version
+            strategy, version, began_s = ticket.strategy, self._manager.version, self._manager.now_s()
+            held = sessions.held(strategy)
+            session = sessions.on(strategy) if held is None else None
             try:
-                return query.settles(
-                    sessions.on(ticket.strategy) or (yield from sessions.given(ticket.strategy))
-                )
-            except Refusal as refusal:
-                wrong = refusal.wrong_strategy
-                self._wire.report((Error456 if wrong else PersistentFailure)(ticket.strategy, version))
-                settled = self.stepped(query, Refused456() if wrong else Errored("harmless"))
-                if settled.replay is None:
-                    raise self.unavailable(f"{ticket.strategy} accepts no session: {refusal}") from refusal
+                if session is None:
+                    session = yield from sessions.given(strategy, is_witness=query.alone is None)
+            except NotAccepted as refused:
+                yield from self._turned_away(query, strategy, version, began_s, refused)
+                continue
+            return query.settles(session)
+
+    def _turned_away(
+        self, query: Query, strategy: Strategy, version: int, began_s: float, refused: NotAccepted
+    ) -> Flow[None]:
+        """A strategy opens no session for a query that is to begin there. Return if the query may begin elsewhere.
+
+        Raises:
+            NotAccepted, StrategyUnavailable: it may not.
+        """
+        row = refused.evidence
+        if row.then == "elsewhere":
+            yield from self.goes_elsewhere(query, strategy, version, refused)
+            return
+        event: QueryEvent = Refused456() if row.then == "refused" else Errored("harmless")
+        if row.report == "error_456":
+            self._wire.report(Error456(strategy, version))
+        elif row.report == "persistent_failure":
+            self._wire.sessions.note_refused(strategy)
+            served = self._wire.sessions.is_served_since(strategy, began_s)
+            self._wire.report(PersistentFailure(strategy, version, served_since=served))
+            self._leaves_alone(query, strategy, served=served)
+        settled = self.stepped(query, event)
+        if settled.replay is None:
+            reason = f"{strategy} accepts no session: {told(refused.outcome, row.fault)}"
+            raise self.unavailable(reason) from (query.answer or refused.refusal)
+
+    def goes_elsewhere(
+        self, query: Query, strategy: Strategy, version: int, refused: NotAccepted
+    ) -> Flow[None]:
+        """Begin a query elsewhere whose connection a strategy does not accept; nothing of it has begun.
+
+        If the other one accepts it, the query begins there: for everybody if no other connection vouches for this
+        strategy, else for this connection alone.
+
+        Raises:
+            NotAccepted: `refused`, since the other one does not accept it either: the server's own answer.
+        """
+        sessions, other = self._wire.sessions, strategy.other
+        sessions.turn_away(strategy, refused)
+        others_served = sessions.is_served_since(strategy)
+        was_alone = query.alone is not None
+        accepted = not was_alone and (yield from sessions.is_accepted_by(other, is_witness=not others_served))
+        if not accepted:
+            self.finish(query, Errored())
+            raise query.answer or refused
+        self._wire.report(AuthFailure(strategy, version, served_since=others_served))
+        settled = self.stepped(query, Errored("harmless"))
+        if settled.replay is None:
+            raise query.answer or refused
+        if others_served:
+            query.goes_alone(other, refused)
+
+    def _leaves_alone(self, query: Query, strategy: Strategy, *, served: bool) -> None:
+        """After a failure of the transport: begin on the other stack if others are served here, and only once."""
+        alone_failed = query.alone is strategy
+        query.alone = None if alone_failed or not served else strategy.other
 
     def prepared(self, query: Query, rpc: Rpc) -> Flow[Any]:
         """Begin the query where new queries go, and again elsewhere as long as its machine allows it.
@@ -118,42 +178,34 @@ class Repairs:
             place = yield from self.placed(query)
             outcome: Outcome = yield from self._wire.sent(query.begin.on_behalf_of(rpc), query, place)
             if isinstance(outcome, Reply):
+                self._wire.sessions.note_accepted(place.ticket.strategy)
                 query_id = read(outcome.message, self._protocol.query)
                 query.is_known_as(query_id, read(outcome.message, self._protocol.engine) or "")
+                query.alone = query.answer = None
                 self.stepped(query, Prepared(query_id))
                 if query.over:
                     raise self.lost(query, "it was ended while it was begun again")
                 return outcome.message
-            self.replay_of(query, outcome, query.begin)
+            yield from self.replay_of(query, outcome)
 
     def replayed(self, query: Query, replay: Replay, rpc: Rpc) -> Flow[None]:
         """Bring the query to where it was, on the right strategy."""
         while True:
             yield from self.prepared(query, rpc)
+            execution, place = query.execution, query.place
             if not replay.execute:
                 return
-            execution, place = query.execution, query.place
-            assert execution is not None
+            if execution is None:  # its begin has executed it
+                self.stepped(query, Executed())
+                return
             assert place is not None
             outcome: Outcome = yield from self._wire.sent(execution.on_behalf_of(rpc), query, place)
             if isinstance(outcome, Reply):
                 self.stepped(query, Executed())
                 return
-            self.replay_of(query, outcome, execution)
+            yield from self.replay_of(query, outcome)
 
-    def goes_on(self, failure: Failure, rpc: Rpc) -> bool:
-        """Whether a query goes on after a failure as if nothing had happened: the application has given up
-        waiting for the answer, or has asked for something that this server does not have."""
-        fault = self._wire.fault(failure)
-        given_up = fault is Fault.AMBIGUOUS and not failure.harmless and rpc.method.effect != "executed"
-        return given_up or fault is Fault.UNSUPPORTED
-
-    def repairable(self, failure: Failure) -> bool:
-        """Whether anything can be done about a failure: the server's own answer stands."""
-        repairable = (Fault.WRONG_STRATEGY, Fault.GONE, Fault.TRANSIENT, Fault.AMBIGUOUS)
-        return self._wire.fault(failure) in repairable
-
-    def replay_of(self, query: Query, failure: Failure, rpc: Rpc) -> Replay:
+    def replay_of(self, query: Query, failure: Failure) -> Flow[Replay]:
         """Ask the query's machine what a failure means: return the replay that it allows, or raise.
 
         Raises:
@@ -162,27 +214,38 @@ class Repairs:
 
         Or the server's own answer, as the driver got it.
         """
-        fault = self._wire.fault(failure)
-        if fault is Fault.GONE and query.over:  # the application has ended it: the server is right
+        ticket, then = query.ticket, failure.then
+        assert ticket is not None
+        was_over = query.over
+        if was_over and failure.fault is Fault.GONE:  # the application has ended it: the server is right
             raise failure.cause
-        vanished = fault in (Fault.WRONG_STRATEGY, Fault.GONE)
-        doubt = _doubt(fault, failure, rpc, query)
-        ticket = query.ticket
-        settled = self.stepped(query, Refused456() if vanished else Errored(doubt))
+        if then == "elsewhere":
+            assert failure.evidence is not None
+            refused = NotAccepted(failure, failure.evidence)
+            yield from self.goes_elsewhere(query, ticket.strategy, self._manager.version, refused)
+            return Replay(execute=False)
+        if then in ("refused", "harmless") and query.answer is not None:
+            # It has begun alone, on a stack that does not take it: what counts is why it was turned away at first.
+            self.finish(query, Errored())
+            raise query.answer
+        if failure.evidence is not None and failure.evidence.report == "persistent_failure":
+            served = self._wire.sessions.is_served_since(ticket.strategy, self._manager.now_s())
+            self._leaves_alone(query, ticket.strategy, served=served)
+        settled = self.stepped(query, _event(then, query))
         if settled.replay is not None:
-            if self._manager.observed and ticket is not None:
+            if self._manager.observed:
                 scope, now_s, executes = self._manager.scope, self._manager.now_s(), settled.replay.execute
-                again = QueryReplayed(scope, now_s, query.public_id, ticket, executes, fault.value)
+                again = QueryReplayed(scope, now_s, query.public_id, ticket, executes, failure.fault.value)
                 self._manager.report(again)
             return settled.replay
-        if query.public_id is None and (fault is Fault.WRONG_STRATEGY or doubt == "harmless"):
-            # Nothing has begun, so nothing is lost.
-            raise self.unavailable("neither strategy takes the request") from failure.cause
         if settled.lost is not None:
             raise self.lost(query, settled.lost) from failure.cause
-        if vanished or fault is Fault.NOT_AUTHENTICATED:
-            # Never the status itself: who sees it above might run the whole query again.
-            raise self.lost(query, f"its stack answers: {fault.value}") from failure.cause
+        if was_over and then == "refused":  # another call of the same query has lost it
+            raise self.lost(query, f"its stack answers: {failure.fault.value}") from failure.cause
+        if then == "refused" or (then == "harmless" and query.public_id is None):
+            # Nothing was executed, so nothing is lost. Never a 456 itself: a connector that sees one would switch by
+            # itself, and run the whole query again.
+            raise self.unavailable("neither strategy takes the request") from failure.cause
         raise failure.cause
 
     def stepped(self, query: Query, event: QueryEvent) -> Settled:
@@ -283,16 +346,18 @@ class Repairs:
         return self._raised.lost(query.public_id, ticket.strategy.value, ticket.version, reason)
 
 
-def _doubt(fault: Fault, failure: Failure, rpc: Rpc, query: Query) -> Doubt:
-    """Return what a failed RPC leaves open."""
-    executes = rpc.method.effect == "executed"
-    if fault not in (Fault.TRANSIENT, Fault.AMBIGUOUS):
-        return "none"
-    if failure.harmless:
-        return "harmless"
-    if fault is Fault.AMBIGUOUS:  # a read is not replayed once the application's deadline has passed
-        return "execute" if executes and not query.reads else "none"
-    if executes:
-        return "execute"
-    nothing_done = rpc.method.repeatable or rpc.method.role in (Role.BEGIN, Role.USE)
-    return "harmless" if nothing_done else "none"
+def _event(then: Then, query: Query) -> QueryEvent:
+    """Return what a query's machine is told."""
+    if then == "given_up":  # nobody waits for a read any more; a write may have been executed
+        return Errored("none" if query.reads else "execute")
+    return _EVENTS[then]
+
+
+_EVENTS: Final[Mapping[Then, QueryEvent]] = {
+    "answer": Errored("none"),
+    "refused": Refused456(),
+    "harmless": Errored("harmless"),
+    "ambiguous": Errored("execute"),
+    "gone": Errored("gone"),
+}
+"""Events of the query machine by what a row of evidence says. The connection itself deals with the others."""

@@ -6,29 +6,29 @@ Source: spec, sections 2 (Authenticate, CloseSessions) and 5 (authentication).
 from __future__ import annotations
 
 import logging
-import os
+import random
 import re
 import secrets
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
 import attrs
-import tenacity
 
 from bluegreen.allowance import Allowance
 from bluegreen.alphabet import AuthSuccess
 from bluegreen.errors import Refusal
 from bluegreen.flow import Flow, Sleep, Wait
-from bluegreen.happenings import RequestFailed, SessionOpened
+from bluegreen.happenings import RequestFailed, SessionOpened, UnlistedRefusal
 from bluegreen.manager import StrategyManager
 from bluegreen.recovery import POLICY
 from bluegreen.vocabulary import Strategy
+from bluegreen_adapters.acceptance import AcceptanceRecord, record_of
 from bluegreen_adapters.commands import Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.protocol import Credentials, Fault, Metadata, Protocol, read
+from bluegreen_adapters.evidence import Evidence, Fault, ProtocolError, Request
+from bluegreen_adapters.protocol import Credentials, Metadata, Protocol, read
 
 _log = logging.getLogger("bluegreen.sessions")
 _HANDSHAKE: Final = re.compile(
@@ -37,12 +37,10 @@ _HANDSHAKE: Final = re.compile(
 _AHEAD_BURST: Final = 4
 """How often at once a connection opens a session ahead of time: two switches, there and back."""
 
-_JITTER_STATE: Final = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-
 
 def pause(delay_s: float) -> Sleep:
     """Return the command to pause for `delay_s` seconds, or up to half of that less."""
-    return Sleep(tenacity.wait_random(delay_s / 2, delay_s)(_JITTER_STATE))
+    return Sleep(random.uniform(delay_s / 2, delay_s))  # jitter, nothing secret
 
 
 @attrs.define(eq=False)
@@ -59,37 +57,56 @@ class Session:
 
 
 class _Side:
-    """What a connection has on one stack: its session, the opening of one, and one that was begun ahead of time, with
-    the epoch of sessions in which that was."""
+    """What a connection has on one stack.
 
-    __slots__ = ("opening", "session", "warming")
+    Attributes:
+        session: its session there, if one is open.
+        opening: the login that is under way; who else needs the session waits for it.
+        warming: a login that was begun ahead of time, with the session epoch in which that was.
+        accepted_s: when the stack last accepted a login or begin; None: never, or it has refused one since.
+        is_refused: True from a refusal until a begin is accepted. A login in between proves nothing: a stack may
+            accept logins and deny queries.
+        held: a refusal that stands until the given time; the stack is not asked again before that.
+    """
+
+    __slots__ = ("accepted_s", "held", "is_refused", "opening", "session", "warming")
 
     def __init__(self) -> None:
         self.session: Session | None = None
         self.opening: Future[Session | NotAccepted | None] | None = None
         self.warming: tuple[int, Future[Outcome | None]] | None = None
+        self.accepted_s: float | None = None
+        self.is_refused = False
+        self.held: tuple[float, NotAccepted] | None = None
 
 
 class NotAccepted(Exception):
     """A strategy did not open a session: `outcome` is what it answered. Never leaves this package."""
 
-    def __init__(self, outcome: Outcome, fault: Fault) -> None:
-        self.outcome, self.fault = outcome, fault
-        super().__init__(fault.value)
-
-    @property
-    def answered(self) -> bool:
-        """Whether this is the server's own answer, which is for the application if no strategy accepts it."""
-        return self.fault in (Fault.NOT_AUTHENTICATED, Fault.ANSWER)
+    def __init__(self, outcome: Outcome, evidence: Evidence) -> None:
+        self.outcome, self.evidence = outcome, evidence
+        super().__init__(evidence.fault.value)
 
     def again(self) -> NotAccepted:
         """Return it anew, for somebody else to raise."""
-        return NotAccepted(self.outcome, self.fault)
+        return NotAccepted(self.outcome, self.evidence)
 
     @property
     def refusal(self) -> Refusal:
         """What detection is told."""
-        return Refusal(told(self.outcome, self.fault), wrong_strategy=self.fault is Fault.WRONG_STRATEGY)
+        fault = self.evidence.fault
+        return Refusal(told(self.outcome, fault), wrong_strategy=fault is Fault.WRONG_STRATEGY)
+
+
+class AcceptedElsewhere(Exception):
+    """The strategy that a detection tried refuses this connection alone, and `strategy` accepts it.
+
+    The connection is no witness for others, so it leaves the detection. Never leaves this package.
+    """
+
+    def __init__(self, strategy: Strategy, refused: NotAccepted) -> None:
+        self.strategy, self.refused = strategy, refused
+        super().__init__(str(strategy))
 
 
 def told(outcome: Outcome, fault: Fault) -> str:
@@ -111,23 +128,9 @@ def _answer(done: Future[Outcome]) -> Outcome | None:
     return Reply(outcome.message) if isinstance(outcome, Reply) else outcome
 
 
-_known: weakref.WeakKeyDictionary[StrategyManager, weakref.WeakSet[Sessions]] = weakref.WeakKeyDictionary()
-_knowing = threading.Lock()
-
-
 def sessions_of(manager: StrategyManager) -> tuple[Sessions, ...]:
     """Return the sessions of each connection that a scope has in this process."""
-    with _knowing:
-        return tuple(_known.get(manager, ()))
-
-
-def _after_fork_in_child() -> None:
-    global _knowing  # noqa: PLW0603  a thread that is not here may have held it
-    _knowing = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    return tuple(one for one in record_of(manager).connections if isinstance(one, Sessions))
 
 
 class Sessions:
@@ -145,8 +148,8 @@ class Sessions:
     """
 
     __slots__ = (
-        "__weakref__", "_ahead", "_blue", "_credentials", "_green", "_kept", "_learn", "_lock", "_manager", "_protocol",
-        "public_id",
+        "__weakref__", "_ahead", "_blue", "_credentials", "_green", "_kept", "_learn", "_lock", "_manager", "_options",
+        "_protocol", "_record", "public_id",
     )  # fmt: skip
 
     def __init__(
@@ -162,11 +165,12 @@ class Sessions:
         self._credentials = credentials
         self._learn = learn
         self._kept: tuple[Any, Metadata] | None = None
+        self._options: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._blue, self._green = _Side(), _Side()
         self._ahead: Allowance | None = None
-        with _knowing:
-            _known.setdefault(manager, weakref.WeakSet()).add(self)
+        self._record: AcceptanceRecord = record_of(manager)
+        self._record.connections.add(self)
 
     def __repr__(self) -> str:
         return (
@@ -181,16 +185,26 @@ class Sessions:
         """The openings ahead of time that no query has used yet, over or not."""
         return tuple(one.warming[1] for one in (self._blue, self._green) if one.warming is not None)
 
-    def authenticate_with(self, request: Any, metadata: Metadata) -> None:
-        """The application authenticates: keep its request, unless somebody else supplies one.
+    def authenticate_with(
+        self, request: Any, metadata: Metadata, options: dict[str, Any] | None = None
+    ) -> None:
+        """The application authenticates: keep its request, unless somebody else supplies one, and its call options.
 
-        Sessions that were opened with other credentials are not used any more.
+        Sessions that were opened with other credentials are not used any more. What a stack refused is asked again,
+        since the application asks for it.
         """
+        self._options = options or {}
+        self._blue.held = self._green.held = None
         if self._credentials is None:
             if self._kept is not None and self._kept[0] != request:
                 for side in (self._blue, self._green):
                     side.session = side.warming = None
             self._kept = (request, metadata)
+
+    def is_same_user(self, other: Sessions) -> bool:
+        """Return whether another connection authenticates with an equal request."""
+        mine, theirs = self._supplied(), other._supplied()
+        return mine is not None and theirs is not None and bool(mine()[0] == theirs()[0])
 
     def on(self, strategy: Strategy) -> Session | None:
         """Return the session on `strategy` if there is one and it is not over."""
@@ -211,12 +225,16 @@ class Sessions:
         outcome = warming[1].result()
         return isinstance(outcome, Reply) and bool(read(outcome.message, self._protocol.session))
 
-    def opened(self, strategy: Strategy, left_s: float, instead_of: Session | None = None) -> Flow[Session]:
+    def opened(
+        self, strategy: Strategy, left_s: float, instead_of: Session | None = None, *, is_witness: bool = True
+    ) -> Flow[Session]:
         """Return the session on `strategy`, opening it if need be. One attempt at a time for each strategy.
 
         Args:
             left_s: seconds that this may take.
             instead_of: a session that was found not to be good.
+            is_witness: whether a login that is accepted is news for the scope. It is none from a connection that
+                goes its own way, since a detection would adopt the strategy for everybody.
 
         Raises:
             NotAccepted: the strategy did not open one.
@@ -225,6 +243,8 @@ class Sessions:
             return Session(strategy, None, self._manager.session_epoch(strategy))
         side = self._on(strategy)
         while True:
+            if (refused := self.held(strategy)) is not None:
+                raise refused
             with self._lock:
                 session = self.on(strategy)
                 if session is not None and session is not instead_of:
@@ -235,41 +255,46 @@ class Sessions:
                 if opening is None:
                     opening = side.opening = Future()
             if leads:
-                return (yield from self._lead(opening, strategy, left_s))
+                return (yield from self._lead(opening, strategy, left_s, is_witness))
             if not (yield Wait(opening, left_s)):
                 late = TimeoutError(f"no session on {strategy} within {left_s:g} s")
-                raise NotAccepted(Failure("DEADLINE_EXCEEDED", "", late), Fault.AMBIGUOUS)
+                raise NotAccepted(Failure("DEADLINE_EXCEEDED", "", late), self._row(Fault.AMBIGUOUS))
             shared = opening.result()
             if isinstance(shared, NotAccepted):
                 raise shared.again()
-            if shared is not None:  # none: its leader was stopped, so somebody else has to lead
+            if shared is not None:  # None: its leader was stopped, so somebody else has to lead
                 return shared
 
-    def given(self, strategy: Strategy) -> Flow[Session]:
-        """Return the session on `strategy`, for a query that goes there.
+    def given(self, strategy: Strategy, *, is_witness: bool = True) -> Flow[Session]:
+        """Return the session on `strategy`, for a query that goes there; see `opened`.
 
         Raises:
-            Refusal: it does not accept this connection, but the other one may.
-            NotAccepted: it is the connection that is not accepted.
+            NotAccepted: it does not accept this connection.
         """
-        try:
-            return (yield from self.opened(strategy, self._share_s))
-        except NotAccepted as refused:
-            yield from self._judged(strategy, refused)
-            raise refused.refusal from None
+        return (yield from self.opened(strategy, self._share_s, is_witness=is_witness))
 
     def proved(self, strategy: Strategy, left_s: float) -> Flow[None]:
         """Find out whether `strategy` accepts this connection: the `prove` of a detection.
 
+        If the server gave its own answer, the other strategy is asked before anything is said about this one: wrong
+        credentials of one connection must not fail the scope for all, and a suspended cluster says so.
+
         Raises:
             Refusal: it does not.
-            NotAccepted: it is the connection that is not accepted.
+            NotAccepted: neither strategy accepts this connection.
+            AcceptedElsewhere: others are served there, so that it is this connection's own problem.
         """
         left_s = min(left_s, self._share_s)
         try:
             yield from self.opened(strategy, left_s, instead_of=self._on(strategy).session)
         except NotAccepted as refused:
-            yield from self._judged(strategy, refused)
+            if refused.evidence.then == "elsewhere":
+                self.turn_away(strategy, refused)
+                others_served = self.is_served_since(strategy)
+                if not (yield from self.is_accepted_by(strategy.other, is_witness=not others_served)):
+                    raise
+                if others_served:
+                    raise AcceptedElsewhere(strategy.other, refused) from None
             raise refused.refusal from None
 
     @property
@@ -277,19 +302,64 @@ class Sessions:
         """How long one strategy may take, so that a silent one leaves time for the other."""
         return self._manager.settings.detection_timeout_s / len(Strategy)
 
-    def _judged(self, strategy: Strategy, refused: NotAccepted) -> Flow[None]:
-        """If the server gave its own answer, ask the other strategy before anything is said about this one:
-        wrong credentials of one connection must not fail the scope for all, and a suspended cluster says so.
+    # Who is accepted where: see `acceptance`.
 
-        Raises:
-            NotAccepted: the other one does not accept this connection either.
+    def is_accepted_by(self, strategy: Strategy, *, is_witness: bool) -> Flow[bool]:
+        """Find out whether a strategy accepts this connection; a session that is open is not opened again."""
+        try:
+            yield from self.opened(strategy, self._share_s, is_witness=is_witness)
+        except NotAccepted:
+            return False
+        return True
+
+    def accepted_at(self, strategy: Strategy) -> float | None:
+        """Return when this strategy last accepted this connection; None: never, or it has refused it since."""
+        return self._on(strategy).accepted_s
+
+    def note_accepted(self, strategy: Strategy, *, begin: bool = True) -> None:
+        """Take note that a begin, or a login, was accepted: this connection vouches for the strategy."""
+        side = self._on(strategy)
+        if begin:
+            side.is_refused, side.held = False, None
+        elif side.is_refused:
+            return
+        side.accepted_s = self._manager.now_s()
+        self._record.note_accepted(strategy, self.public_id, side.accepted_s)
+
+    def note_refused(self, strategy: Strategy) -> None:
+        """Take note that this connection is refused: it vouches for the strategy no more."""
+        side = self._on(strategy)
+        side.accepted_s, side.is_refused = None, True
+        self._record.note_refused(strategy, self.public_id)
+
+    def turn_away(self, strategy: Strategy, refused: NotAccepted) -> None:
+        """Take note of a refusal that stands for a while: the strategy is not asked again within the hold-down."""
+        self.note_refused(strategy)
+        side = self._on(strategy)
+        if side.held is None:
+            side.held = (self._manager.now_s() + self._manager.settings.failed_cooldown_s, refused.again())
+
+    def held(self, strategy: Strategy) -> NotAccepted | None:
+        """Return the refusal that still stands on a strategy, to raise; None: it may be asked."""
+        held = self._on(strategy).held
+        if held is None:
+            return None
+        until_s, refused = held
+        if self._manager.now_s() < until_s:
+            return refused.again()
+        self._on(strategy).held = None
+        return None
+
+    def is_served_since(self, strategy: Strategy, first_s: float | None = None) -> bool:
+        """Return whether another connection vouches for a strategy.
+
+        Args:
+            first_s: when the transport first failed this connection; only acceptances that are not much older than
+                that count. None: it was refused, and each connection that has not been refused itself counts.
         """
-        if refused.answered:
-            other = strategy.other
-            try:
-                yield from self.opened(other, self._share_s, instead_of=self._on(other).session)
-            except NotAccepted:
-                raise refused from None
+        first = self._manager.now_s() if first_s is None else first_s
+        since_s = first - self._manager.settings.probe_after_s
+        return self._record.served_since(strategy, self.public_id, since_s, ageless=first_s is None)
 
     def warmed(self) -> Flow[None]:
         """Begin to open a session on the pending strategy, without waiting for it.
@@ -324,18 +394,39 @@ class Sessions:
         if begun is not None:
             begun.add_done_callback(lambda done: warming.set_result(_answer(done)))
 
+    def note_unlisted(self, strategy: Strategy, method: str, failure: Failure, row: Evidence) -> None:
+        """Count a reply that looks like a refusal of the strategy and has none of the known forms; warn once a scope.
+
+        Its text is not repeated: it may hold anything, and the application has it.
+        """
+        if row.fault not in (Fault.ANSWER, Fault.SUSPECTED) or not self._protocol.is_marked(failure.details):
+            return
+        manager = self._manager
+        manager.report(UnlistedRefusal(manager.scope, manager.now_s(), strategy, method, failure.code))
+        manager.warn_once(
+            "unlisted refusal",
+            "%s answered %s with %s and a message that contains %s but is no known form of a refusal, so the "
+            "application got it; if the gateway sent it, add its form to the setting forms",
+            strategy, method, failure.code, self._protocol.refusal_mark,
+        )  # fmt: skip
+
     def forget(self) -> None:
         """Forget every session and whatever was kept to open one."""
         self._blue.session = self._green.session = None
         self._kept = None
+        self._record.connections.discard(self)
 
     def _lead(
-        self, opening: Future[Session | NotAccepted | None], strategy: Strategy, left_s: float
+        self,
+        opening: Future[Session | NotAccepted | None],
+        strategy: Strategy,
+        left_s: float,
+        is_witness: bool,
     ) -> Flow[Session]:
         """Open the session for all who wait for it, and give each of them the result or the refusal."""
         session: Session | None = None
         try:
-            opened = session = yield from self._authenticated(strategy, left_s)
+            opened = session = yield from self._authenticated(strategy, left_s, is_witness)
             self._on(strategy).session = opened
             return opened
         except NotAccepted as refused:
@@ -348,7 +439,7 @@ class Sessions:
             if not opening.done():
                 opening.set_result(session)
 
-    def _authenticated(self, strategy: Strategy, left_s: float) -> Flow[Session]:
+    def _authenticated(self, strategy: Strategy, left_s: float, is_witness: bool) -> Flow[Session]:
         began_s = time.monotonic()
         deadline_s = began_s + left_s
         epoch, version = self._manager.session_epoch(strategy), self._manager.version
@@ -365,21 +456,32 @@ class Sessions:
             outcome = yield from self._asked(strategy, deadline_s)
         manager = self._manager
         if isinstance(outcome, Failure):
-            fault = self._fault(outcome)
+            row = self._judged(outcome)
             if manager.observed:
                 name = self._protocol.authenticator or ""
                 manager.report(
-                    RequestFailed(manager.scope, manager.now_s(), strategy, name, fault.value, outcome.code)
+                    RequestFailed(
+                        manager.scope, manager.now_s(), strategy, name, row.fault.value, outcome.code
+                    )
                 )
-            denied = outcome.code in ("UNAUTHENTICATED", "PERMISSION_DENIED") and fault is Fault.ANSWER
-            raise NotAccepted(outcome, Fault.NOT_AUTHENTICATED if denied else fault)
+            self.note_unlisted(strategy, self._protocol.authenticator or "", outcome, row)
+            if row.then == "elsewhere":
+                self.note_refused(strategy)
+            raise NotAccepted(attrs.evolve(outcome, evidence=row), row)
+        if not hasattr(outcome.message, self._protocol.session):
+            protocol = self._protocol
+            reads = f"the response of {protocol.authenticator} has no field {protocol.session!r} (session)"
+            raise ProtocolError([f"{protocol.name}: {reads}: the session's id cannot be read"])
         session_id = read(outcome.message, self._protocol.session)
         if not session_id:
-            raise NotAccepted(outcome, Fault.NOT_AUTHENTICATED)
+            self.note_refused(strategy)
+            raise NotAccepted(outcome, self._row(Fault.NOT_AUTHENTICATED))
         if manager.observed:
             took_s = time.monotonic() - began_s
             manager.report(SessionOpened(manager.scope, manager.now_s(), strategy, took_s, ahead))
-        manager.send(AuthSuccess(strategy, version))
+        if is_witness:
+            manager.send(AuthSuccess(strategy, version))
+        self.note_accepted(strategy, begin=False)
         if self._learn is not None:
             self._learn(outcome.message, strategy, version)
         return Session(strategy, session_id, epoch, outcome.message)
@@ -387,13 +489,16 @@ class Sessions:
     def _asked(self, strategy: Strategy, deadline_s: float) -> Flow[Outcome]:
         """Authenticate; if the transport fails, once more. Whether to go on with it is up to detection."""
         outcome: Outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
-        if isinstance(outcome, Failure) and self._fault(outcome) is Fault.TRANSIENT:
+        if isinstance(outcome, Failure) and self._judged(outcome).again == "backoff":
             yield pause(POLICY["transient"].delay_s(1))
             outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
         return outcome
 
-    def _fault(self, failure: Failure) -> Fault:
-        return self._protocol.fault(failure.code, failure.details)
+    def _judged(self, failure: Failure) -> Evidence:
+        return self._protocol.judge(failure.code, failure.details, Request.LOGIN)
+
+    def _row(self, fault: Fault) -> Evidence:
+        return self._protocol.verdict(fault, Request.LOGIN)
 
     def _supplied(self) -> Credentials | None:
         kept = self._kept
@@ -405,4 +510,4 @@ class Sessions:
             raise LookupError(f"{self._protocol.name}: nothing to authenticate with")
         request, metadata = supplied()
         self._manager.asked()
-        return Send(name, request, self._protocol.routed(metadata, strategy, None), left_s)
+        return Send(name, request, self._protocol.routed(metadata, strategy, None), left_s, self._options)

@@ -1,7 +1,10 @@
-"""One RPC of a query, to the query's own stack: what is transient is retried, an expired session is renewed,
-and what the answer says about strategies is reported. Nothing is replayed here.
+"""One RPC of a query, to the query's own stack.
 
-Source: spec, section 5.
+`Wire.sent` sends it, judges the reply by the evidence table, and carries out what the row says about this
+stack: a retry after a pause, a new session, a probe. What the reply says about strategies is reported to the strategy
+machine. Nothing is begun again here: `repair` does that.
+
+Source: `evidence.EVIDENCE`, and the policy `bluegreen.recovery.POLICY`.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from bluegreen.allowance import Allowance
-from bluegreen.alphabet import Error456, PersistentFailure, StrategyAnnounced
+from bluegreen.alphabet import AuthFailure, Error456, PersistentFailure, StrategyAnnounced
 from bluegreen.errors import StrategyUnavailable, UnknownStrategy
-from bluegreen.flow import Flow, Sleep, Wait
+from bluegreen.flow import Call, Flow, Sleep, Wait
 from bluegreen.happenings import RequestFailed, RequestRetried
 from bluegreen.machine import step
 from bluegreen.manager import StrategyManager
@@ -28,8 +31,9 @@ from bluegreen.recovery import (
     TransientError,
 )
 from bluegreen.vocabulary import Ticket
-from bluegreen_adapters.commands import Failure, Outcome, Reply, Send
-from bluegreen_adapters.protocol import Credentials, Fault, Protocol, Role, read, rewritten
+from bluegreen_adapters.commands import Failure, Launch, Outcome, Reply, Send
+from bluegreen_adapters.evidence import Evidence, Fault, Request, rule_of_setting
+from bluegreen_adapters.protocol import Credentials, Probe, Protocol, Role, blank_request, read, rewritten
 from bluegreen_adapters.queries import Place, Query, Rpc
 from bluegreen_adapters.sessions import NotAccepted, Session, Sessions, pause
 
@@ -54,7 +58,7 @@ class Wire:
 
     def __init__(self, manager: StrategyManager, protocol: Protocol, credentials: Credentials | None) -> None:
         self.manager = manager
-        self.protocol = protocol
+        self.protocol = protocol.with_forms(map(rule_of_setting, manager.settings.forms))
         self.sessions = Sessions(manager, protocol, credentials, self._learn)
         self._ignored: Allowance | None = None
 
@@ -64,9 +68,10 @@ class Wire:
         The retries that a transport gets are the query's: what one stack has used up, the other one does not get
         again. Otherwise a query would ask two dead stacks in turns.
         """
-        strategy = place.ticket.strategy
+        strategy, kind = place.ticket.strategy, self.protocol.kind(rpc.name)
         limit = self.manager.settings.retry_attempts
         state, attempts = RECOVERY.initial, Attempts(transient=min(query.retried, limit), limit=limit)
+        failed_s: float | None = None
         while True:
             version = self.manager.version
             outcome: Outcome = yield self._send(rpc, place)
@@ -74,51 +79,168 @@ class Wire:
                 query.retried = 0
                 self.learned(outcome.message, place.session, version)
                 return outcome
-            fault = self.fault(outcome)
-            if self.manager.observed:
-                self._told(rpc, place.ticket, outcome, fault)
-            if fault is Fault.WRONG_STRATEGY:
+            row = self.protocol.judge(outcome.code, outcome.details, kind)
+            self._noted(rpc, place.ticket, outcome, row)
+            if row.again == "probe":
+                row = yield from self._probed(rpc, query, place, outcome, kind)
+            failed_s = self.manager.now_s() if failed_s is None else failed_s
+            again = yield from self._may_send_again(rpc, query, place, row)
+            if again:
+                taken = step(
+                    RECOVERY,
+                    state,
+                    attempts,
+                    TransientError() if row.again == "backoff" else NotAuthenticated(),
+                )
+                state, attempts = taken.state, taken.context
+                (effect,) = taken.effects
+                if isinstance(effect, RetryAfter):
+                    query.retried = attempts.transient
+                    self._retried(rpc, place.ticket, effect)
+                    yield pause(effect.delay_s)
+                    continue
+                if isinstance(effect, AuthenticateAgain):
+                    renewed = yield from self._renewed(place.session, kind)
+                    if isinstance(renewed, Failure):
+                        return renewed
+                    query.renews(place.session, renewed)
+                    place = attrs.evolve(place, session=renewed)
+                    continue
+            elif row.again in ("renew", "prove"):
+                row = self.protocol.verdict(
+                    Fault.ANSWER, kind
+                )  # the session is alive, or there is none to renew
+            if row.report == "error_456":
                 self.report(Error456(strategy, version))
-            transient = fault is Fault.TRANSIENT and rpc.method.repeatable
-            renewable = fault is Fault.NOT_AUTHENTICATED and place.session.id is not None
-            if not transient and not renewable:
-                return outcome
-            taken = step(RECOVERY, state, attempts, TransientError() if transient else NotAuthenticated())
-            state, attempts = taken.state, taken.context
-            (effect,) = taken.effects
-            if isinstance(effect, RetryAfter):
-                query.retried = attempts.transient
-                if self.manager.observed:
-                    now_s, (attempt, delay_s) = self.manager.now_s(), (effect.attempt, effect.delay_s)
-                    again = RequestRetried(
-                        self.manager.scope, now_s, place.ticket, rpc.name, attempt, delay_s
-                    )
-                    self.manager.report(again)
-                yield pause(effect.delay_s)
-            elif isinstance(effect, AuthenticateAgain):
-                renewed = yield from self._renewed(place.session)
-                if isinstance(renewed, Failure):
-                    return renewed
-                query.renews(place.session, renewed)
-                place = attrs.evolve(place, session=renewed)
-            else:
-                if transient:
-                    self.report(PersistentFailure(strategy, version))
-                return outcome
+            elif row.report == "persistent_failure":
+                self.sessions.note_refused(strategy)
+                served = self.sessions.is_served_since(strategy, failed_s)
+                self.report(PersistentFailure(strategy, version, served_since=served))
+            return attrs.evolve(outcome, evidence=row)
 
-    def _told(self, rpc: Rpc, ticket: Ticket, failure: Failure, fault: Fault) -> None:
-        manager = self.manager
-        manager.report(
-            RequestFailed(
-                manager.scope, manager.now_s(), ticket.strategy, rpc.name, fault.value, failure.code, ticket
+    def judged(self, rpc: Rpc, failure: Failure) -> Failure:
+        """Return a failure of a stream that has begun with the row that says what follows; nothing is sent again."""
+        row = self.protocol.judge(failure.code, failure.details, self.protocol.kind(rpc.name))
+        return attrs.evolve(failure, evidence=row)
+
+    # What a row says about the same stack.
+
+    def _may_send_again(self, rpc: Rpc, query: Query, place: Place, row: Evidence) -> Flow[bool]:
+        """Return whether the same stack may get the request again, as far as the reply and the session tell."""
+        if row.again == "backoff":
+            return rpc.method.repeatable
+        if row.again == "renew":
+            return place.session.id is not None
+        if row.again == "prove":
+            return place.session.id is not None and (yield from self._is_dead(rpc, query, place, whole=True))
+        return False
+
+    def _probed(
+        self, rpc: Rpc, query: Query, place: Place, failure: Failure, kind: Request
+    ) -> Flow[Evidence]:
+        """Decide a suspected refusal of a begin: return the row that holds."""
+        suspected = self.protocol.suspected(failure.details)
+        if suspected is Fault.NOT_AUTHENTICATED:
+            holds = place.session.id is not None and (
+                yield from self._is_dead(rpc, query, place, whole=False)
             )
+        else:
+            holds = yield from self._is_refusing(rpc, place)
+        return self.protocol.verdict(suspected if holds else Fault.ANSWER, kind)
+
+    def _is_dead(self, rpc: Rpc, query: Query, place: Place, *, whole: bool) -> Flow[bool]:
+        """Ask in the session of a request whether it is dead. Without a probe nobody knows, so it is not.
+
+        Args:
+            whole: whether only the whole form counts: so it is for a request that may have taken effect.
+        """
+        try:
+            outcome = yield from self._asked(rpc, place)
+        except LookupError:  # an interceptor sends only what has passed it; the begin of the query has
+            outcome = yield from self._begun_again(rpc, query, place)
+        if not isinstance(outcome, Failure):
+            return False
+        fault = self.protocol.fault(outcome.code, outcome.details)
+        if fault is Fault.ANSWER and not whole:
+            fault = self.protocol.suspected(outcome.details)
+        return fault is Fault.NOT_AUTHENTICATED
+
+    def _is_refusing(self, rpc: Rpc, place: Place) -> Flow[bool]:
+        """Find out whether the stack refuses what is begun there: by the declared probe, else by a login."""
+        probe, strategy = self.protocol.probe, place.ticket.strategy
+        declared = probe is not None and (
+            not isinstance(probe, Probe) or probe.as_begin or place.session.id is None
         )
+        if not declared:
+            if place.session.id is None:
+                return False
+            try:
+                left_s = self.manager.settings.probe_after_s
+                yield from self.sessions.opened(strategy, left_s, instead_of=self.sessions.on(strategy))
+            except NotAccepted as refused:
+                return refused.evidence.fault is Fault.WRONG_STRATEGY
+            return False
+        outcome = yield from self._asked(rpc, place)
+        if not isinstance(outcome, Failure):
+            return outcome is False
+        fault = self.protocol.fault(outcome.code, outcome.details)
+        return Fault.WRONG_STRATEGY in (fault, self.protocol.suspected(outcome.details))
 
-    def fault(self, failure: Failure) -> Fault:
-        """Return what a failure means in this protocol."""
-        return self.protocol.fault(failure.code, failure.details)
+    def _asked(self, rpc: Rpc, place: Place) -> Flow[Outcome | bool | None]:
+        """Carry out the declared probe in the session of a request; None: there is none."""
+        probe, strategy, session_id = self.protocol.probe, place.ticket.strategy, place.session.id
+        if probe is None:
+            return None
+        if not isinstance(probe, Probe):
+            answer: bool = yield Call(probe, (strategy, session_id))
+            return answer
+        self.manager.asked()
+        metadata = self.protocol.routed(rpc.metadata, strategy, None)
+        timeout_s = self.manager.settings.probe_after_s
+        outcome: Outcome = yield Send(
+            probe.method, probe.request(session_id), metadata, timeout_s, rpc.options
+        )
+        return outcome
 
-    def report(self, event: Error456 | PersistentFailure | StrategyAnnounced) -> None:
+    def _begun_again(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome | None]:
+        """Begin the query once more in the session of a request, as a probe; what that begins is freed.
+
+        None: its begin executes, or is no begin, so that it is no probe.
+        """
+        begin, name = query.begin, self.protocol.freeing
+        if self.protocol.kind(begin.name) is not Request.BEGIN:
+            return None
+        here = attrs.evolve(place, query_id=None)
+        outcome: Outcome = yield self.send_of(
+            begin.on_behalf_of(rpc), here, self.manager.settings.probe_after_s
+        )
+        request = None if name is None else blank_request(begin.request, name)
+        if isinstance(outcome, Reply) and name is not None and request is not None:
+            begun = attrs.evolve(place, query_id=read(outcome.message, self.protocol.query))
+            end = Rpc(name, self.protocol.methods[name], request, begin.on_behalf_of(rpc).metadata)
+            with contextlib.suppress(LookupError):  # nothing that frees a query has passed yet
+                yield Launch(self.send_of(end, begun, self.manager.settings.probe_after_s))
+        return outcome
+
+    # What is told of it.
+
+    def _retried(self, rpc: Rpc, ticket: Ticket, effect: RetryAfter) -> None:
+        manager = self.manager
+        if manager.observed:
+            now_s, (attempt, delay_s) = manager.now_s(), (effect.attempt, effect.delay_s)
+            manager.report(RequestRetried(manager.scope, now_s, ticket, rpc.name, attempt, delay_s))
+
+    def _noted(self, rpc: Rpc, ticket: Ticket, failure: Failure, row: Evidence) -> None:
+        """Report a failed request, and a reply that looks like a refusal but has none of the known forms."""
+        manager = self.manager
+        if manager.observed:
+            now_s, (strategy, fault) = manager.now_s(), (ticket.strategy, row.fault.value)
+            manager.report(
+                RequestFailed(manager.scope, now_s, strategy, rpc.name, fault, failure.code, ticket)
+            )
+        self.sessions.note_unlisted(ticket.strategy, rpc.name, failure, row)
+
+    def report(self, event: AuthFailure | Error456 | PersistentFailure | StrategyAnnounced) -> None:
         """Tell the machine. If that leads to Failed, whoever asks for a strategy next is told so."""
         with contextlib.suppress(StrategyUnavailable):
             self.manager.send(event)
@@ -137,6 +259,10 @@ class Wire:
         if read(message, self.protocol.session):
             setattr(message, self.protocol.session, self.sessions.public_id)
         return message
+
+    def send_of(self, rpc: Rpc, place: Place, timeout_s: float) -> Send:
+        """Return the command that sends an RPC of a query to `place`, within its own time."""
+        return attrs.evolve(self._send(rpc, place), timeout_s=timeout_s)
 
     def _send(self, rpc: Rpc, place: Place) -> Send:
         self.manager.asked()
@@ -161,20 +287,28 @@ class Wire:
                     text = "%s: ignored an announcement: %s (%d more since the last such line)"
                     _log.warning(text, self.manager.scope, error, left_out)
 
-    def _renewed(self, session: Session) -> Flow[Session | Failure]:
-        """Open a new session on the same stack: the old one has expired, so the RPC took no effect."""
+    def _renewed(self, session: Session, kind: Request) -> Flow[Session | Failure]:
+        """Open a new session on the same stack: the old one is dead, so the request took no effect."""
         version, left_s = self.manager.version, self.manager.settings.detection_timeout_s
         try:
             return (yield from self.sessions.opened(session.strategy, left_s, instead_of=session))
         except NotAccepted as refused:
-            if refused.fault is Fault.WRONG_STRATEGY:
+            row = refused.evidence
+            if row.report == "error_456":
                 self.report(Error456(session.strategy, version))
+            # A login that fails says of the request what it says of itself, but for two: a stack that is gone has
+            # ended the query, and what runs cannot go elsewhere.
+            if row.fault is Fault.WRONG_STRATEGY:
+                row = self.protocol.verdict(Fault.WRONG_STRATEGY, kind)
+            elif row.then == "elsewhere" or kind is Request.END:
+                begins = kind in (Request.BEGIN, Request.ASK)
+                row = self.protocol.verdict(Fault.NOT_AUTHENTICATED if begins else Fault.ANSWER, kind)
             if isinstance(refused.outcome, Failure):
-                return attrs.evolve(refused.outcome, harmless=True)
+                return attrs.evolve(refused.outcome, evidence=row)
             expired = StrategyUnavailable(
                 self.manager.scope, "the session has expired, and no new one is given"
             )
-            return Failure("UNAUTHENTICATED", "", expired, harmless=True)
+            return Failure("UNAUTHENTICATED", "", expired, row)
 
 
 class TooLate(Exception):

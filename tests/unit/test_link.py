@@ -18,7 +18,7 @@ from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
 from bluegreen_adapters.link import Link
-from bluegreen_adapters.protocol import Fault, Method, Protocol, Role, StatusRule
+from bluegreen_adapters.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
 from bluegreen_adapters.queries import Rpc
 from bluegreen_adapters.sessions import Sessions
 from support.clock import FakeClock
@@ -41,6 +41,7 @@ PROTOCOL = Protocol(
         StatusRule(Fault.WRONG_STRATEGY, ("UNKNOWN",), "456"),
         StatusRule(Fault.NOT_AUTHENTICATED, ("INTERNAL",), "denied"),
     ),
+    probe=Probe("names", lambda session_id: Message(sessionId=session_id or ""), as_begin=False),
 )
 
 
@@ -442,7 +443,7 @@ def test_a_query_that_could_not_be_begun_again_is_lost_and_can_be_cleared(
 ) -> None:
     query = begun(stacks, link)
     stacks.refusing = {"blue", "green"}
-    with pytest.raises(QueryLost, match="attempts are used up"):
+    with pytest.raises(StrategyUnavailable, match="neither strategy takes the request"):
         stacks.run(link.call(rpc("look", query.queryId)))
     with pytest.raises(QueryLost):
         stacks.run(link.call(rpc("look", query.queryId)))
@@ -635,6 +636,8 @@ def test_a_denied_session_that_is_renewed_by_an_empty_answer_is_unavailable(
     paused(flow, stacks, "names")
     command = flow.send(DENIED)
     assert isinstance(command, Send)
+    on_green = flow.send(Reply(Message()))
+    assert ("strategy", "green") in on_green.metadata
     with pytest.raises(StrategyUnavailable, match="no new one is given"):
         flow.send(Reply(Message()))
 
@@ -646,6 +649,9 @@ def test_a_stack_that_refuses_the_renewed_session_is_left(
     query = begun(stacks, link, "INSERT INTO t", executed=False)
     flow = link.call(rpc("execute", query.queryId))
     paused(flow, stacks, "execute")
+    probe = flow.send(DENIED)
+    assert isinstance(probe, Send)
+    assert probe.method == "names"
     stacks.refusing = {"blue"}
     stacks.run(flow, DENIED)
     assert manager.active == GREEN
@@ -707,7 +713,7 @@ def test_the_other_strategy_is_asked_before_an_answer_is_held_against_one(
 def test_without_a_method_that_authenticates_a_login_is_an_error_of_the_description(
     manager: StrategyManager,
 ) -> None:
-    link = Link(manager, Protocol("toy", methods={}), credentials=lambda: (Message(), ()))
+    link = Link(manager, Protocol("toy", methods={}, queries=False), credentials=lambda: (Message(), ()))
     with pytest.raises(LookupError, match="nothing to authenticate with"):
         next(link.call(rpc("names")))
     assert manager.open_tickets == ()

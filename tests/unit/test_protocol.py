@@ -12,11 +12,15 @@ from bluegreen_adapters.protocol import Fault, Method, Protocol, Role, StatusRul
 
 TOY = Protocol(
     "toy",
-    methods={"login": Method(Role.AUTHENTICATE), "run": Method(Role.BEGIN), "drop": Method(Role.END)},
+    methods={
+        "login": Method(Role.AUTHENTICATE),
+        "run": Method(Role.BEGIN),
+        "drop": Method(Role.END, effect="cleared"),
+    },
     statuses=(
-        StatusRule(Fault.WRONG_STRATEGY, ("UNKNOWN", "INVALID_ARGUMENT"), r"status:\s*456\b"),
-        StatusRule(Fault.NOT_AUTHENTICATED, ("INTERNAL",), "access denied"),
-        StatusRule(Fault.ANSWER, ("UNAVAILABLE",), r"status:\s*503\b"),
+        StatusRule(Fault.WRONG_STRATEGY, ("UNKNOWN", "INVALID_ARGUMENT"), "status: 456"),
+        StatusRule(Fault.NOT_AUTHENTICATED, ("INTERNAL",), "Access denied"),
+        StatusRule(Fault.ANSWER, ("UNAVAILABLE",), "status: 503, cluster is suspended"),
     ),
 )
 
@@ -31,7 +35,7 @@ class Message:
     ("code", "details", "fault"),
     [
         ("UNKNOWN", "status: 456", Fault.WRONG_STRATEGY),
-        ("INVALID_ARGUMENT", "Not served here. Status: 456. Try again.", Fault.WRONG_STRATEGY),
+        ("INVALID_ARGUMENT", "Not served here. Status: 456. Try again.", Fault.ANSWER),
         ("UNKNOWN", "status: 4560", Fault.ANSWER),
         ("INTERNAL", "status: 456", Fault.ANSWER),
         ("INTERNAL", "Access denied", Fault.NOT_AUTHENTICATED),
@@ -49,14 +53,14 @@ def test_a_status_means(code: str, details: str, fault: Fault) -> None:
 
 
 def test_by_default_any_code_with_456_is_a_wrong_strategy() -> None:
-    assert Protocol("toy", methods={}).fault("ABORTED", "status: 456") is Fault.WRONG_STRATEGY
+    assert Protocol("toy", methods={}, queries=False).fault("ABORTED", "status: 456") is Fault.WRONG_STRATEGY
 
 
 def test_a_method_is_found_by_its_path_and_an_unknown_one_belongs_to_no_query() -> None:
     assert TOY.method("/Service/run") == ("run", Method(Role.BEGIN))
     assert TOY.method("/Service/other") == ("other", Method(Role.FREE))
     assert TOY.authenticator == "login"
-    assert Protocol("toy", methods={}).authenticator is None
+    assert Protocol("toy", methods={}, queries=False).authenticator is None
 
 
 @pytest.mark.parametrize(

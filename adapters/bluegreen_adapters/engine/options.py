@@ -14,10 +14,13 @@ from bluegreen_adapters.engine.stacks import Problem
 REFUSALS: dict[str, Problem] = {
     "unknown": Problem("UNKNOWN", "status: 456", refusal=True),
     "invalid_argument": Problem(
-        "INVALID_ARGUMENT", "The strategy of this request is not served here. Status: 456.", refusal=True
+        "INVALID_ARGUMENT", "Wrong strategy. Status: 456. Expected: this, Got: other", refusal=True
+    ),
+    "unlisted": Problem(
+        "UNKNOWN", "This stack is being redeployed (status: 456), try the next one", refusal=True
     ),
 }
-"""The forms that status 456 takes."""
+"""The forms that status 456 takes: the two that are known, and one that no list has."""
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,95 @@
+"""Which connections of a scope each strategy accepts: what tells one user's problem from the stack's.
+
+A login or a begin that is accepted makes its connection vouch for the strategy, until that connection is refused
+there itself. While another connection vouches, a refusal is that of one connection: it moves nobody else (invariant
+I13). The vouchers have no age, so that another user who idles for minutes is not moved either. If the stack refuses
+everybody, each connection that tries withdraws its own voucher, and the last one moves the scope.
+
+For the transport a voucher is good for a short time only: a stack that is out of reach is so for everybody.
+
+All of this is of one process. No lock: each connection writes its own fields, and readers take a copy.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Protocol
+
+from bluegreen.manager import StrategyManager
+from bluegreen.vocabulary import Strategy
+
+
+class Voucher(Protocol):
+    """A connection, as far as others look at it."""
+
+    public_id: str
+
+    def accepted_at(self, strategy: Strategy) -> float | None:
+        """Return when this strategy last accepted the connection; None: never, or it has refused it since."""
+        ...
+
+
+class AcceptanceRecord:
+    """The connections of one scope, and the two that each strategy accepted last.
+
+    The last two are remembered beyond the life of their connections: an application may open one for each query.
+    """
+
+    def __init__(self) -> None:
+        self.connections: weakref.WeakSet[Voucher] = weakref.WeakSet()
+        self._latest: dict[Strategy, tuple[float, str]] = {}
+        self._before: dict[Strategy, tuple[float, str]] = {}
+
+    def note_accepted(self, strategy: Strategy, connection: str, now_s: float) -> None:
+        """Remember an acceptance."""
+        latest = self._latest.get(strategy)
+        if latest is not None and latest[1] != connection:
+            self._before[strategy] = latest
+        self._latest[strategy] = (now_s, connection)
+
+    def note_refused(self, strategy: Strategy, connection: str) -> None:
+        """Forget the acceptance of a connection that has been refused since."""
+        latest = self._latest.get(strategy)
+        if latest is not None and latest[1] == connection:
+            del self._latest[strategy]
+            if (before := self._before.pop(strategy, None)) is not None:
+                self._latest[strategy] = before
+
+    def served_since(self, strategy: Strategy, connection: str, since_s: float, *, ageless: bool) -> bool:
+        """Return whether another connection vouches for a strategy.
+
+        Args:
+            connection: public id of the one that asks.
+            since_s: how old the acceptance of a connection that has gone may be, by the manager's clock.
+            ageless: whether a connection that still exists vouches however long ago it was accepted.
+        """
+        others = [one for one in tuple(self.connections) if one.public_id != connection]
+        moments = [moment for one in others if (moment := one.accepted_at(strategy)) is not None]
+        if moments and (ageless or max(moments) >= since_s):
+            return True
+        gone = (self._latest.get(strategy), self._before.get(strategy))
+        return any(one is not None and one[1] != connection and one[0] >= since_s for one in gone)
+
+
+_records: weakref.WeakKeyDictionary[StrategyManager, AcceptanceRecord] = weakref.WeakKeyDictionary()
+_lock: threading.Lock = threading.Lock()  # protects `_records`
+
+
+def record_of(manager: StrategyManager) -> AcceptanceRecord:
+    """Return the record of a scope; the same one for all its connections."""
+    with _lock:
+        record = _records.get(manager)
+        if record is None:
+            record = _records[manager] = AcceptanceRecord()
+        return record
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603  a thread that is not here may have held it
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
