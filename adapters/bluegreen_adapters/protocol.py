@@ -436,12 +436,12 @@ def blank_request(sample: Any, method: str) -> Any:
     return None
 
 
-def rewritten(message: Any, fields: Mapping[str, Any]) -> Any:
-    """Return a copy of `message` with those of `fields` that it has and whose value is not None."""
+def rewritten(message: Any, fields: Mapping[str, Any], *, in_place: bool = False) -> Any:
+    """Return `message` with those of `fields` that it has and whose value is not None: a copy, or changed in place."""
     changes = {name: value for name, value in fields.items() if value is not None and hasattr(message, name)}
     if not changes:
         return message
-    changed = copy.deepcopy(message)
+    changed = message if in_place else copy.deepcopy(message)
     for name, value in changes.items():
         setattr(changed, name, value)
     return changed

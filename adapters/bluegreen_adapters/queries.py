@@ -51,6 +51,7 @@ class Rpc:
             the next RPC say it again.
         withheld: metadata keys that another RPC has to bring if this one is sent again.
         stream: if it answers with a stream, what holds the ticket of one that belongs to no query.
+        is_owned: whether the request is a copy of ours, which may be changed in place: a long statement is copied once.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Rpc:
     version: int = 0
     withheld: tuple[str, ...] = ()
     stream: StreamHold | None = attrs.field(default=None, eq=False, repr=False)
+    is_owned: bool = attrs.field(default=False, eq=False, repr=False)
 
     @property
     def left_s(self) -> float | None:
@@ -76,7 +78,8 @@ class Rpc:
             withheld: metadata keys, in lower case, whose values are not kept.
         """
         metadata = tuple(pair for pair in self.metadata if pair[0].lower() not in withheld)
-        return attrs.evolve(self, request=copy.deepcopy(self.request), metadata=metadata, withheld=withheld)
+        request = copy.deepcopy(self.request)
+        return attrs.evolve(self, request=request, metadata=metadata, withheld=withheld, is_owned=True)
 
     def on_behalf_of(self, rpc: Rpc) -> Rpc:
         """Return this RPC as it is sent again for another one: with that one's deadline and fresh metadata.

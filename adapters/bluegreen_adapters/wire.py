@@ -272,7 +272,7 @@ class Wire:
             self.protocol.engine: None if place.query_id is None else place.engine,
         }
         metadata = self.protocol.routed(rpc.metadata, place.ticket.strategy, place.engine)
-        return Send(rpc.name, rewritten(rpc.request, fields), metadata, rpc.left_s, rpc.options)
+        return Send(rpc.name, rewritten(rpc.request, fields, in_place=rpc.is_owned), metadata, rpc.left_s, rpc.options)
 
     def _learn(self, message: Any, strategy: Any, version: int) -> None:
         self.manager.proved(strategy)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 
 from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.protocol import Fault, Method, Protocol, Role, StatusRule, only_reads, read, rewritten
+from bluegreen_adapters.protocol import (
+    Fault,
+    Method,
+    Probe,
+    Protocol,
+    ProtocolError,
+    Request,
+    Role,
+    StatusRule,
+    only_reads,
+    read,
+    rewritten,
+)
 
 TOY = Protocol(
     "toy",
@@ -143,3 +156,94 @@ def test_nothing_of_a_request_or_its_metadata_is_in_a_representation() -> None:
         Rpc("login", Method(Role.FREE), secret, (("authorization", "s3cret"),), options={"c": "s3cret"}),
     ):
         assert "s3cret" not in repr(value)
+
+
+# -- a description is checked like a table
+
+
+@pytest.mark.parametrize(
+    ("wrong", "finding"),
+    [
+        (lambda: Method(Role.USE, effect=as_any("excuted")), "effect of a method with role USE must be one of None"),
+        (lambda: Method(Role.USE, effect="fetched", rows=as_any("batch")),
+         r"rows must be a tuple of names, got 'batch': write \('batch',\)"),
+        (lambda: Method(as_any("begin")), "role must be one of Role.AUTHENTICATE"),
+        (lambda: Method(Role.END), "effect of a method with role END must be one of 'cleared', 'cancelled', got None"),
+        (lambda: Method(Role.FREE, rows=("rows",)), "rows and done are for methods that fetch or execute"),
+        (lambda: StatusRule(Fault.GONE, ("FAILED_PRECONDITON",)), "code 'FAILED_PRECONDITON' is no gRPC status"),
+        (lambda: StatusRule(Fault.GONE, as_any("UNAVAILABLE")), "codes must be a tuple of status names"),
+        (lambda: StatusRule(Fault.GONE, form="<id>"), "must have text beside its placeholders"),
+        (lambda: Protocol("x", methods=as_any({"Run": Role.BEGIN})), r"methods\['Run'\] must be a Method"),
+        (lambda: Protocol("x", methods={"Login": Method(Role.AUTHENTICATE)}), "no method has role BEGIN"),
+        (lambda: Protocol("x", methods={"/x.Y/Run": Method(Role.BEGIN)}), "bare names, got '/x.Y/Run': write 'Run'"),
+        (lambda: attrs.evolve(TOY, strategy_key="X-Stack"), "strategy_key must be lower case .* got 'X-Stack'"),
+        (lambda: attrs.evolve(TOY, proof_keys=("Authorization",)), "proof_keys must be lower case"),
+        (lambda: attrs.evolve(TOY, proof_keys=as_any("authorization")), "proof_keys must be a tuple of names"),
+        (lambda: attrs.evolve(TOY, session=""), "session must be a name, got ''"),
+        (lambda: attrs.evolve(TOY, statuses=as_any("456")), "statuses must be a tuple of StatusRule"),
+        (lambda: attrs.evolve(TOY, probe=Probe("run", Message)), "probe must be a request without effect"),
+    ],
+)  # fmt: skip
+def test_mistake_in_a_description_is_a_finding(wrong: Callable[[], object], finding: str) -> None:
+    with pytest.raises(ProtocolError, match=finding):
+        wrong()
+
+
+def test_findings_of_a_protocol_come_all_at_once() -> None:
+    methods = as_any({"/x.Y/Login": Method(Role.AUTHENTICATE), "Run": Role.BEGIN})
+    with pytest.raises(ProtocolError) as caught:
+        Protocol("x", methods=methods, strategy_key="X-Stack", session="", proof_keys=("A",))
+    assert len(caught.value.findings) == 6
+    assert all(finding.startswith("x: ") for finding in caught.value.findings)
+
+
+def test_fields_that_messages_do_not_have_are_findings_when_the_stub_is_made() -> None:
+    from e6data_python_connector.server import e6x_engine_pb2 as pb
+
+    protocol = Protocol(
+        "x", session="token", query="stmt", statement="sql",
+        methods={"login": Method(Role.AUTHENTICATE), "run": Method(Role.BEGIN),
+                 "fetch": Method(Role.USE, effect="fetched", rows=("batch",))},
+    )  # fmt: skip
+    for name, request, response, fields in (
+        ("login", pb.AuthenticateRequest, pb.AuthenticateResponse, ["token"]),
+        ("run", pb.PrepareStatementRequest, pb.PrepareStatementResponse, ["stmt", "sql"]),
+        ("fetch", pb.GetNextResultBatchRequest, pb.GetNextResultBatchResponse, ["stmt", "batch"]),
+    ):
+        with pytest.raises(ProtocolError) as caught:
+            protocol.check_messages(f"/service/{name}", request, response)
+        told = caught.value.findings
+        assert [f"has no field {field!r}" in one for field, one in zip(fields, told, strict=True)] == [
+            True
+        ] * len(told)
+        protocol.check_messages(f"/service/{name}", object, object)  # no descriptor: nothing can be told
+    protocol.check_messages("/service/other", pb.ClearRequest, pb.ClearResponse)
+    with pytest.raises(ProtocolError):
+        protocol.check_messages("/service/run", pb.PrepareStatementRequest, pb.ClearResponse, stream=True)
+
+
+def test_begin_executes_if_nothing_else_does() -> None:
+    executing = Protocol(
+        "x", methods={"run": Method(Role.BEGIN, effect="executed"), "go": Method(Role.USE, effect="executed")}
+    )
+    assert TOY.kind("run") is Request.EXECUTE
+    assert executing.kind("run") is Request.EXECUTE
+    assert (
+        Protocol("x", methods={"run": Method(Role.BEGIN), "go": Method(Role.USE, effect="executed")}).kind(
+            "run"
+        )
+        is Request.BEGIN
+    )
+    assert TOY.kind("unheard-of") is Request.CALL
+
+
+def test_classifier_of_a_protocol_decides_for_requests_that_are_no_sql() -> None:
+    protocol = attrs.evolve(TOY, reads=lambda request: request.queryId == "read")
+    assert protocol.only_reads(Message(queryId="read"))
+    assert not protocol.only_reads(Message(queryId="SELECT 1"))
+    assert not TOY.only_reads(Message())  # no field with a statement
+
+
+def as_any(value: object) -> Any:
+    """Return a value of a wrong type as if it were right."""
+    return value
