@@ -80,7 +80,7 @@ class Link:
         self.bound: dict[str, Query] = {}
         # Queries that the application has let go, and that their stacks still hold. Finalizers append, so that no lock
         # is needed; the next RPC of this connection frees them.
-        self._unfreed: deque[Query] = deque(maxlen=_UNFREED_LIMIT)
+        self._unfreed: deque[tuple[Query, Place]] = deque(maxlen=_UNFREED_LIMIT)
         self._freeing = 0
         self._closed = False
         _links_of(manager).add(self)
@@ -252,6 +252,7 @@ class Link:
                 replay = yield from self.repairs.replay_of(query, outcome)
                 with self.repairs.guarded(query):
                     yield from self.repairs.replayed(query, replay, rpc)
+                self._leave_to_be_freed(query)
         finally:
             query.release()
         return None
@@ -260,8 +261,8 @@ class Link:
         """Free a query. The application is told of success only if a stack has answered, or the query's is gone."""
         yield from self.repairs.claimed(query, whoever_executes=True)
         try:
-            place, outcome = query.place, None
-            if place is not None and place.query_id is not None and not query.cleared:
+            place, outcome = query.occupied, None
+            if place is not None and not query.cleared:
                 outcome = yield from self._wire.sent(rpc, query, place)
             if isinstance(outcome, Failure) and outcome.then != "ended":
                 if outcome.then != "continue":
@@ -386,7 +387,13 @@ class Link:
             ) from failure.cause
         raise failure.cause
 
-    # Queries that the application has let go.
+    # Queries that the application has let go, or that were begun again elsewhere.
+
+    def _leave_to_be_freed(self, query: Query) -> None:
+        """Have a query freed where the transport failed it, now that it runs elsewhere."""
+        left, query.left = query.left, None
+        if left is not None:
+            self._unfreed.append((query, left))
 
     def _free_unfreed(self, rpc: Rpc) -> Flow[None]:
         """Begin to free what was let go, without waiting for it. Best effort: what fails is not tried again.
@@ -397,11 +404,11 @@ class Link:
         name = self.protocol.freeing
         while name is not None and self._freeing < _FREEING_AT_ONCE:
             try:
-                query = self._unfreed.popleft()
+                query, place = self._unfreed.popleft()
             except IndexError:  # another thread frees the last one
                 return
-            place, request = query.place, blank_request(query.begin.request, name)
-            if place is None or place.query_id is None or request is None:
+            request = blank_request(query.begin.request, name)
+            if request is None:
                 continue
             end = Rpc(name, self.protocol.methods[name], request, query.begin.on_behalf_of(rpc).metadata)
             self._freeing += 1
@@ -451,8 +458,9 @@ def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
     link = owner()
     query = link.bound.pop(public_id, None) if link is not None else None
     if link is not None and query is not None:
-        if not query.cleared:
-            link._unfreed.append(query)
+        place = query.occupied
+        if not query.cleared and place is not None:
+            link._unfreed.append((query, place))
         link.repairs.abandon(query)
 
 

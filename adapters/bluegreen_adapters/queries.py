@@ -166,6 +166,7 @@ class Query:
         replay: the setting of that name.
 
     Attributes:
+        left: where it ran before the transport failed, and may still run; the stack is to free it there.
         alone: the stack on which it begins whatever others do, since its connection is accepted only there.
         answer: what the application gets if it cannot begin there either; None: what happens there.
         public_id: its id in the application's hands.
@@ -187,6 +188,7 @@ class Query:
     generation: int = 0
     cleared: bool = False
     retried: int = 0
+    left: Place | None = None
     alone: Strategy | None = None
     answer: BaseException | None = attrs.field(default=None, repr=False)
     _reads: bool | None = None
@@ -206,6 +208,12 @@ class Query:
         if self._reads is None:
             self._reads = self.classify(self.begin.request)
         return self._reads
+
+    @property
+    def occupied(self) -> Place | None:
+        """Where a stack holds it, as far as is known: where it runs, else where the transport failed it."""
+        place = self.place
+        return place if place is not None and place.query_id is not None else self.left
 
     @property
     def over(self) -> bool:

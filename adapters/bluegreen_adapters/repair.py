@@ -231,6 +231,8 @@ class Repairs:
         if failure.evidence is not None and failure.evidence.report == "persistent_failure":
             served = self._wire.sessions.is_served_since(ticket.strategy, self._manager.now_s())
             self._leaves_alone(query, ticket.strategy, served=served)
+        if then != "refused" and query.place is not None and query.place.query_id is not None:
+            query.left = query.place  # it may still be there
         settled = self.stepped(query, _event(then, query))
         if settled.replay is not None:
             if self._manager.observed:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -56,13 +56,24 @@ class Session:
     answer: Any = attrs.field(default=None, repr=False)
 
 
+class Prewarm(NamedTuple):
+    """A login that was begun before a query needed it.
+
+    What it proves is as old as its launch: the stack may have refused others since.
+    """
+
+    session_epoch: int
+    version: int
+    done: Future[Outcome | None]
+
+
 class _Side:
     """What a connection has on one stack.
 
     Attributes:
         session: its session there, if one is open.
         opening: the login that is under way; who else needs the session waits for it.
-        warming: a login that was begun ahead of time, with the session epoch in which that was.
+        warming: a login that was begun ahead of time.
         accepted_s: when the stack last accepted a login or begin; None: never, or it has refused one since.
         is_refused: True from a refusal until a begin is accepted. A login in between proves nothing: a stack may
             accept logins and deny queries.
@@ -74,7 +85,7 @@ class _Side:
     def __init__(self) -> None:
         self.session: Session | None = None
         self.opening: Future[Session | NotAccepted | None] | None = None
-        self.warming: tuple[int, Future[Outcome | None]] | None = None
+        self.warming: Prewarm | None = None
         self.accepted_s: float | None = None
         self.is_refused = False
         self.held: tuple[float, NotAccepted] | None = None
@@ -183,7 +194,7 @@ class Sessions:
     @property
     def warming(self) -> tuple[Future[Outcome | None], ...]:
         """The openings ahead of time that no query has used yet, over or not."""
-        return tuple(one.warming[1] for one in (self._blue, self._green) if one.warming is not None)
+        return tuple(one.warming.done for one in (self._blue, self._green) if one.warming is not None)
 
     def authenticate_with(
         self, request: Any, metadata: Metadata, options: dict[str, Any] | None = None
@@ -220,9 +231,9 @@ class Sessions:
         if self._supplied() is None or self.on(strategy) is not None:
             return True
         warming = self._on(strategy).warming
-        if warming is None or warming[0] != self._manager.session_epoch(strategy) or not warming[1].done():
+        if warming is None or warming.session_epoch != self._manager.session_epoch(strategy):
             return False
-        outcome = warming[1].result()
+        outcome = warming.done.result() if warming.done.done() else None
         return isinstance(outcome, Reply) and bool(read(outcome.message, self._protocol.session))
 
     def opened(
@@ -285,8 +296,11 @@ class Sessions:
             AcceptedElsewhere: others are served there, so that it is this connection's own problem.
         """
         left_s = min(left_s, self._share_s)
+        side = self._on(strategy)
+        if side.warming is not None and side.warming.version != self._manager.version:
+            side.warming = None  # an answer from before this detection proves nothing now
         try:
-            yield from self.opened(strategy, left_s, instead_of=self._on(strategy).session)
+            yield from self.opened(strategy, left_s, instead_of=side.session)
         except NotAccepted as refused:
             if refused.evidence.then == "elsewhere":
                 self.turn_away(strategy, refused)
@@ -367,17 +381,18 @@ class Sessions:
         After a few times it is once within `failed_cooldown_s`: a server whose answers announce the one and the other
         strategy in turn must not make this connection authenticate as often as it answers.
         """
+        version = self._manager.version  # before `pending`: the login proves nothing newer
         pending = self._manager.pending
         if pending is None or self._supplied() is None or self.on(pending):
             return
         warming: Future[Outcome | None] = Future()
-        entry = (self._manager.session_epoch(pending), warming)
+        entry = Prewarm(self._manager.session_epoch(pending), version, warming)
         with self._lock:
             # In this order: a session is there before its opening is over.
             side = self._on(pending)
             if side.opening is not None or self.on(pending):
                 return
-            if side.warming is not None and side.warming[0] == entry[0]:
+            if side.warming is not None and side.warming.session_epoch == entry.session_epoch:
                 return
             self._ahead = self._ahead or Allowance(_AHEAD_BURST)
             if self._ahead.use(self._manager.now_s(), self._manager.settings.failed_cooldown_s) is None:
@@ -444,15 +459,14 @@ class Sessions:
         deadline_s = began_s + left_s
         epoch, version = self._manager.session_epoch(strategy), self._manager.version
         side = self._on(strategy)
-        begun_in, warm = side.warming or (epoch, None)
-        side.warming = None
+        warm, side.warming = side.warming, None
         outcome: Outcome | None = None
         ahead = False
-        if warm is not None and begun_in == epoch and (yield Wait(warm, left_s)):
-            outcome, ahead = warm.result(), True
+        if warm is not None and warm.session_epoch == epoch and (yield Wait(warm.done, left_s)):
+            outcome, ahead, version = warm.done.result(), True, warm.version
         if not isinstance(outcome, Reply) or not read(outcome.message, self._protocol.session):
             # There was none, or a refusal from the moment of the announcement: the stack may be ready by now.
-            ahead = False
+            ahead, version = False, self._manager.version
             outcome = yield from self._asked(strategy, deadline_s)
         manager = self._manager
         if isinstance(outcome, Failure):

@@ -272,7 +272,9 @@ class Wire:
             self.protocol.engine: None if place.query_id is None else place.engine,
         }
         metadata = self.protocol.routed(rpc.metadata, place.ticket.strategy, place.engine)
-        return Send(rpc.name, rewritten(rpc.request, fields, in_place=rpc.is_owned), metadata, rpc.left_s, rpc.options)
+        return Send(
+            rpc.name, rewritten(rpc.request, fields, in_place=rpc.is_owned), metadata, rpc.left_s, rpc.options
+        )
 
     def _learn(self, message: Any, strategy: Any, version: int) -> None:
         self.manager.proved(strategy)
@@ -296,11 +298,13 @@ class Wire:
             row = refused.evidence
             if row.report == "error_456":
                 self.report(Error456(session.strategy, version))
-            # A login that fails says of the request what it says of itself, but for two: a stack that is gone has
-            # ended the query, and what runs cannot go elsewhere.
-            if row.fault is Fault.WRONG_STRATEGY:
-                row = self.protocol.verdict(Fault.WRONG_STRATEGY, kind)
-            elif row.then == "elsewhere" or kind is Request.END:
+            if row.fault is Fault.WRONG_STRATEGY and kind is Request.END:
+                # A stack that drains opens no session, and its queries go on: nothing has been ended.
+                reason = f"{session.strategy}, where the query runs, opens no new session to end it in"
+                unavailable = StrategyUnavailable(self.manager.scope, reason)
+                return Failure("UNAVAILABLE", "", unavailable, self.protocol.verdict(Fault.ANSWER, kind))
+            # Otherwise a login that fails says of the request what it says of itself; what runs cannot go elsewhere.
+            if row.then == "elsewhere" or kind is Request.END:
                 begins = kind in (Request.BEGIN, Request.ASK)
                 row = self.protocol.verdict(Fault.NOT_AUTHENTICATED if begins else Fault.ANSWER, kind)
             if isinstance(refused.outcome, Failure):

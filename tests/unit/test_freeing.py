@@ -15,7 +15,7 @@ from bluegreen.settings import Settings
 from bluegreen_adapters import link as link_module
 from bluegreen_adapters.commands import Launch, Outcome
 from bluegreen_adapters.queries import StreamHold
-from support.flow_cluster import UNAVAILABLE, FlowCluster, FlowConnection, Message, StatusError
+from support.flow_cluster import REFUSED, UNAVAILABLE, FlowCluster, FlowConnection, Message, StatusError
 from support.managing import BLUE, GREEN, SCOPE, on_blue
 
 
@@ -204,3 +204,52 @@ def test_stream_that_breaks_off_ends_its_ticket(
     with pytest.raises(StatusError):
         cluster.run(connection.link.broken(rpc, UNAVAILABLE))
     assert manager.open_tickets == ()
+
+
+# -- ends that nobody has confirmed
+
+
+def test_end_of_a_query_that_could_not_be_begun_again_reaches_where_it_may_run(
+    cluster: FlowCluster, connection: FlowConnection
+) -> None:
+    """Its execute was lost in transport, so that its first stack may still run it."""
+    query = connection.begin()
+    cluster.hook = lambda request: UNAVAILABLE if request.method in ("execute", "begin", "login") else None
+    with pytest.raises(Exception, match=r".+"):
+        connection.call("execute", query)
+    assert list(cluster.open["blue"]) == [str(query)]
+    connection.call("cancel", query)
+    assert cluster.open["blue"] == {}
+
+
+def test_query_begun_again_after_the_transport_failed_is_freed_where_it_was(
+    cluster: FlowCluster, connection: FlowConnection
+) -> None:
+    query = connection.begin()
+    failed: list[str] = []
+
+    def once(request: Any) -> Any:
+        if request.method == "execute" and not failed:
+            failed.append(request.strategy)
+            return UNAVAILABLE
+        return None
+
+    cluster.hook = once
+    connection.call("execute", query)
+    assert len(cluster.open["blue"]) == 2
+    connection.call("clear", query)
+    assert cluster.open == {"blue": {}, "green": {}}
+
+
+@pytest.mark.parametrize("name", ["cancel", "clear"])
+def test_end_in_a_dead_session_of_a_stack_that_drains_is_no_success(
+    cluster: FlowCluster, connection: FlowConnection, name: str
+) -> None:
+    query = started(connection)
+    cluster.dead = {f"me/blue-{number}" for number in range(99)}
+    cluster.hook = lambda request: (
+        REFUSED if (request.method, request.strategy) == ("login", "blue") else None
+    )
+    with pytest.raises(StrategyUnavailable, match="opens no new session to end it in"):
+        connection.call(name, query)
+    assert list(cluster.open["blue"]) == [str(query)]

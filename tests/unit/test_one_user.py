@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bluegreen.alphabet import CacheInvalidated, Error456
 from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen_adapters.commands import Outcome, Reply
@@ -219,3 +220,26 @@ def test_one_456_still_moves_everybody(cluster: FlowCluster, manager: StrategyMa
     assert (good.query(), other.query()) == ("blue", "blue")
     cluster.hook = lambda request: REFUSED if request.strategy == "blue" else None
     assert (good.query(), manager.active, other.query()) == ("green", GREEN, "green")
+
+
+def test_login_accepted_before_a_step_proves_nothing_after_it(
+    cluster: FlowCluster, manager: StrategyManager
+) -> None:
+    """A session that was opened ahead of time is used after the announcement was withdrawn."""
+    first, late = cluster.connect(manager, "first"), cluster.connect(manager, "late")
+    assert (first.query(), late.query()) == ("blue", "blue")
+    running = first.begin("SELECT 'keeps the transition pending'")
+    cluster.announces = "green"
+    late.call("names")
+    first.call("names")
+    assert manager.pending is GREEN
+    cluster.announces = ""
+    cluster.hook = lambda request: REFUSED if request.strategy == "green" else None
+    assert first.query() == "blue"
+    assert (manager.active, manager.snapshot.context.held_down) == (BLUE, GREEN)
+    manager.send(CacheInvalidated())  # a detection; green refuses, whatever it accepted when it was announced
+    manager.send(Error456(BLUE, manager.version))
+    logins = len(cluster.strategies("login", "late"))
+    assert tried(late) != "green"
+    assert "green" in cluster.strategies("login", "late")[logins:]
+    assert first.call("fetch", running).rows == "blue"
