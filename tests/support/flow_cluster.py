@@ -147,11 +147,16 @@ class FlowCluster:
         return Reply(reply)
 
     def run(self, flow: Generator[Any, Any, Any]) -> Any:
-        """Drive a flow to its end."""
-        answer: Any = None
+        """Drive a flow to its end; what a command raises is raised in the flow, as every driver does."""
+        answer, error = None, None
         try:
             while True:
-                answer = self.answer(flow.send(answer))
+                command = flow.send(answer) if error is None else flow.throw(error)
+                answer, error = None, None
+                try:
+                    answer = self.answer(command)
+                except LookupError as raised:
+                    error = raised
         except StopIteration as stop:
             return stop.value
 
@@ -169,7 +174,9 @@ class FlowConnection:
     def call(self, name: str, query: Any = "", *, stream: StreamHold | None = None, **fields: Any) -> Any:
         """Carry out one RPC."""
         message = Message(queryId=query, **fields)
-        rpc = Rpc(name, self.link.protocol.methods[name], message, version=self.link.manager.version, stream=stream)
+        rpc = Rpc(
+            name, self.link.protocol.methods[name], message, version=self.link.manager.version, stream=stream
+        )
         return self.cluster.run(self.link.call(rpc))
 
     def begin(self, statement: str = "SELECT 1") -> Any:
@@ -183,5 +190,3 @@ class FlowConnection:
         rows = self.call("fetch", query).rows
         self.call("clear", query)
         return str(rows)
-
-

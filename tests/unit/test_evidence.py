@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bluegreen_adapters import evidence
 from bluegreen_adapters.e6data_protocol import PROTOCOL, STATUSES
 from bluegreen_adapters.evidence import (
     EVIDENCE,
@@ -212,3 +215,42 @@ def test_form_of_a_setting_comes_before_those_of_the_protocol() -> None:
     protocol = PROTOCOL.with_forms([rule_of_setting("answer UNKNOWN: status: 456")])
     assert protocol.fault("UNKNOWN", "status: 456") is Fault.ANSWER
     assert PROTOCOL.with_forms([]) is PROTOCOL
+
+
+# -- the page about it
+
+PAGE = Path(evidence.__file__).with_name("EVIDENCE.md")
+
+
+def forms_table(rules: Iterable[StatusRule]) -> list[str]:
+    return [
+        f"| {rule.fault.value} | {', '.join(rule.codes) or 'any'} | {shown_form(rule)} | {rule.source} |"
+        for rule in rules
+    ]
+
+
+def shown_form(rule: StatusRule) -> str:
+    return f"`{rule.form}`" if rule.form else "any"
+
+
+def rows_table() -> list[str]:
+    return [
+        f"| {row.fault.value} | {', '.join(request.value for request in row.requests)} | {row.again} "
+        f"| {row.report or '-'} | {row.then} | {row.why} |"
+        for row in EVIDENCE
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("forms", forms_table(STATUSES)),
+        ("transport", forms_table(TRANSPORT_RULES)),
+        ("evidence", rows_table()),
+    ],
+    ids=["forms", "transport", "evidence"],
+)
+def test_page_has_the_tables_that_the_code_has(block: str, expected: list[str]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    shown = text.partition(f"<!-- {block} -->\n")[2].partition(f"\n<!-- /{block} -->")[0]
+    assert shown.splitlines()[2:] == expected
