@@ -278,6 +278,6 @@ def test_request_is_named_in_messages_of_a_protocol_without_the_session_field(
 
 def test_hook_of_the_test_sees_each_request(cluster: FlowCluster, connection: FlowConnection) -> None:
     seen: list[Request] = []
-    cluster.hook = lambda request: seen.append(request)
+    cluster.hook = seen.append
     connection.query()
     assert seen == cluster.requests
