@@ -3,10 +3,14 @@
 #
 #   make test PYTHON=python3.13     another Python; .venv is made anew if it was made with a different one
 #   make test ARGS='-k table -x'    arguments for pytest, or for the demo
+#   make test ARGS='-n0 -s'         in one process, which shows what tests print
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+
+# One process for each core; one that has nothing left to do takes tests from another.
+PARALLEL = -n auto --dist worksteal
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -27,7 +31,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test matrix verify explore attack diagrams mermaid coverage lint ruff mypy pyright typing imports
+.PHONY: help demo soak test test-slow matrix verify explore attack diagrams mermaid coverage lint ruff mypy pyright typing imports
 .PHONY: format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
@@ -42,8 +46,12 @@ demo: $(VENV)/.demo ## the unmodified connector through 20 switches, without and
 soak: $(VENV)/.demo ## the covered connector through 315 switches in 10 minutes; SOAK_MINUTES=... for another time
 	$(BIN)/python -m bluegreen soak $(ARGS)
 
-test: $(VENV)/.test ## all tests; the tables are verified, and what the tests take of them is told
-	$(BIN)/python -m pytest --bluegreen-verify=quick $(ARGS)
+# A test with the mark `slow` is in `test-slow`, every other one in `test`.
+test: $(VENV)/.test ## the tests, in minutes; the tables are verified, and what the tests take of them is told
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' --bluegreen-verify=quick $(ARGS)
+
+test-slow: $(VENV)/.test ## the tests that take long, and the benchmarks
+	$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 matrix: $(VENV)/.test ## every shape of load on every way in through every kind of switch
 	$(BIN)/python -m pytest tests/integration/test_shapes.py --matrix $(ARGS)

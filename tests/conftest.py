@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from bluegreen.verify.profiles import register_profiles
 from support.journaling import journaled
-from support.telling import LINES
+from support.telling import LINES, SECTIONS, handed_over, take
 
 PROFILE = register_profiles()
 
@@ -28,18 +29,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_sessionfinish() -> None:
-    """End the connector's decoder, which V2 connections keep that a test let go: with it Python 3.12.1 never ends."""
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over what was told, if this is a worker; and end the connector's decoder, which V2 connections keep that a
+    test let go: with it Python 3.12.1 never ends.
+    """
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["told"] = handed_over()
     decoding = sys.modules.get("e6data_python_connector.result_decode")
     for lease in tuple(getattr(getattr(decoding, "_runtime", None), "leases", ())):
         lease.close(time.monotonic() + 10)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what the tests of a worker have told; a worker that crashed has handed over nothing."""
+    told = getattr(node, "workeroutput", {}).get("told")
+    if told is not None:
+        take(told)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the figures that tests have told."""
+    """Show the figures and the sections that tests have told."""
     if LINES:
         terminalreporter.section(f"figures (profile {PROFILE.name})")
         for line in LINES:
+            terminalreporter.line(line)
+    for title, lines in SECTIONS.items():
+        terminalreporter.section(title)
+        for line in lines:
             terminalreporter.line(line)
 
 

@@ -26,7 +26,7 @@ from support.engine import READ, fresh
 from support.forgetting import nothing_known
 from support.telling import tell
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.integration]
+pytestmark = [pytest.mark.benchmark, pytest.mark.slow, pytest.mark.integration]
 
 FIRST_MORE_S = 0.1
 """How much longer a connection with its first query may take than one of the stock connector."""

@@ -30,7 +30,7 @@ from bluegreen_adapters.observe.traces import Traces
 from support.telling import tell
 
 # A journal would be counted as well.
-pytestmark = [pytest.mark.benchmark, pytest.mark.unjournaled]
+pytestmark = [pytest.mark.benchmark, pytest.mark.slow, pytest.mark.unjournaled]
 
 LINK_BYTES = 1024
 """What the state of one connection may take, beside its channel (business logic, memory_overhead)."""

@@ -28,7 +28,7 @@ from bluegreen_adapters.observe.measuring import Measures
 from bluegreen_adapters.observe.prometheus import PrometheusMeter
 from support.telling import tell
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.unjournaled]
+pytestmark = [pytest.mark.benchmark, pytest.mark.slow, pytest.mark.unjournaled]
 
 QUERIES = 2_000
 PAIRS = 7

@@ -15,7 +15,7 @@ from bluegreen_adapters.stores.memory import MemoryStore
 from support.telling import tell
 
 SCOPE = Scope("cost.example:443")
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.slow]
 
 
 class Plain:

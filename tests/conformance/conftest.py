@@ -13,6 +13,7 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 from bluegreen_adapters.engine import EngineProcess
 from support.cases import Case, all_cases
+from support.telling import tell_section
 from support.ways import ENGINE, WAYS, decoders_kept
 
 FOLDER = Path(__file__).parent / "cases"
@@ -61,17 +62,13 @@ def engines() -> Iterator[Engines]:
         yield engine_with
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """List what does not apply, and why."""
-    ran = {report.nodeid for key in ("passed", "failed") for report in terminalreporter.stats.get(key, ())}
-    if not any("conformance/test_cases.py" in nodeid for nodeid in ran):
-        return
+@pytest.fixture(scope="session")
+def _inapplicable_told() -> None:
+    """Show in the summary what does not apply, and why, once a case has run."""
     found = inapplicable()
     runs = sum(1 for _ in applicable())
-    terminalreporter.section("conformance: what does not apply, and why")
-    terminalreporter.write_line(
-        f"{len(CASES)} cases, {len(WAYS)} ways, {runs} runs, {sum(map(len, found.values()))} do not apply"
-    )
+    lines = [f"{len(CASES)} cases, {len(WAYS)} ways, {runs} runs, {sum(map(len, found.values()))} do not apply"]
     for (way, reason), names in found.items():
         told = f"all {len(names)}" if len(names) == len(CASES) else f"{len(names)}: {'; '.join(names)}"
-        terminalreporter.write_line(f"  {way}: {reason} ({told})")
+        lines.append(f"  {way}: {reason} ({told})")
+    tell_section("conformance: what does not apply, and why", lines)

@@ -15,7 +15,7 @@ from support.forgetting import nothing_known
 from support.running import run
 from support.ways import WAYS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("_inapplicable_told")]
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """A hostile server cannot grow the memory of a client, spin its core, fill its log or break a line of it, and does not
 make it authenticate as often as it likes: shown with the real connector, each side in a process of its own.
 
-    make test ARGS='tests/integration/test_hostile_server.py --hostile-seconds=60'
+    make test-slow ARGS='tests/integration/test_hostile_server.py --hostile-seconds=60'
 """
 
 from __future__ import annotations
