@@ -20,7 +20,7 @@ from support.cluster import ATTEMPTS, SWITCHES, MemoryCluster, Schedule, settle
 
 TASKS = 1_000
 CANCELLED = 20  # leaders, one after the other
-BOUND_S = 60
+BOUND_S = 120
 QUIET = Settings(logging_level="ERROR")
 
 

@@ -136,7 +136,7 @@ def test_a_query_that_was_let_go_or_ended_elsewhere_leaves_nothing(connection: A
     assert number() is not None
     thread = threading.Thread(target=cursor.clear)
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert number() is None
     cursor = connection.cursor()
     cursor.execute(READ)

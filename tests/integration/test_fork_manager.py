@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning"),
 ]
 
-BOUND_S = 30
+BOUND_S = 120
 FORKS = 60
 BLUE, GREEN = Strategy.BLUE, Strategy.GREEN
 QUIET = Settings(logging_level="ERROR")

@@ -52,7 +52,7 @@ def stub(service: GrpcHealth) -> Iterator[health_pb2_grpc.HealthStub]:
 
 
 def checked(stub: health_pb2_grpc.HealthStub, name: str) -> int:
-    return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status)
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=60).status)
 
 
 def test_a_check_looks_at_the_moment_for_the_process_and_for_each_scope(
@@ -78,21 +78,21 @@ async def test_a_server_of_asyncio_says_the_same(manager: StrategyManager) -> No
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=str(SCOPE))
-        assert (await stub.Check(request, timeout=10)).status == SERVING
-        stream = stub.Watch(request, timeout=30)
+        assert (await stub.Check(request, timeout=60)).status == SERVING
+        stream = stub.Watch(request, timeout=60)
         assert (await stream.read()).status == SERVING
         fail(manager)
-        assert (await stub.Check(request, timeout=10)).status == NOT_SERVING
+        assert (await stub.Check(request, timeout=60)).status == NOT_SERVING
         assert (await stream.read()).status == NOT_SERVING, "the check has found it"
         forget(SCOPE)
         await asyncio.to_thread(Watch(service.take).look)
         assert (await stream.read()).status == UNKNOWN
         whole = health_pb2.HealthCheckRequest(service="")
-        assert (await stub.Check(whole, timeout=10)).status == SERVING
+        assert (await stub.Check(whole, timeout=60)).status == SERVING
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.Check(health_pb2.HealthCheckRequest(service="elsewhere"), timeout=10)
+            await stub.Check(health_pb2.HealthCheckRequest(service="elsewhere"), timeout=60)
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-    await asyncio.wait_for(server.stop(None), 10)  # although a stream is open
+    await asyncio.wait_for(server.stop(None), 60)  # although a stream is open
 
 
 def test_a_watch_of_the_service_is_told_what_the_watch_of_the_process_finds(
@@ -100,7 +100,7 @@ def test_a_watch_of_the_service_is_told_what_the_watch_of_the_process_finds(
 ) -> None:
     watch = Watch(service.take)
     watch.look()
-    stream = stub.Watch(health_pb2.HealthCheckRequest(service=str(SCOPE)), timeout=30)
+    stream = stub.Watch(health_pb2.HealthCheckRequest(service=str(SCOPE)), timeout=60)
     assert next(stream).status == SERVING
     fail(manager)
     watch.look()

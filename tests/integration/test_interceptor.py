@@ -87,7 +87,7 @@ def test_with_call_and_future_work_as_ever(client: Client, engine: EngineProcess
     future = client.stub.getSchemaNames.future(request)
     called: list[grpc.Future] = []
     future.add_done_callback(called.append)
-    assert len(future.result(timeout=5).schemas) == 2
+    assert len(future.result(timeout=60).schemas) == 2
     assert (future.done(), future.exception(), future.cancelled(), called) == (True, None, False, [future])
 
 

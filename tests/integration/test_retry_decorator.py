@@ -34,7 +34,7 @@ DENIED: dict[str, Any] = {"action": "access_denied"}
 REFUSED: dict[str, Any] = {"action": "status", "code": "UNKNOWN", "details": "status: 456"}
 
 THREADS = 8
-BOUND_S = 60.0
+BOUND_S = 120.0
 """Ends what hangs; decides nothing."""
 
 

@@ -117,7 +117,7 @@ def test_selects_of_several_threads_go_on_through_a_switch(
             until(lambda: engine.statistics().reads_executed >= executed + 10)
         finally:
             stop.set()
-        seen = [answer for done in asked for answer in done.result(timeout=30)]
+        seen = [answer for done in asked for answer in done.result(timeout=60)]
     # Only what had handed out rows when its stack vanished unannounced cannot be brought to its end.
     allowed = sum(gone.loss_allowed for gone in engine.statistics().vanished) if kind == "abrupt" else 0
     assert len(lost) <= allowed

@@ -65,7 +65,7 @@ def draining() -> Iterator[None]:
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
     command = [sys.executable, "-m", "bluegreen", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def on_a_terminal(*arguments: str, columns: int = 120) -> tuple[int, str]:
@@ -82,7 +82,7 @@ def on_a_terminal(*arguments: str, columns: int = 120) -> tuple[int, str]:
         stderr=theirs,
     )
     os.close(theirs)
-    shown, over_s = b"", time.monotonic() + 60
+    shown, over_s = b"", time.monotonic() + 120
     while time.monotonic() < over_s:
         if select.select([ours], [], [], 1)[0]:
             try:
@@ -90,7 +90,7 @@ def on_a_terminal(*arguments: str, columns: int = 120) -> tuple[int, str]:
             except OSError:  # its other side is closed
                 break
             shown += read
-    code = process.wait(10)
+    code = process.wait(60)
     os.close(ours)
     return code, shown.decode()
 
@@ -243,7 +243,7 @@ def test_a_query_of_the_connector_is_listed_with_the_id_that_its_application_hol
     engine.phase("announce", target="green")
     cursor.fetchall()
     cursor.clear()
-    assert until(lambda: readiness(manager, Strategy.GREEN).ready, 10), "its session is opened ahead of time"
+    assert until(lambda: readiness(manager, Strategy.GREEN).ready), "its session is opened ahead of time"
     connection.close()
     del cursor, connection
     assert status()["scopes"][0]["tickets"] == []

@@ -93,7 +93,7 @@ class Server:
         self.admit(strategy, context)
         for number in range(self.count):
             if number == 1:
-                self.goes_on.wait(10)
+                self.goes_on.wait(60)
             if number == self.breaks_after:
                 context.abort(self.code, self.details)
             yield Message(rows=f"{strategy} {number}", new_strategy=self.announces)

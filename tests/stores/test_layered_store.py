@@ -98,7 +98,7 @@ def test_a_server_that_comes_back_empty_is_filled_and_hosts_go_on_meanwhile(
     assert says(one) is BLUE
     assert says(other) is GREEN  # its host is on its own; the stack's own 456 tells it
     server.start()
-    assert until(lambda: says(other) is BLUE, 20)
+    assert until(lambda: says(other) is BLUE)
 
 
 _CARRIER = """
@@ -124,10 +124,10 @@ def test_another_process_carries_when_the_one_that_did_was_killed(
         try:
             assert carrier.stdout is not None
             assert carrier.stdout.readline() == b"told\n"
-            assert until(lambda: says(other) is GREEN, 20)
+            assert until(lambda: says(other) is GREEN)
         finally:
             carrier.kill()
     one = on("one")
     assert says(one) is GREEN
     tell(one, BLUE)
-    assert until(lambda: says(other) is BLUE, 20)
+    assert until(lambda: says(other) is BLUE)

@@ -103,11 +103,11 @@ def test_a_child_that_is_forked_while_its_parent_writes_reads_for_itself(tmp_pat
     def write() -> None:
         with lmdb_file._write_in(store._opened):
             begun.set()
-            over.wait(10)
+            over.wait(60)
 
     writing = threading.Thread(target=write)
     writing.start()
-    begun.wait(10)
+    begun.wait(60)
     ending = threading.Timer(0.05, over.set)
     ending.start()
     try:
@@ -318,14 +318,16 @@ def test_a_stopped_writer_keeps_nobody_waiting(folder: Path, store: Store) -> No
         assert os.read(reading, 1) == b"x"
         os.kill(pid, signal.SIGSTOP)
         quick = lmdb_file.LmdbStore(folder, 0.02)
-        took: list[float] = []
+        with pytest.raises(StoreError, match="no answer within 20 ms"):
+            quick.write(SCOPE, following(quick))
+        time.sleep(0.1)  # the thread that writes has begun by then, or begins later: each of the others may wait once
+        said: list[str] = []
         for _ in range(10):
-            began_s = time.monotonic()
-            with pytest.raises(StoreError, match=r"no answer within 20 ms|still busy"):
+            with pytest.raises(StoreError, match=r"no answer within 20 ms|still busy") as refused:
                 quick.write(SCOPE, following(quick))
-            took.append(time.monotonic() - began_s)
+            said.append(str(refused.value))
             assert quick.read(SCOPE).epoch == 3  # reading takes no lock
-        assert sorted(took)[5] < 0.05  # while one is stuck, the others do not even wait
+        assert "still busy" in said[-1], "while one is stuck, the others do not even wait"
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -180,18 +180,18 @@ def test_a_server_that_is_stopped_keeps_neither_a_query_nor_an_event_loop_waitin
         server.signal(signal.SIGSTOP)
         try:
 
-            async def lag() -> float:
-                worst = 0.0
+            async def ask() -> list[str]:
+                said: list[str] = []
                 for _ in range(20):
-                    began_s = time.monotonic()
-                    with pytest.raises(StoreError, match=r"no answer within 20 ms|still busy"):
+                    with pytest.raises(StoreError, match=r"no answer within 20 ms|still busy") as refused:
                         store.write(SCOPE, following(store))
+                    said.append(str(refused.value))
                     await asyncio.sleep(0)
-                    worst = max(worst, time.monotonic() - began_s)
                     assert reads(store) in (0, None)
-                return worst
+                return said
 
-            assert asyncio.run(lag()) < 1.0  # 20 ms once, nothing after that: the rest is the machine's
+            said = asyncio.run(ask())
+            assert "still busy" in said[-1], "after the first ones, nobody even waits"
         finally:
             server.signal(signal.SIGCONT)
         assert until(lambda: (reads(store) or 0) >= 1)  # what was asked first is done now
@@ -288,7 +288,7 @@ def test_a_cluster_url(tmp_path: Path) -> None:
     with redis_server(tmp_path / "redis", cluster_enabled="yes") as server:
         with redis.Redis(port=server.port) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            assert until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20)
+            assert until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         with opened_at(f"redis+cluster://127.0.0.1:{server.port}?{PATIENT}") as open_it:
             store, other = open_it(), open_it()
             written(store, 2)
@@ -313,16 +313,16 @@ def test_a_sentinel_url_follows_a_failover(tmp_path: Path) -> None:
         store = stack.enter_context(
             opened_at(f"redis+sentinel://127.0.0.1:{watcher.port}/service?{PATIENT}")
         )()
-        assert until(lambda: reads(store) == 0, 20)
+        assert until(lambda: reads(store) == 0)
         with redis.Redis(port=second.port) as client:
-            assert until(lambda: client.info("replication")["master_link_status"] == "up", 20)
+            assert until(lambda: client.info("replication")["master_link_status"] == "up")
             before = store.read(SCOPE).incarnation
             written(store, 2)
-            assert until(lambda: [client.xlen(one) for one in client.keys("bluegreen:*:news")] == [2], 20)
+            assert until(lambda: [client.xlen(one) for one in client.keys("bluegreen:*:news")] == [2])
         with redis.Redis(port=watcher.port) as client:
-            assert until(lambda: client.execute_command("SENTINEL", "replicas", "service"), 30)
+            assert until(lambda: client.execute_command("SENTINEL", "replicas", "service"))
         first.signal(signal.SIGKILL)
-        assert until(lambda: reads(store) == 2 and store.read(SCOPE).incarnation != before, 40)
+        assert until(lambda: reads(store) == 2 and store.read(SCOPE).incarnation != before)
         written(store)
 
 
@@ -415,7 +415,7 @@ class Forwarder:
         self.cut()
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._ends.join(10)
+        self._ends.join(60)
 
     def cut(self) -> None:
         self._is_cut = True

@@ -210,7 +210,7 @@ def chromium() -> Iterator[Browser]:
             os.close(ours_out)
             os.close(ours_in)
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -46,8 +46,8 @@ def managing(engine: EngineProcess, settings: Settings | None = None) -> Strateg
     return StrategyManager(Scope(engine.address), settings or Settings())
 
 
-def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    """Poll for what another process or thread brings about."""
+def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Poll for what another process or thread brings about. The limit only ends what would hang."""
     deadline_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline_s, "it did not come about in time"

@@ -26,7 +26,7 @@ from bluegreen_adapters.engine import EngineProcess
 USER: Final = "user@example.com"
 PASSWORD: Final = "secret"
 READ: Final = "SELECT {text} /*+ rows(4) batch(2) sleep(2) */"
-_ANSWER_S: Final = 60.0
+_ANSWER_S: Final = 120.0
 
 
 @attrs.define
@@ -160,6 +160,8 @@ class _Member:
                     self._running = False
                     if not self._wanted.wait_for(lambda: not self._busy, _ANSWER_S):
                         raise TimeoutError("a query has not ended")
+            case "route":
+                return [str(manager.pending or manager.active) for manager in self.managers]
             case "tell":
                 with self._lock:
                     seen, self.seen = self.seen, Seen(os.getpid())
@@ -243,7 +245,7 @@ class Fleet:
     def remove(self, number: int) -> None:
         """End the process that was added last."""
         self.pipes[number].send("end")
-        self.members[number].join(10)
+        self.members[number].join(60)
         self.pipes.pop(number).close()
         self.members.pop(number)
 
@@ -273,10 +275,10 @@ class Fleet:
             with contextlib.suppress(OSError):
                 pipe.send("end")
         for process in self.members:
-            process.join(5)
+            process.join(60)
             if process.is_alive():
                 process.kill()
-                process.join(5)
+                process.join(60)
         for pipe in self.pipes:
             pipe.close()
 

@@ -204,7 +204,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         process.stdin.close()
     try:
-        process.wait(10)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -80,5 +80,5 @@ def ended_in_time(work: Callable[[], Any]) -> bool:
     """Whether `work` comes to an end; a thread that hangs is left behind."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     return not thread.is_alive()

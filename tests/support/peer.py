@@ -29,7 +29,7 @@ from support.ways import WAYS, manager_of
 FIRST_THREAD = 100
 """Number of the first thread of a peer, so that its statements have texts of their own."""
 
-ANSWER_BOUND_S = 20.0
+ANSWER_BOUND_S = 120.0
 """Seconds after which a peer that does not answer is ended."""
 
 CHILD_THREAD = 200
@@ -57,11 +57,13 @@ class Heard:
         asked: what became of its queries.
         opened: connections that it opened.
         open_tickets: tickets that are open in it.
+        logins: what called for further logins, see `Load.logins`.
     """
 
     asked: tuple[Asked, ...]
     opened: int
     open_tickets: int
+    logins: tuple[str, ...]
 
 
 class Peer:
@@ -113,7 +115,7 @@ class Peer:
         told = self._ask(do="finish")
         self._loaded = False
         asked = tuple(Asked(**fields) for fields in told["asked"])
-        return Heard(asked, told["opened"], told["open_tickets"])
+        return Heard(asked, told["opened"], told["open_tickets"], tuple(told["logins"]))
 
     def close(self) -> None:
         """End the process."""
@@ -122,7 +124,7 @@ class Peer:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -178,6 +180,7 @@ class _Member:
         engine = Remote(host, port)
         load = Load(WAYS[way], SHAPES[shape], [engine], quick(**settings), first=FIRST_THREAD)
         load.start()
+        logins = load.logins()
         self._say(True)
         for line in lines:
             order = json.loads(line)
@@ -191,12 +194,15 @@ class _Member:
                     self._say(True)
                 case "finish":
                     load.finish()
-                    heard = self._child.ended() if self._child is not None else Heard((), 0, 0)
+                    heard = self._child.ended() if self._child is not None else Heard((), 0, 0, ())
                     self._child = None
                     open_tickets = len(manager_of(cast(Any, engine)).open_tickets) + heard.open_tickets
                     asked = [attrs.asdict(asked) for asked in (*load.asked, *heard.asked)]
                     opened = load.opened[0] + heard.opened
-                    self._say({"asked": asked, "opened": opened, "open_tickets": open_tickets})
+                    told = [*logins, *heard.logins]
+                    self._say(
+                        {"asked": asked, "opened": opened, "open_tickets": open_tickets, "logins": told}
+                    )
                     return
 
 
@@ -229,7 +235,8 @@ class _Child:
         self._told.close()
         _, status = os.waitpid(self._pid, 0)
         assert status == 0, f"the child has ended with {status}"
-        return Heard(tuple(Asked(**fields) for fields in told["asked"]), told["opened"], told["open_tickets"])
+        asked = tuple(Asked(**fields) for fields in told["asked"])
+        return Heard(asked, told["opened"], told["open_tickets"], tuple(told["logins"]))
 
 
 def _nothing_is_launched() -> bool:
@@ -243,6 +250,7 @@ def _child(load: Load, engine: Remote, orders: int, tells: int) -> None:
     try:
         own = load.forked(CHILD_THREAD)
         own.start()
+        logins = own.logins()
         with os.fdopen(tells, "wb") as out:
             out.write(b"{}\n")
             out.flush()
@@ -254,6 +262,7 @@ def _child(load: Load, engine: Remote, orders: int, tells: int) -> None:
                 "asked": [attrs.asdict(asked) for asked in own.asked],
                 "opened": own.opened[0],
                 "open_tickets": len(manager_of(cast(Any, engine)).open_tickets),
+                "logins": logins,
             }
             out.write(json.dumps(told).encode() + b"\n")
         status = 0

@@ -50,4 +50,4 @@ def holding(folder: Path, *queries: int) -> Iterator[list[int]]:
         for process in processes:
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, signal.SIGKILL)
-            process.join(20)
+            process.join(60)

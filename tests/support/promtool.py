@@ -17,7 +17,7 @@ asks_promtool = pytest.mark.skipif(ABSENT is not None and not os.environ.get("CI
 def promtool(*arguments: str | Path) -> str:
     """Run it; what it finds is an assertion that fails."""
     done = subprocess.run(
-        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -18,7 +18,7 @@ import pytest
 ABSENT = None if shutil.which("redis-server") else "not installed: redis-server (Debian package of that name)"
 asks_redis = pytest.mark.skipif(ABSENT is not None and not os.environ.get("CI"), reason=str(ABSENT))
 """On a machine of CI Redis has to be there."""
-_START_S = 20.0
+_START_S = 60.0
 
 
 _HIGHEST = 55_000
@@ -78,7 +78,7 @@ class RedisServer:
         assert self.process is not None
         os.kill(self.process.pid, number)
         if number == signal.SIGKILL:
-            self.process.wait(10)
+            self.process.wait(60)
 
     def end(self) -> None:
         """End it, whatever state it is in."""

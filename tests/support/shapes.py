@@ -24,17 +24,19 @@ from e6data_python_connector.exceptions import (
     OperationalError,
 )
 
+from bluegreen.alphabet import CloseSessions
 from bluegreen.errors import QueryLost, StrategyUnavailable
+from bluegreen.happenings import DetectionEnded, Happening, Record
 from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen_adapters.demo.schedule import Statement
 from support.engine import quick, until
-from support.ways import Connection, Cursor, Way, causes
+from support.ways import Connection, Cursor, Way, causes, manager_of
 
 PACE_S = 0.004
 """Seconds that a thread waits between two queries, so that two cores carry the load."""
 
-END_BOUND_S = 15.0
+END_BOUND_S = 120.0
 """Seconds after which a thread that was told to end hangs."""
 
 AFTER_ERROR_S = 0.02
@@ -305,6 +307,28 @@ class Load:
             for gate in list(self._gates.values()):
                 held.enter_context(gate)
             yield
+
+    def logins(self) -> list[str]:
+        """Note from now on what may call for logins on the first cluster, besides a connection's first one on a stack.
+
+        Returns:
+            A list that grows: `blue ended` for each time that sessions on blue were ended, `blue tried` for each
+            detection that has asked blue; likewise for green.
+        """
+        noted: list[str] = []
+
+        def note(happening: Happening) -> None:
+            match happening:
+                case Record(step=taken):
+                    ended = [effect for effect in taken.effects if isinstance(effect, CloseSessions)]
+                    noted.extend(f"{effect.strategy} ended" for effect in ended)
+                case DetectionEnded(tried=tried):
+                    noted.extend(f"{strategy} tried" for strategy in tried)
+                case _:
+                    pass
+
+        manager_of(self._engines[0]).observe(note)  # type: ignore[arg-type]
+        return noted
 
     def forked(self, first: int) -> Load:
         """Return the same load for a child of this process."""

@@ -31,7 +31,7 @@ def following(
     return attrs.evolve(there, epoch=there.epoch + 1, announced=strategy, verified=None, at=stamp(), who=who)
 
 
-def until(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
+def until(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
     deadline_s = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > deadline_s:
@@ -145,7 +145,7 @@ class StoreSuite:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         epochs = [epoch for epoch, _ in won]
         assert len(epochs) == len(set(epochs))
         assert until(lambda: store.read(SCOPE).epoch >= max(epochs))

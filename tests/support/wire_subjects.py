@@ -302,7 +302,7 @@ class Connection:
             self._wait(opening)
 
     def _wait(self, opening: Future[Any]) -> None:
-        opening.exception(10)
+        opening.exception(60)
 
     def _check_routes(self, tickets: set[Ticket]) -> None:
         """I2, I11, by the server's own record: each RPC went where a ticket says, and writes ran once at most."""
@@ -332,7 +332,7 @@ class AsyncConnection(Connection):
 
     def _wait(self, opening: Future[Any]) -> None:
         async def opened() -> None:
-            await asyncio.wait_for(asyncio.wrap_future(opening), 10)
+            await asyncio.wait_for(asyncio.wrap_future(opening), 60)
 
         self._loop.run_until_complete(opened())
 

@@ -453,13 +453,13 @@ def test_what_a_delivery_has_dropped_is_a_gap(tmp_path: Path, clock: FakeClock) 
 
     def take(batch: Any) -> None:
         entered.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         audit(batch)
 
     delivery = Delivery(take, limit=5, pause_s=0.0)
     audit.fed_by(delivery)
     delivery.put(refused())
-    assert entered.wait(30)
+    assert entered.wait(60)
     for _ in range(12):
         delivery.put(refused())
     go_on.set()

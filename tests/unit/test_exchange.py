@@ -270,7 +270,7 @@ def test_many_that_are_refused_at_once_detect_once_and_the_others_follow() -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert [manager.active for manager in managers] == [GREEN] * 8
     assert len([one for each in happened for one in led(each)]) == 1
     assert cluster.asked == [GREEN] * 8  # each has to open its own session there, and nobody has asked blue
@@ -321,7 +321,7 @@ def test_tasks_wait_for_another_process_without_blocking_their_loop() -> None:
 
     def lead(strategy: Strategy, left_s: float) -> None:
         held.set()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
 
     waiting = threading.Event()
 
@@ -330,13 +330,13 @@ def test_tasks_wait_for_another_process_without_blocking_their_loop() -> None:
         started = asyncio.ensure_future(AsyncStrategyManager(SCOPE, manager=manager).start(prove))
         assert await asyncio.to_thread(asks.wait, 10)
         waiting.set()
-        return (await asyncio.wait_for(started, 10)).strategy
+        return (await asyncio.wait_for(started, 60)).strategy
 
     thread = threading.Thread(target=leader.start, args=(lead,), daemon=True)
     thread.start()
-    assert held.wait(10)
+    assert held.wait(60)
     assert asyncio.run(main()) is GREEN
-    thread.join(10)
+    thread.join(60)
     assert leader.active is GREEN
 
 

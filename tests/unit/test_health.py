@@ -156,7 +156,7 @@ def test_the_thread_of_a_watch_goes_on_when_whoever_takes_it_raises_and_ends_whe
 
     with Watch(take, every_s=0.001) as watch:
         thread = watch._thread
-        assert all(looked.acquire(timeout=10) for _ in range(3))
+        assert all(looked.acquire(timeout=60) for _ in range(3))
         assert watch.start() is watch, "once is enough"
         assert watch._thread is thread
     assert thread is not None

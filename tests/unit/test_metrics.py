@@ -187,7 +187,7 @@ def test_the_counts_of_several_processes_are_added(tmp_path: os.PathLike[str]) -
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr

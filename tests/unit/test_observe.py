@@ -37,7 +37,7 @@ class Held:
 
     def __call__(self, batch: Any) -> None:
         self.entered.set()
-        assert self.let_go.wait(30)
+        assert self.let_go.wait(60)
         self.taken.extend(batch)
 
 
@@ -45,7 +45,7 @@ def test_who_tells_does_not_wait_for_who_takes_and_what_does_not_fit_is_counted(
     held = Held()
     delivery = Delivery(held, limit=5, pause_s=0.0)
     delivery.put(back())
-    assert held.entered.wait(30)
+    assert held.entered.wait(60)
     for number in range(8):
         delivery.put(back(number))
     assert delivery.dropped == 3
@@ -83,7 +83,7 @@ def test_a_flush_does_not_wait_for_ever_for_who_takes() -> None:
     held = Held()
     delivery = Delivery(held, pause_s=0.0)
     delivery.put(back())
-    assert held.entered.wait(30)
+    assert held.entered.wait(60)
     assert not delivery.flush(0.01)
     held.let_go.set()
     assert delivery.flush(30)
@@ -149,7 +149,7 @@ def test_a_forked_child_tells_only_what_happened_in_it() -> None:
     held = Held()
     delivery = Delivery(held, pause_s=0.0)
     delivery.put(back(1.0))
-    assert held.entered.wait(30)
+    assert held.entered.wait(60)
     delivery.put(back(2.0))
     delivery.after_fork()  # as in a child, where the thread is not
     held.let_go.set()

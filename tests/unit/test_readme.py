@@ -49,7 +49,7 @@ def test_a_block_of_an_unknown_name_is_named_with_the_known_ones() -> None:
 def test_every_python_block_runs(code: str) -> None:
     pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
     path = f"import sys; sys.path[:0] = {sys.path!r}\n"
-    subprocess.run([sys.executable, "-c", path + code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", path + code], check=True, timeout=120)
 
 
 def test_embedding_takes_at_most_fifteen_lines() -> None:
@@ -63,7 +63,7 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
         pytest.skip("make is not installed")
     for target in re.findall(r"^    make (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE):
         done = subprocess.run(
-            [make, "-n", target], cwd=README.parent, capture_output=True, timeout=60, check=False
+            [make, "-n", target], cwd=README.parent, capture_output=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
 

@@ -89,14 +89,14 @@ def test_threads_that_ask_at_the_same_time_get_the_same_manager() -> None:
     got: list[StrategyManager] = []
 
     def ask() -> None:
-        gate.wait(30)
+        gate.wait(60)
         got.append(managed(SCOPE))
 
     threads = [threading.Thread(target=ask, daemon=True) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(got) == 16
     assert len(set(map(id, got))) == 1
 
@@ -122,9 +122,9 @@ def test_who_comes_second_to_an_unknown_scope_gets_the_first_one_s_manager() -> 
     try:
         with registry._lock:
             thread.start()
-            assert late.looked.wait(30)
+            assert late.looked.wait(60)
             manager = late[SCOPE] = StrategyManager(SCOPE, Settings())
-        thread.join(30)
+        thread.join(60)
         assert got == [manager]
     finally:
         registry._managers = before
