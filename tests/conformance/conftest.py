@@ -18,6 +18,9 @@ from support.ways import ENGINE, WAYS, decoders_kept
 
 FOLDER = Path(__file__).parent / "cases"
 CASES = all_cases(FOLDER)
+QUICK_WAYS = ("sync", "aio")
+"""Ways in on which each case is quick: one for threads and one for asyncio. On the others it is slow."""
+
 Engines = Callable[[Mapping[str, Any]], EngineProcess]
 
 
@@ -42,7 +45,15 @@ def inapplicable() -> dict[tuple[str, str], list[str]]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if {"way", "case"} <= set(metafunc.fixturenames):
-        given = [pytest.param(way, case, id=f"{way}: {case.name}") for way, case in applicable()]
+        given = [
+            pytest.param(
+                way,
+                case,
+                id=f"{way}: {case.name}",
+                marks=[] if way in QUICK_WAYS else [pytest.mark.slow],
+            )
+            for way, case in applicable()
+        ]
         metafunc.parametrize(("way", "case"), given)
 
 
@@ -67,7 +78,9 @@ def _inapplicable_told() -> None:
     """Show in the summary what does not apply, and why, once a case has run."""
     found = inapplicable()
     runs = sum(1 for _ in applicable())
-    lines = [f"{len(CASES)} cases, {len(WAYS)} ways, {runs} runs, {sum(map(len, found.values()))} do not apply"]
+    lines = [
+        f"{len(CASES)} cases, {len(WAYS)} ways, {runs} runs, {sum(map(len, found.values()))} do not apply"
+    ]
     for (way, reason), names in found.items():
         told = f"all {len(names)}" if len(names) == len(CASES) else f"{len(names)}: {'; '.join(names)}"
         lines.append(f"  {way}: {reason} ({told})")

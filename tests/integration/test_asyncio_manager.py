@@ -67,6 +67,7 @@ def cluster_of(name: str) -> tuple[MemoryCluster, FakeClock]:
     return MemoryCluster(manager), clock
 
 
+@pytest.mark.slow
 async def test_1000_tasks_lose_no_query_while_the_cluster_switches() -> None:
     seed, began = random.randrange(2**32), time.perf_counter()
     cluster, clock = cluster_of("tasks:1")

@@ -19,7 +19,7 @@ from support.telling import tell
 
 WORKERS = 4
 TRIES = 1_000
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 class Workers:

@@ -46,6 +46,7 @@ def spoken(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_with_bluegreen_three_switches_under_load_lose_nothing_that_must_survive(tmp_path: Path) -> None:
     told: list[Progress] = []
     steps = tmp_path / "steps.jsonl"
@@ -112,6 +113,7 @@ def once(count: int, act: Callable[[], None]) -> Callable[[Ledger], None]:
     return told
 
 
+@pytest.mark.slow
 def test_a_load_that_dies_is_started_again_and_its_queries_have_failed(orders: Orders) -> None:
     def kill() -> None:
         os.kill(load.pid, signal.SIGKILL)

@@ -188,6 +188,7 @@ def never_ends_by_itself() -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "moment", "way"),
     [

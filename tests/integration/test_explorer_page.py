@@ -49,7 +49,7 @@ from support.pages import Explorer
 from support.telling import tell
 from support.walking import QueryWalk, StrategyWalk, chosen, sample_label
 
-pytestmark = [asks_chromium, pytest.mark.integration]
+pytestmark = [asks_chromium, pytest.mark.integration, pytest.mark.slow]
 
 BLUE, GREEN = Strategy.BLUE, Strategy.GREEN
 SCRIPTS = 1000
@@ -713,7 +713,6 @@ def _large(states: int) -> Table[Any, Any, Any]:
     )
 
 
-@pytest.mark.slow
 def test_two_hundred_states_can_be_walked_through(tab: Page, tmp_path: Path) -> None:
     explorer = Explorer(tab, explorer_page(Verification(_large(200))), tmp_path)
     loaded = tab.run("performance.timing.loadEventEnd - performance.timing.navigationStart")

@@ -110,6 +110,7 @@ def held(lock: threading.Lock) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_children_that_are_forked_during_switches_work_at_once() -> None:
     seed, began = random.randrange(2**32), time.perf_counter()
     chance = random.Random(seed)

@@ -27,7 +27,7 @@ from bluegreen.table import State, Table
 from bluegreen.verify.counterexample import mermaid
 from support.browser import Page, address_of, asks_chromium, chromium
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MERMAID = Path(sys.prefix) / "mermaid" / "mermaid.min.js"
 asks_mermaid = pytest.mark.skipif(

@@ -28,7 +28,8 @@ from support.store_suite import until
 from support.telling import tell
 
 pytest.importorskip("lmdb")
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[EngineProcess]:

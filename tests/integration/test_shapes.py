@@ -5,6 +5,7 @@ counts. `--matrix` runs every way in; without it, every shape on one way, and ev
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,19 +54,26 @@ MOST_REQUESTS = 10
 
 FIRST_WAY = "sync"
 EVERY_WAY = "8 threads"
+EVERY_WAY_KIND = "graceful"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every shape on the first way and every way in one shape; every way in every shape if asked."""
-    if "shape" in metafunc.fixturenames:
-        everything = metafunc.config.getoption("--matrix")
-        pairs = [
-            pytest.param(way, shape, id=f"{way.name}-{shape.name.replace(' ', '-')}")
-            for way in WAYS.values()
-            for shape in SHAPES.values()
-            if everything or way.name == FIRST_WAY or shape.name == EVERY_WAY
-        ]
-        metafunc.parametrize(("way", "shape"), pairs)
+    """Every shape on the first way and every way in one shape; every way in every shape if asked.
+
+    Quick are every kind of switch on the first way in one shape, and one kind on every way; the others are slow.
+    """
+    if "shape" not in metafunc.fixturenames:
+        return
+    everything = metafunc.config.getoption("--matrix")
+    given = []
+    for way, shape, kind in itertools.product(WAYS.values(), SHAPES.values(), KINDS):
+        first, usual = way.name == FIRST_WAY, shape.name == EVERY_WAY
+        if everything or first or usual:
+            quick_one = usual and (first or kind == EVERY_WAY_KIND)
+            name = f"{way.name}-{shape.name.replace(' ', '-')}-{kind}"
+            marks = [] if quick_one else [pytest.mark.slow]
+            given.append(pytest.param(way, shape, kind, id=name, marks=marks))
+    metafunc.parametrize(("way", "shape", "kind"), given)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +225,6 @@ def settled(load: Load, manager: StrategyManager, final: Strategy, since_s: floa
     load.until(lambda: any(asked.began_s > since_s and asked.stack == final for asked in load.asked))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_load_survives_a_switch(
     engines: Sequence[EngineProcess], peer: Callable[[], Peer], way: Way, shape: Shape, kind: str
 ) -> None:

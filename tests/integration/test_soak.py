@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SOAK = "from bluegreen_adapters.soak import soak; soak()"
 

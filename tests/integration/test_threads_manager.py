@@ -98,6 +98,7 @@ def show(fleet: Fleet, seed: int, began: float) -> None:
     print(f"seed {seed}: {took_s:.1f} s, {fleet.most_at_once} proof at once, {dict(fleet.total)}")
 
 
+@pytest.mark.slow
 def test_16_threads_lose_none_of_100000_queries_while_the_cluster_switches() -> None:
     seed, began = random.randrange(2**32), time.perf_counter()
     fleet = Fleet(seed)

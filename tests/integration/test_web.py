@@ -22,7 +22,7 @@ from support.fleet import PASSWORD, USER
 from support.redis_server import free_port
 from support.store_suite import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 GUNICORN = [
     "gunicorn", "--config", "python:examples.gunicorn_conf", "--workers", "2", "--bind", "127.0.0.1:{port}",
     "examples.web:application",

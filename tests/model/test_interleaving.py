@@ -60,7 +60,12 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize("name", COUNTS)
+LONG = ("a whole switch", "two detections")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in COUNTS]
+)
 def test_a_program_has_as_many_schedules_as_it_had_and_nothing_is_wrong_in_any(name: str) -> None:
     explored = explore(BY_NAME[name])
     assert (explored.schedules, explored.complete, explored.broken) == (COUNTS[name], True, ())

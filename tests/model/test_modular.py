@@ -27,6 +27,8 @@ from bluegreen.verify.verdict import judge
 from bluegreen.verify.world import Size, World
 from bluegreen.vocabulary import Strategy
 
+pytestmark = pytest.mark.slow
+
 CALM = Liberties(events=(), kinds=(False,), steps=())
 BUGS = {bug.name: bug for bug in FIELD_BUGS}
 

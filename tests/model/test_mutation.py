@@ -30,6 +30,8 @@ from bluegreen.verify.sharing_bugs import SHARING_BUGS, SHARING_PROPERTIES
 from bluegreen.verify.sharing_world import Extent
 from bluegreen.verify.symmetry import MOST, alike
 
+pytestmark = pytest.mark.slow
+
 FSM = Path(__file__).parents[2] / "fsm"
 
 

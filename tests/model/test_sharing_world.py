@@ -22,7 +22,7 @@ from bluegreen.verify.world_properties import FOUNDED
         (Extent(2, 2, 0), 2_432, 7_404),
         (Extent(2, 1, 1), 3_564, 10_902),
         (Extent(3, 1, 1), 22_850, 86_194),
-        (Extent(2, 2, 1), 118_850, 452_284),
+        pytest.param(Extent(2, 2, 1), 118_850, 452_284, marks=pytest.mark.slow),
     ],
     ids=str,
 )

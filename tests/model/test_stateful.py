@@ -103,6 +103,7 @@ def played(machine: type[StateMachine], events: tuple[tuple[Any, ...], ...]) -> 
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CHANNELS)
 def test_a_channel_does_what_the_table_says_and_every_row_is_taken_that_a_wire_can_bring_about(
     kind: str,

@@ -17,6 +17,8 @@ from support.telling import tell
 pytest.importorskip("bluegreen_adapters.stores.lmdb_file")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_nobody_reads_half_a_record_or_goes_back_when_writers_are_killed(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

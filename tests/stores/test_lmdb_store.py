@@ -320,7 +320,9 @@ def test_a_stopped_writer_keeps_nobody_waiting(folder: Path, store: Store) -> No
         quick = lmdb_file.LmdbStore(folder, 0.02)
         with pytest.raises(StoreError, match="no answer within 20 ms"):
             quick.write(SCOPE, following(quick))
-        time.sleep(0.1)  # the thread that writes has begun by then, or begins later: each of the others may wait once
+        time.sleep(
+            0.1
+        )  # the thread that writes has begun by then, or begins later: each of the others may wait once
         said: list[str] = []
         for _ in range(10):
             with pytest.raises(StoreError, match=r"no answer within 20 ms|still busy") as refused:

@@ -77,7 +77,9 @@ def test_it_runs() -> None:
 
 def test_as_a_program_it_verifies_mutates_draws_and_runs() -> None:
     run = f"import sys, runpy; sys.path[:0] = {sys.path!r}; runpy.run_path({str(SOURCE)!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", run], capture_output=True, text=True, check=True, timeout=120
+    )
     lines = done.stdout.splitlines()
     assert lines[:2] == ["5 states, 19 steps, all of them", "21 of 21 mutants noticed"]
     assert lines[-1] == "Open False"

@@ -213,6 +213,7 @@ def test_each_script_is_one_for_the_shell_and_gets_what_others_wrote_by_its_envi
         subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
+@pytest.mark.slow
 @in_a_checkout
 @pytest.mark.parametrize("path", ["actions/table-diff/action.yml", "workflows/table-diff.yml"])
 @pytest.mark.parametrize("differs", [True, False])

@@ -37,6 +37,7 @@ def test_every_row_is_taken_and_nothing_is_wrong(one: Verification) -> None:
     assert (found.good, found.missed) == (True, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "mutants"),
     [
@@ -52,6 +53,7 @@ def test_every_mutant_is_noticed(one: Verification, mutants: int) -> None:
     assert (len(found.verdicts), found.survivors) == (mutants, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", [SHARING_VERIFICATION, LEASE_VERIFICATION], ids=["sharing", "lease"])
 def test_nothing_that_is_said_of_a_table_about_a_store_is_said_of_nothing(one: Verification) -> None:
     found = mutated(one)

@@ -15,6 +15,8 @@ from bluegreen.verify.fieldbugs import FIELD_BUGS
 from bluegreen.verify.promela import MODEL, TABLES, promela, tables
 from bluegreen.verify.spin import SpinError, judge, missing
 
+pytestmark = pytest.mark.slow
+
 ABSENT = missing()
 asks_spin = pytest.mark.skipif(ABSENT is not None and not os.environ.get("CI"), reason=str(ABSENT))
 """On a machine of CI SPIN has to be there."""
