@@ -586,7 +586,7 @@ def test_stopping_is_quick_while_a_forked_child_lives() -> None:
     program = """
         import os, time
         from bluegreen_adapters.engine import EngineProcess, process
-        process._STOP_TIMEOUT_S = 60
+        process._STOP_TIMEOUT_S = 600
         engine = EngineProcess()
         wake, hold = os.pipe()
         child = os.fork()

@@ -79,7 +79,7 @@ async def test_a_server_of_asyncio_says_the_same(manager: StrategyManager) -> No
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=str(SCOPE))
         assert (await stub.Check(request, timeout=60)).status == SERVING
-        stream = stub.Watch(request, timeout=60)
+        stream = stub.Watch(request, timeout=600)
         assert (await stream.read()).status == SERVING
         fail(manager)
         assert (await stub.Check(request, timeout=60)).status == NOT_SERVING
@@ -100,7 +100,7 @@ def test_a_watch_of_the_service_is_told_what_the_watch_of_the_process_finds(
 ) -> None:
     watch = Watch(service.take)
     watch.look()
-    stream = stub.Watch(health_pb2.HealthCheckRequest(service=str(SCOPE)), timeout=60)
+    stream = stub.Watch(health_pb2.HealthCheckRequest(service=str(SCOPE)), timeout=600)
     assert next(stream).status == SERVING
     fail(manager)
     watch.look()

@@ -275,7 +275,7 @@ class Fleet:
             with contextlib.suppress(OSError):
                 pipe.send("end")
         for process in self.members:
-            process.join(60)
+            process.join(10)  # one that was stopped does not end by itself
             if process.is_alive():
                 process.kill()
                 process.join(60)

@@ -145,6 +145,7 @@ class Cost:
 
     Attributes:
         seconds: how long it has asked.
+        lasted_s: how long it has asked altogether, before it was warm too.
         queries: how many queries have ended.
         failed: how many of them with an error.
         total: how many have ended altogether, those before it was warm too.
@@ -158,6 +159,7 @@ class Cost:
     """
 
     seconds: float
+    lasted_s: float
     queries: int
     failed: int
     total: int
@@ -181,7 +183,7 @@ def asked(server: HostileServer, seconds: float, *, rate: float = 10.0, warm_s: 
     """
     process = _started("ask", str(server.port), str(seconds), str(rate), str(warm_s))
     try:
-        told, _ = process.communicate(timeout=seconds + warm_s + 60)
+        told, _ = process.communicate(timeout=seconds + warm_s + 600)
     finally:
         _end(process)
     given = json.loads(told)
@@ -312,7 +314,7 @@ def ask(port: int, seconds: float, rate: float, warm_s: float) -> Cost:
     from bluegreen.vocabulary import Scope
     from bluegreen_adapters import e6data
 
-    log = _Log()
+    began_s, log = time.monotonic(), _Log()
     logging.getLogger("bluegreen").addHandler(log)
     logging.getLogger("bluegreen").setLevel(logging.INFO)
     connection = e6data.connect(
@@ -328,6 +330,7 @@ def ask(port: int, seconds: float, rate: float, warm_s: float) -> Cost:
     passed_s = now.at_s - used.at_s
     return Cost(
         seconds=passed_s,
+        lasted_s=now.at_s - began_s,
         queries=asker.queries - queries,
         failed=asker.failed - failed,
         total=asker.queries,
