@@ -37,7 +37,7 @@ PAIRS = 7
 PAUSE_S = 0.002
 """So long that as much waits in the queue as when thousands of queries start in a second, not all of them at once."""
 MORE = 2.0
-"""How many times as many function calls the thread of a query may need. Times are figures: a busy machine changes them."""
+"""How many times as many function calls the thread of a query may need."""
 
 
 def known() -> StrategyManager:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -224,6 +225,18 @@ def asked(port: int) -> str:
         return text
 
 
+def removed_under_load(folder: Path) -> None:
+    """Remove a folder in which others may make files meanwhile: then it is not empty, and the next try removes it."""
+    while True:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
+
+
 def test_a_store_that_is_removed_under_load_is_missed_by_nobody(
     engine: EngineProcess, tmp_path: Path
 ) -> None:
@@ -231,7 +244,7 @@ def test_a_store_that_is_removed_under_load_is_missed_by_nobody(
     with fleet(engine, f"lmdb://{folder}", 4, pause_s=0.01) as members:
         members.seen()
         members.ask("run")
-        shutil.rmtree(folder)
+        removed_under_load(folder)
         target = engine.switch("graceful", grace_s=0.4)
         members.ask("rest")
         seen = members.seen()
