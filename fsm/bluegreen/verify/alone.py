@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from bluegreen.alphabet import ENDINGS, QueryStarted
 from bluegreen.errors import EventForbidden
 from bluegreen.machine import step
 from bluegreen.query import QUERY, QueryContext, QueryEvent
@@ -164,6 +165,18 @@ TICKETS: Final = 2
 """Open tickets at a time, when the strategy machine is explored alone."""
 
 
+def news(cls: type[Any], strategy: Strategy, version: int) -> Iterator[Any]:
+    """Yield the events of a class that say something about a strategy: a refusal both of one connection and of all."""
+    yield cls(strategy, version)
+    if any(field.name == "served_since" for field in attrs.fields(cls)):
+        yield cls(strategy, version, served_since=True)
+
+
+def is_news(cls: type[Any]) -> bool:
+    """Whether a class of events says something about a strategy."""
+    return [field.name for field in attrs.fields(cls)][:2] == ["strategy", "version"]
+
+
 def strategy_events(_: str, context: Context, tickets: int = TICKETS) -> Iterator[Any]:
     """Yield whatever may be sent to the strategy machine: fresh and stale news, and tickets that are open.
 
@@ -171,13 +184,16 @@ def strategy_events(_: str, context: Context, tickets: int = TICKETS) -> Iterato
         tickets: with so many open no query starts.
     """
     for cls in STRATEGY.events:
-        fields = [field.name for field in attrs.fields(cls)]
-        if fields == ["strategy", "version"]:
-            yield from (cls(one, version) for one in Strategy for version in (NOW, NOW - 1))
-        elif fields == ["ticket"]:
+        if is_news(cls):
+            yield from (
+                event for one in Strategy for version in (NOW, NOW - 1) for event in news(cls, one, version)
+            )
+        elif cls in ENDINGS:
             yield from (cls(Ticket(1, one, NOW)) for one in Strategy)
-        elif cls.name != "query_started" or context.open_blue + context.open_green < tickets:
+        elif cls is not QueryStarted:
             yield cls()
+        elif context.open_blue + context.open_green < tickets:
+            yield from (QueryStarted(alone) for alone in (None, *Strategy))
 
 
 def explore_strategy(

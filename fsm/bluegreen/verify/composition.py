@@ -31,10 +31,11 @@ from bluegreen.alphabet import (
 )
 from bluegreen.errors import EventForbidden
 from bluegreen.machine import step
-from bluegreen.query import PREPARED, QUERY, EndTicket, Errored, Executed, QueryContext, Replay
+from bluegreen.query import PREPARED, QUERY, STARTED, EndTicket, Errored, Executed, QueryContext, Replay
 from bluegreen.settings import Settings
-from bluegreen.strategy import DETECTING, STRATEGY, TIMERS, Context
+from bluegreen.strategy import DETECTING, PENDING, STRATEGY, TIMERS, Context
 from bluegreen.table import Table
+from bluegreen.verify.alone import is_news, news
 from bluegreen.verify.properties import STRATEGY_ALWAYS, Taken, broken
 from bluegreen.vocabulary import Strategy, Ticket
 
@@ -44,6 +45,12 @@ ANSWERS: Final = (AuthSuccess, AuthFailure, Error456)
 
 IDLE: Final = ("environment", "timers")
 """Movers that may do nothing, for ever: nothing that follows sooner or later may depend on them."""
+
+ALONE_AT: Final = 1 + len(ENDS) * len(Strategy)
+"""Number of the first input that begins a query alone: after its start and its ends; for blue, then for green."""
+
+UNRUN: Final = (STARTED, PREPARED)
+"""The states of a query in which it has not been executed, unless its event says that it may have been."""
 
 _TIMED: Final = frozenset(type(timer.event) for timer in TIMERS)
 _FRESH: Final = 0
@@ -131,22 +138,24 @@ def strategy_inputs() -> tuple[Input, ...]:
         for cls in ENDS
         for strategy in Strategy
     ]
+    said += [Input("queries", f"query_started_alone_{one}", QueryStarted(one)) for one in Strategy]
     for cls in STRATEGY.events:
         if cls is QueryStarted or cls in ENDS:
             continue
-        if [field.name for field in attrs.fields(cls)] == ["strategy", "version"]:
+        if is_news(cls):
             said += [
-                Input("environment", f"{cls.name}_{strategy}_{word}", _about(cls, strategy, version))
+                Input("environment", f"{cls.name}_{strategy}_{_of_one(event)}{word}", event)
                 for strategy in Strategy
                 for word, version in (("fresh", _FRESH), ("stale", _STALE))
+                for event in news(cls, strategy, version)
             ]
         else:
             said.append(Input("timers" if cls in _TIMED else "environment", cls.name, cls()))
     return tuple(said)
 
 
-def _about(cls: type[Any], strategy: Strategy, version: int) -> Any:
-    return cls(strategy, version)
+def _of_one(event: Any) -> str:
+    return "of_one_" if getattr(event, "served_since", False) else ""
 
 
 def query_inputs() -> tuple[Input, ...]:
@@ -166,8 +175,8 @@ def _spelled(event: Any) -> str:
 
 
 def may_run(event: Any) -> bool:
-    """Whether the statement of a prepared query may have been executed, after this event of it."""
-    return isinstance(event, Executed) or event == Errored("execute")
+    """Whether the statement of a query that was not executed before may have been, after this event of it."""
+    return isinstance(event, Executed) or event in (Errored("execute"), Errored("gone"))
 
 
 class Slot(NamedTuple):
@@ -254,24 +263,38 @@ class Composition:
 
     def _of_slot(self, world: World, slot: Slot) -> Iterator[tuple[str, tuple[int, Slot]]]:
         if slot.strategy is None:
-            route = self._route(world.machine)
-            if route is not None and slot == NOBODY:
-                for number, word in enumerate(("write", "read")):
-                    yield f"start_{word}", (route[0], Slot(number, route[1], False))
-            elif slot != NOBODY:
+            if slot != NOBODY:
                 yield "give_up", (world.machine, NOBODY)
-                if route is not None:
-                    yield "begin_anew", (route[0], slot._replace(strategy=route[1]))
+            for where, machine, strategy in self._routes(world.machine):
+                if slot != NOBODY:
+                    yield f"begin_anew{where}", (machine, slot._replace(strategy=strategy))
+                else:
+                    for number, word in enumerate(("write", "read")):
+                        yield f"start_{word}{where}", (machine, Slot(number, strategy, False))
             return
         for given, move in zip(self.query.inputs, self.query.moves[slot.query], strict=True):
             if move is not None and move.target != slot.query:
                 yield given.label, self._after(world.machine, slot, given.event, move)
 
-    def _route(self, machine: int) -> tuple[int, Strategy] | None:
-        move = self.strategy.moves[machine][0]
-        if move is None:
-            return None
-        return move.target, move.effects[0].strategy
+    def _routes(self, machine: int) -> Iterator[tuple[str, int, Strategy]]:
+        """Yield where a query can begin: what is added to the name of that, the machine after it, the strategy."""
+        moves = self.strategy.moves[machine]
+        for number, where in (
+            (0, ""),
+            *((ALONE_AT + at, f"_alone_{one}") for at, one in enumerate(Strategy)),
+        ):
+            move = moves[number]
+            if move is not None and (number == 0 or not self.leaves(machine, move)):
+                yield where, move.target, move.effects[0].strategy
+
+    def leaves(self, machine: int, move: Move) -> bool:
+        """Whether a query that begins alone does so on the stack that a transition leaves.
+
+        It is left out: such queries keep the transition pending as long as they overlap, which ends with
+        `drain_timed_out`, and a timer may do nothing here. `tenants` has them.
+        """
+        state, context = self.strategy.states[machine]
+        return state == PENDING and move.effects[0].strategy is context.active
 
     def _after(self, machine: int, slot: Slot, event: Any, move: Move) -> tuple[int, Slot]:
         assert slot.strategy is not None
@@ -287,7 +310,7 @@ class Composition:
 
     def _runs(self, slot: Slot, event: Any) -> bool:
         state, context = self.query.states[slot.query]
-        return may_run(event) and state == PREPARED and not context.reads
+        return may_run(event) and state in UNRUN and not context.reads
 
     def _ended(self, machine: int, cls: type[Any], strategy: Strategy) -> int:
         index = 1 + ENDS.index(cls) * len(Strategy) + list(Strategy).index(strategy)

@@ -21,7 +21,8 @@ from typing import Any
 from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed, QueryStarted, Reset
 from bluegreen.machine import Step
 from bluegreen.strategy import BOTH
-from bluegreen.verify.moves import NEWS
+from bluegreen.verify.alone import news
+from bluegreen.verify.moves import NEWS, by_name
 from bluegreen.verify.process import NOW, Machines, rebased
 from bluegreen.vocabulary import Ticket
 
@@ -40,11 +41,11 @@ class Hearing:
 
     def __init__(self, machines: Machines, events: Iterable[Any], tickets: int) -> None:
         self._machines, self._tickets = machines, tickets
-        self._news = [cls(strategy, NOW) for cls in NEWS for strategy in BOTH]
+        self._news = [event for cls in NEWS for strategy in BOTH for event in news(cls, strategy, NOW)]
         ends = [
             cls(Ticket(1, one, NOW)) for cls in (QueryCompleted, QueryCancelled, QueryFailed) for one in BOTH
         ]
-        self._events = [*self._news, *ends, *events, Reset(), QueryStarted()]
+        self._events = [*self._news, *ends, *events, Reset(), *(QueryStarted(one) for one in (None, *BOTH))]
         self._plain: dict[Node, dict[Any, Any]] = {}
 
     def plain(self, state: str, context: Any, news: Iterable[Any]) -> tuple[Any, ...]:
@@ -53,7 +54,7 @@ class Hearing:
         if node not in self._plain:
             self._plain[node] = self._alike(node)
         kept = {self._plain[node].get(one, one) for one in news} - {None}
-        return tuple(sorted(kept, key=lambda one: (one.name, one.strategy.value)))
+        return tuple(sorted(kept, key=by_name))
 
     def _alike(self, node: Node) -> dict[Any, Any]:
         """Return for each piece of news the one that stands for it, or none if it can do nothing."""

@@ -259,12 +259,13 @@ def _news_of(phase: Phase, strategy: Strategy, answer: str) -> Any:
 
 
 def _move(text: str, fair: str, trail: Trail, queries: tuple[Query, ...]) -> Move:
-    news = tuple(sorted(trail.news, key=_by_name))
+    news = tuple(sorted(trail.news, key=by_name))
     return Move(text, fair, Process(trail.state, trail.context, news, queries), trail)
 
 
-def _by_name(news: Any) -> tuple[str, str]:
-    return news.name, news.strategy.value
+def by_name(news: Any) -> tuple[str, str, bool]:
+    """Return what news is sorted by."""
+    return news.name, news.strategy.value, getattr(news, "served_since", False)
 
 
 def _ran(query: Query) -> Query:

@@ -23,9 +23,9 @@ from bluegreen.alphabet import (
     IssueTicket,
     RollbackRequested,
 )
-from bluegreen.query import PREPARED, EndTicket, Replay
+from bluegreen.query import EndTicket, Replay
 from bluegreen.table import Table
-from bluegreen.verify.composition import ANSWERS, ENDS, Composition, Input, Numbered, may_run
+from bluegreen.verify.composition import ALONE_AT, ANSWERS, ENDS, UNRUN, Composition, Input, Numbered, may_run
 from bluegreen.vocabulary import Strategy
 
 MODEL: Final = "composition.pml"
@@ -44,7 +44,7 @@ _SAFE: Final = (ConnectionOpened, CacheInvalidated, DrainTimedOut)
 
 
 def promela(composition: Composition) -> str:
-    """Return the model. SPIN checks I1, I3 to I8 and I11 as assertions, and L1 and L2 as formulas."""
+    """Return the model. SPIN checks I1, I3 to I8, I11 and I13 as assertions, and L1 and L2 as formulas."""
     return "\n".join([*_head(composition), *_processes(composition), *_formulas(), ""])
 
 
@@ -102,6 +102,12 @@ def tables(composition: Composition) -> str:
         "#define AT(table, input) table[now.machine * INPUTS + (input)]",
         "#define OF(table, slot, event) table[now.query[slot] * EVENTS + (event)]",
         "#define STARTS (AT(TO, 0) >= 0)",
+        *(
+            f"#define STARTS_ALONE_{code} (AT(TO, {_alone(code)}) >= 0"
+            f" && (PENDING_ON[now.machine] == {NONE} || SERVING[now.machine] != {code}))"
+            for code in _CODES.values()
+            if code != NONE
+        ),
         *_conditions(composition),
         _REACHED,
         "",
@@ -114,7 +120,7 @@ def _conditions(composition: Composition) -> Iterator[str]:
     for number in range(len(composition.strategy.inputs)):
         yield f"#define MOVES_{number} (AT(TO, {number}) >= 0 && AT(TO, {number}) != now.machine)"
     for slot in range(composition.queries):
-        yield f"#define WRITES_{slot} (!Q_READS[now.query[{slot}]] && Q_PREPARED[now.query[{slot}]])"
+        yield f"#define WRITES_{slot} (!Q_READS[now.query[{slot}]] && Q_UNRUN[now.query[{slot}]])"
         for number in range(len(composition.query.inputs)):
             target, at = f"OF(Q_TO, {slot}, {number})", f"{slot}_{number}"
             yield f"#define CHANGES_{at} ({target} >= 0 && {target} != now.query[{slot}])"
@@ -180,7 +186,7 @@ def _arrays(composition: Composition) -> Iterator[str]:
     kinds = _names(composition.query_table)
     yield _array("unsigned char", "Q_STATE", (kinds.index(state) + 1 for state, _ in query.states))
     yield _array("unsigned char", "Q_READS", (context.reads for _, context in query.states))
-    yield _array("unsigned char", "Q_PREPARED", (state == PREPARED for state, _ in query.states))
+    yield _array("unsigned char", "Q_UNRUN", (state in UNRUN for state, _ in query.states))
 
 
 def _untried(context: Any) -> int:
@@ -244,7 +250,8 @@ def _process(name: str, options: Iterable[str]) -> Iterator[str]:
 
 
 def _said(number: int, given: Input, condition: str) -> str:
-    stale = " assert(false);" if given.label.endswith("_stale") else ""
+    idle = given.label.endswith("_stale") or "_of_one_" in given.label  # I6, I13
+    stale = " assert(false);" if idle else ""
     safe = "true" if isinstance(given.event, _SAFE) else "false"
     back = (
         " assert(was_st != PENDINGTRANSITION || (st == STABLE && serving == was_serving));"
@@ -258,23 +265,42 @@ def _said(number: int, given: Input, condition: str) -> str:
 
 
 def _of_query(composition: Composition, slot: int) -> Iterator[str]:
-    accepted = "c_expr { STARTS }"
-    start = (
+    shared = (
         " remember(); assert(st == STABLE || st == PENDINGTRANSITION);"
         f" c_code {{ now.on[{slot}] = ROUTE[now.machine]; now.machine = AT(TO, 0); }};"
         f" assert(on[{slot}] == was_route); /* I3 */ look(); check(false) }}"
     )
-    for number, word in enumerate(("write", "read")):
-        yield (
-            f"  :: d_step {{ !there[{slot}] && {accepted} -> /* start_{word} */"
-            f" query[{slot}] = {number}; there[{slot}] = true;{start}"
-        )
     waits = f"there[{slot}] && on[{slot}] == NONE"
     gone = f"query[{slot}] = 0; there[{slot}] = false; ran[{slot}] = false"
-    yield f"  :: d_step {{ {waits} && {accepted} -> /* begin_anew */{start}"
+    ways = [("", "c_expr { STARTS }", shared)]
+    ways += [
+        (f"_alone_{one}", f"c_expr {{ STARTS_ALONE_{code} }}", _alone_on(slot, code))
+        for one, code in _CODES.items()
+        if code != NONE
+    ]
+    for where, accepted, start in ways:
+        for number, word in enumerate(("write", "read")):
+            yield (
+                f"  :: d_step {{ !there[{slot}] && {accepted} -> /* start_{word}{where} */"
+                f" query[{slot}] = {number}; there[{slot}] = true;{start}"
+            )
+        yield f"  :: d_step {{ {waits} && {accepted} -> /* begin_anew{where} */{start}"
     yield f"  :: d_step {{ {waits} -> /* give_up */ {gone} }}"
     for number, given in enumerate(composition.query.inputs):
         yield from _event(slot, number, given, gone)
+
+
+def _alone_on(slot: int, code: int) -> str:
+    """Return how a query begins alone: nothing changes but the ticket that is counted (I13)."""
+    return (
+        f" remember(); c_code {{ now.on[{slot}] = {code}; now.machine = AT(TO, {_alone(code)}); }}; look();"
+        " assert(st == was_st && serving == was_serving && untried == was_untried"
+        " && was_route == (pending != NONE -> pending : serving)); check(false) }"
+    )
+
+
+def _alone(code: int) -> int:
+    return ALONE_AT + code - 1
 
 
 def _event(slot: int, number: int, given: Input, gone: str) -> Iterator[str]:

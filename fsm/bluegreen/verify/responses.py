@@ -80,8 +80,14 @@ def _detects_best_guess(taken: Taken) -> bool:
 
 
 def _refused(taken: Taken) -> bool:
-    """A fresh refusal of what new queries get."""
-    return taken.state in (STABLE, PENDING) and _fresh(taken) and _about(taken, taken.context.route)
+    """A fresh refusal of what new queries get, where nobody else is served."""
+    alone = getattr(taken.event, "served_since", False)
+    return (
+        taken.state in (STABLE, PENDING)
+        and _fresh(taken)
+        and _about(taken, taken.context.route)
+        and not alone
+    )
 
 
 def _tries_the_other(taken: Taken) -> bool:
@@ -178,7 +184,7 @@ RESPONSES: Final = (
              _in(STABLE, PENDING, FAILED), _detects_best_guess),
     response("R2 expired", "an expired cache is detected anew, the active strategy first", CacheExpired,
              _in(STABLE), _detects_last_known),
-    response("R2 refused", "whoever refuses what new queries get, the other strategy is tried first", _REFUSALS,
+    response("R2 refused", "where new queries go and nobody is served, the other strategy is tried first", _REFUSALS,
              _refused, _tries_the_other),
     response("R2 hinted", "a detection tries first what is announced meanwhile", StrategyAnnounced,
              _promising, _tried_first),

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from itertools import product
+from typing import Any, Protocol
 
 import attrs
 
-from bluegreen.alphabet import QueryStarted
+from bluegreen.alphabet import ENDINGS, QueryStarted
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.machine import Machine
 from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import Table
+from bluegreen.verify.alone import is_news, news
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 
 
@@ -138,16 +140,16 @@ class ManagerSubject:
         """Yield news, fresh and stale, of both strategies; ends of queries that are open, and of others; the rest."""
         held = self.manager.open_tickets
         versions = (context.version, context.version - 1)
-        for cls, fields in _FIELDS:
-            if fields == ("strategy", "version"):
-                yield from (cls(strategy, version) for version in versions for strategy in Strategy)
-            elif fields == ("ticket",):
+        for cls in STRATEGY.events:
+            if is_news(cls):
+                said = product(versions, Strategy)
+                yield from (event for version, strategy in said for event in news(cls, strategy, version))
+            elif cls in ENDINGS:
                 yield from (cls(ticket) for ticket in _ending(held, context))
-            elif cls is not QueryStarted or len(held) < self._open_limit:
+            elif cls is not QueryStarted:
                 yield cls()
-
-
-_FIELDS: Final = tuple((cls, tuple(field.name for field in attrs.fields(cls))) for cls in STRATEGY.events)
+            elif len(held) < self._open_limit:
+                yield from (QueryStarted(alone) for alone in (None, *Strategy))
 
 
 def _ending(held: tuple[Ticket, ...], context: Context) -> Iterator[Ticket]:
