@@ -154,6 +154,7 @@ may_rerun = (_reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _reru
 )
 answered = _doubt.is_("none").named("server's answer")
 harmless = _doubt.is_("harmless").named("transport, nothing executed")
+unknown = _doubt.is_("gone").named("unknown to its stack")
 ambiguous = _doubt.is_("execute", "gone").named("perhaps executed")
 
 

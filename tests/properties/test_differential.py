@@ -29,6 +29,7 @@ from bluegreen.machine import Machine, Step
 from bluegreen.query import QUERY, Executed, Prepared, QueryContext, QueryEvent
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import Table
+from bluegreen.verify.alone import news
 from bluegreen.vocabulary import Strategy, Ticket
 from support.stock import Model, accepts, stock_machine
 from support.strategies import (
@@ -42,12 +43,13 @@ from support.strategies import (
 SCRIPTS = 2000
 LONGEST = 60
 
-Move = tuple[type[Any], Strategy, int, int | None]
-"""Class of the event, the strategy that it is about, by how many versions it is late, and which of the
-state's usual events takes its place, if one does: without that, few scripts would have several tickets."""
+Move = tuple[type[Any], Strategy, int, int | None, bool]
+"""Class of the event, the strategy that it is about, by how many versions it is late, which of the state's usual
+events takes its place, if one does (without that, few scripts would have several tickets), and whether it concerns
+one connection alone."""
 
 moves: st.SearchStrategy[Move] = st.sampled_from(
-    list(product(EVENTS, Strategy, (0, 0, 0, 0, 1, 2), (None, None, None, 0, 1)))
+    list(product(EVENTS, Strategy, (0, 0, 0, 0, 1, 2), (None, None, None, 0, 1), (False, False, True)))
 )
 """One choice for a whole move: Hypothesis spends most of the time on choices."""
 
@@ -66,14 +68,19 @@ def scripts_of(move: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 
 def aimed(move: Move, state: str, context: Context) -> StrategyEvent:
     """Turn a move into an event: mostly with the current version, mostly for a ticket that is open."""
-    cls, strategy, age, usual = move
+    cls, strategy, age, usual, of_one = move
     if usual is not None:
         cls = USUAL[state][usual]
     if cls in ENDS:
         if age == 0 and context.open_on(strategy) == 0:
             strategy = strategy.other
         return cls(Ticket(1, strategy, context.version))  # type: ignore[no-any-return]
-    return cls(strategy, context.version - age) if cls in NEWS else cls()  # type: ignore[no-any-return]
+    if cls is QueryStarted:
+        return QueryStarted(strategy if of_one else None)
+    if cls not in NEWS:
+        return cls()  # type: ignore[no-any-return]
+    variants: list[StrategyEvent] = list(news(cls, strategy, context.version - age))
+    return variants[-1 if of_one else 0]
 
 
 QueryMove = tuple[QueryEvent, bool]

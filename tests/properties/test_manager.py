@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import suppress
+from itertools import product
 from typing import Any, ClassVar
 
 import attrs
@@ -56,12 +58,26 @@ from bluegreen.machine import step
 from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY
+from bluegreen.verify.alone import news as variants
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 from support.clock import FakeClock
 from support.naive import Crashed, Forbidden, NaiveManager, Unavailable
 
 BOTH = st.sampled_from(Strategy)
+
+
+class OfOne:
+    """A kind of refusal, while others are served there."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self.kind, self.name = kind, kind.name
+
+    def __call__(self, strategy: Strategy, version: int) -> Any:
+        return self.kind(strategy, version, served_since=True)
+
+
 NEWS = (StrategyAnnounced, Error456, AuthSuccess, AuthFailure, PersistentFailure)
+SAID = (*NEWS, OfOne(AuthFailure), OfOne(PersistentFailure))
 BARE = (
     ConnectionOpened, CacheExpired, CacheInvalidated, DetectionTimedOut, CooldownEnded, DrainTimedOut,
     RollbackRequested, Reset,
@@ -70,8 +86,8 @@ ENDINGS = (QueryCompleted, QueryCancelled, QueryFailed)
 SAFE_POINTS = (ConnectionOpened, CacheInvalidated, *ENDINGS)
 SECONDS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 20.0, 31.0, 150.0, 301.0, 3601.0])
 
-FRESH_NEWS = st.tuples(st.sampled_from(NEWS), BOTH, st.just(0))
-STALE_NEWS = st.tuples(st.sampled_from(NEWS), BOTH, st.integers(1, 3))
+FRESH_NEWS = st.tuples(st.sampled_from(SAID), BOTH, st.just(0))
+STALE_NEWS = st.tuples(st.sampled_from(SAID), BOTH, st.integers(1, 3))
 ANY_NEWS = st.one_of(FRESH_NEWS, STALE_NEWS, st.tuples(st.sampled_from(BARE), BOTH, st.just(0)))
 PROVES = st.lists(
     st.tuples(
@@ -153,7 +169,8 @@ class ManagerMachine(RuleBasedStateMachine):
         if kind in BARE:
             return kind(), (kind.name,)
         version = self.manager.version - age
-        return kind(strategy, version), (kind.name, strategy.value, version)
+        others_served = (True,) if isinstance(kind, OfOne) else ()
+        return kind(strategy, version), (kind.name, strategy.value, version, *others_served)
 
     def _both(self, news: tuple[Any, Strategy, int]) -> str:
         event, call = self._event(news)
@@ -257,6 +274,21 @@ class ManagerMachine(RuleBasedStateMachine):
             assert after.state != "Detecting"
 
         assert self._start_naive(said, ticket) == (outcome, ticket.strategy.value if ticket else None)
+
+    @rule(strategy=BOTH)
+    def start_alone(self, strategy: Strategy) -> None:
+        """I3, I13: a query whose connection is accepted only there begins there, and nobody follows it."""
+        ticket: Ticket | None = None
+        with suppress(StrategyUnavailable):
+            ticket = self.manager.start_now(alone=strategy)
+        self._reap()
+        self.naive.tick()
+        if ticket is None:
+            assert self.naive.state == "Failed"
+            return
+        assert self.naive.query_started(ticket.query, strategy.value) == ticket.strategy.value
+        self.seen[str(STRATEGY.cell(self.manager.state, QueryStarted)[1])] += 1
+        self.issued[ticket.query] = ticket, ticket.strategy, self.manager.session_epoch(ticket.strategy)
 
     def _start_naive(self, said: list[Any], ticket: Ticket | None) -> tuple[str, str | None]:
         self._reap()
@@ -411,7 +443,10 @@ class ManagerMachine(RuleBasedStateMachine):
             if kind in ENDINGS:
                 events = [kind(Ticket(1, one, 0)) for one in Strategy]
             elif kind in NEWS:
-                events = [kind(one, context.version - age) for one in Strategy for age in (0, 1)]
+                ages = product(Strategy, (0, 1))
+                events = [event for one, age in ages for event in variants(kind, one, context.version - age)]
+            elif kind is QueryStarted:
+                events = [QueryStarted(alone) for alone in (None, *Strategy)]
             else:
                 events = [kind()]
             for event in events:

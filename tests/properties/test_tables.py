@@ -35,7 +35,7 @@ from bluegreen.alphabet import (
 )
 from bluegreen.errors import EventForbidden
 from bluegreen.machine import Machine, explain, may, step
-from bluegreen.query import QUERY, EndTicket, Executed, Lose, QueryContext, Replay
+from bluegreen.query import QUERY, EndTicket, Errored, Executed, Lose, QueryContext, Replay
 from bluegreen.rows import Outcome
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import Table
@@ -167,6 +167,33 @@ def test_i3_a_query_starts_on_pending_or_else_on_active_and_never_elsewhere(situ
     assert taken.state == state
 
 
+@given(situations(), strategies)
+def test_i3_a_query_that_is_alone_begins_where_its_connection_is_accepted(
+    situation: Situation, alone: Strategy
+) -> None:
+    state, context = situation
+    if state == "Failed":
+        with pytest.raises(EventForbidden):
+            step(STRATEGY, state, context, QueryStarted(alone))
+        return
+    taken = step(STRATEGY, state, context, QueryStarted(alone))
+    assert taken.effects == (IssueTicket(alone, context.version),)
+    assert taken.context.open_on(alone) == context.open_on(alone) + 1
+
+
+@given(steps())
+def test_i13_what_concerns_one_connection_changes_nothing_for_others(sent: Sent) -> None:
+    state, context, event = sent
+    alone = isinstance(event, QueryStarted) and event.alone is not None
+    if not (alone or getattr(event, "served_since", False)) or not accepted(*sent):
+        return
+    taken = step(STRATEGY, *sent)
+    counted = attrs.evolve(context, open_blue=taken.context.open_blue, open_green=taken.context.open_green)
+    assert (taken.state, taken.context) == (state, counted)
+    assert alone or taken.context == context
+    assert [type(effect) for effect in taken.effects] == ([IssueTicket] if alone else [])
+
+
 @given(steps())
 def test_i4_active_is_replaced_only_by_a_safe_point_a_drain_that_timed_out_or_a_detection(sent: Sent) -> None:
     state, context, event = sent
@@ -280,7 +307,8 @@ def test_i8_a_detection_never_tries_again_what_it_has_heard_from(sent: Sent) -> 
     taken = step(STRATEGY, *sent)
     if taken.state == "Detecting":
         assert set(taken.context.untried) <= set(context.untried)
-        if isinstance(event, (Error456, AuthFailure)) and event.version == context.version:
+        of_one = getattr(event, "served_since", False)
+        if isinstance(event, (Error456, AuthFailure)) and event.version == context.version and not of_one:
             assert event.strategy not in taken.context.untried
         assert len(set(taken.context.untried)) == len(taken.context.untried)
     for effect in taken.effects:
@@ -444,8 +472,8 @@ def test_i11_nothing_is_replayed_once_it_was_executed_unless_it_only_reads_and_n
     if not may(QUERY, *sent):
         return
     replays = [effect for effect in step(QUERY, *sent).effects if isinstance(effect, Replay)]
-    sent_for_execution = state in ("Executing", "Fetching") or getattr(event, "doubt", "") == "execute"
-    if replays and sent_for_execution and state != "Started":
+    perhaps_executed = state in ("Executing", "Fetching") or event in (Errored("execute"), Errored("gone"))
+    if replays and perhaps_executed:
         assert context.reads
         assert context.replay == "reads"
         assert not context.rows
@@ -453,12 +481,19 @@ def test_i11_nothing_is_replayed_once_it_was_executed_unless_it_only_reads_and_n
 
 
 @given(query_steps())
-def test_a_query_is_never_given_up_silently_for_a_reason_that_is_not_the_servers(sent: QuerySent) -> None:
-    """A 456 that is not answered by a replay loses the query, and says so."""
+def test_a_query_is_lost_only_if_it_may_have_been_executed_and_then_never_silently(sent: QuerySent) -> None:
+    """A 456, or an error that leaves it open, that is not answered by a replay loses such a query, and says so."""
     state, _, event = sent
-    if event.name == "refused_456" and not QUERY.state(state).final:
-        effects = step(QUERY, *sent).effects
-        assert any(isinstance(effect, (Replay, Lose)) for effect in effects)
+    if not may(QUERY, *sent):
+        return
+    effects = step(QUERY, *sent).effects
+    running = state in ("Executing", "Fetching") and event.name in ("refused_456", "errored")
+    unsure = state in ("Started", "Prepared") and event in (Errored("execute"), Errored("gone"))
+    told = any(isinstance(effect, (Replay, Lose)) for effect in effects)
+    if (running or unsure) and event != Errored("none"):
+        assert told
+    else:
+        assert not any(isinstance(effect, Lose) for effect in effects)
 
 
 @given(st.sampled_from([one for one in QUERY.states if not one.final]), query_steps())

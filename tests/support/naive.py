@@ -165,10 +165,10 @@ class NaiveManager:
         else:
             self._safe_point()
 
-    def query_started(self, number: int) -> str:
-        if self.state in (DETECTING, FAILED):
+    def query_started(self, number: int, alone: str | None = None) -> str:
+        if self.state == FAILED or (self.state == DETECTING and alone is None):
             raise Forbidden
-        strategy = self.pending if self.state == PENDING else self.active
+        strategy = alone or (self.pending if self.state == PENDING else self.active)
         assert strategy is not None
         self.tickets[number] = strategy
         return strategy
@@ -207,11 +207,13 @@ class NaiveManager:
         else:
             self._refused(strategy, version)
 
-    def auth_failure(self, strategy: str, version: int) -> None:
-        self.error_456(strategy, version)
+    def auth_failure(self, strategy: str, version: int, others_served: bool = False) -> None:
+        if not others_served:
+            self.error_456(strategy, version)
 
-    def persistent_failure(self, strategy: str, version: int) -> None:
-        self._refused(strategy, version)
+    def persistent_failure(self, strategy: str, version: int, others_served: bool = False) -> None:
+        if not others_served:
+            self._refused(strategy, version)
 
     def auth_success(self, strategy: str, version: int) -> None:
         if self.state == DETECTING and version == self.version:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import EVENTS, QueryCancelled, QueryCompleted, QueryFailed, StrategyEvent
+from bluegreen.alphabet import (
+    EVENTS,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    QueryStarted,
+    StrategyEvent,
+)
 from bluegreen.query import (
     BatchFetched,
     Cancelled,
@@ -22,13 +28,13 @@ from bluegreen.query import (
 )
 from bluegreen.settings import Settings
 from bluegreen.strategy import Context
+from bluegreen.verify.alone import is_news
+from bluegreen.verify.alone import news as variants
 from bluegreen.vocabulary import Strategy, Ticket
 
 BLUE, GREEN = Strategy.BLUE, Strategy.GREEN
 ENDS = (QueryCompleted, QueryCancelled, QueryFailed)
-NEWS = tuple(
-    event for event in EVENTS if [field.name for field in attrs.fields(event)] == ["strategy", "version"]
-)
+NEWS = tuple(filter(is_news, EVENTS))
 STATES = ("Detecting", "Stable", "PendingTransition", "Failed")
 
 strategies = st.sampled_from(Strategy)
@@ -74,7 +80,8 @@ def situations(draw: st.DrawFn, state: str | None = None) -> tuple[str, Context]
 def news(draw: st.DrawFn, context: Context, *, ages: tuple[int, ...] = (0, 0, 1, 2)) -> StrategyEvent:
     """Something that an answer says about a strategy; `ages`: by how many versions it may be late."""
     cls = draw(st.sampled_from(NEWS))
-    made: StrategyEvent = cls(draw(strategies), context.version - draw(st.sampled_from(ages)))
+    version = context.version - draw(st.sampled_from(ages))
+    made: StrategyEvent = draw(st.sampled_from(list(variants(cls, draw(strategies), version))))
     return made
 
 
@@ -85,7 +92,10 @@ def events(draw: st.DrawFn, context: Context) -> StrategyEvent:
     if cls in ENDS:
         made: StrategyEvent = cls(Ticket(1, draw(strategies), 1))
     elif cls in NEWS:
-        made = cls(draw(strategies), context.version - draw(st.sampled_from((0, 0, 1, 2))))
+        version = context.version - draw(st.sampled_from((0, 0, 1, 2)))
+        made = draw(st.sampled_from(list(variants(cls, draw(strategies), version))))
+    elif cls is QueryStarted:
+        made = QueryStarted(draw(st.none() | strategies))
     else:
         made = cls()
     return made
@@ -113,6 +123,7 @@ query_events: st.SearchStrategy[QueryEvent] = st.sampled_from(
         Errored("none"),
         Errored("harmless"),
         Errored("execute"),
+        Errored("gone"),
     ]
 )
 

@@ -121,6 +121,8 @@ class BusyManager(ManagerSubject):
         elif isinstance(event, ENDINGS):
             assert not manager.end(event)  # harmless, and nobody is told
             manager.send(event)
+        elif isinstance(event, QueryStarted) and event.alone is not None and self.state != "Failed":
+            manager.start_now(alone=event.alone)
         elif isinstance(event, QueryStarted) and self.state in ("Stable", "PendingTransition"):
             manager.start(nobody)
         elif self.state == "Detecting" and isinstance(event, ANSWERS) and self._is_due(event):
@@ -142,7 +144,9 @@ class BusyManager(ManagerSubject):
             assert not self.manager.end(event)
 
     def _is_due(self, event: Any) -> bool:
-        return event.version == self.context.version and event.strategy is self.context.untried[0]
+        of_one = getattr(event, "served_since", False)  # then its leader leaves the detection
+        due = event.version == self.context.version and event.strategy is self.context.untried[0]
+        return bool(due and not of_one)
 
     def _start_one(self, prove: Any) -> None:
         ticket = self.manager.start(prove)

@@ -31,6 +31,7 @@ from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.sharing_findings import Shared, examine_sharing
 from bluegreen.verify.sharing_world import Extent
 from bluegreen.verify.spin import SpinError
+from bluegreen.verify.users_world import Served, examine_users
 from bluegreen.verify.verdict import Judged, judge
 from bluegreen.verify.words import lied_to
 from bluegreen.verify.world import Size, World
@@ -115,9 +116,11 @@ def verify(
             covered = {
                 "unreduced": found.worlds(1),
                 "processes": processes,
+                "switches": switches,
                 "worlds": found.worlds(processes),
             }
             report = _report(alone, found, covered)
+            report = _with_users(report, examine_users(min(switches, 1)))
             report = _with_a_store(report, _sharing(), lied_to(min(queries, 2)), _silent(switches, liberties))
     click.echo(json.dumps(report, indent=2) if as_json else _text(report))
     wrong = report["violations"] or report["unreached"]
@@ -198,6 +201,15 @@ def _with_a_store(
     report["lied_to"] = {"states": lied.searched.states, "steps": lied.searched.steps}
     report["complete"] = report["complete"] and all(one.complete for one in searches)
     report["violations"] += [_of_store(one) for one in broken]
+    return report
+
+
+def _with_users(report: dict[str, Any], users: Served) -> dict[str, Any]:
+    """Add what was found of two users, of whom one is refused for reasons of its own."""
+    report["users"] = {"states": users.searched.states, "steps": users.searched.steps}
+    report["complete"] = report["complete"] and users.searched.complete
+    report["violations"] += [_of_store(one) | {"table": "users"} for one in users.violations]
+    report["unreached"] += users.unreached if report["switches"] else ()
     return report
 
 
@@ -297,6 +309,10 @@ def _text(report: dict[str, Any]) -> str:
         lines.append(
             "  the store says anything at any time, any number of times; a wrong word costs a query one refusal, never "
             f"the query: {report['lied_to']['states']:,} states of a cluster that stands still"
+        )
+        lines.append(
+            "  two users, one of whom any stack may refuse at any time, which changes nothing for the other one: "
+            f"{report['users']['states']:,} states, {report['users']['steps']:,} steps"
         )
         lines.append("store:")
         lines += [

@@ -291,7 +291,7 @@ class Composition:
         """Whether a query that begins alone does so on the stack that a transition leaves.
 
         It is left out: such queries keep the transition pending as long as they overlap, which ends with
-        `drain_timed_out`, and a timer may do nothing here. `tenants` has them.
+        `drain_timed_out`, and a timer may do nothing here. `users_world` has them.
         """
         state, context = self.strategy.states[machine]
         return state == PENDING and move.effects[0].strategy is context.active

@@ -27,6 +27,10 @@ def told(event: Any) -> str:
     ticket = values.pop("ticket", None)
     stale = values.get("version", NOW) != NOW
     words = [str(ticket.strategy)] if ticket is not None else []
+    if values.pop("served_since", False):
+        values["scope"] = "others served"
+    if (alone := values.pop("alone", None)) is not None:
+        words.append(f"alone on {alone}")
     words += [str(value) for name, value in values.items() if name != "version"]
     return str(event.name) + (f"({', '.join(words)})" if words else "") + (", stale" if stale else "")
 
@@ -61,20 +65,20 @@ from bluegreen.verify.findings import STEPS
 from bluegreen.verify.properties import Taken, broken
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 
-# Each event, the strategy that it is about, and how many versions old it is.
+# Each event, the strategy that it is about, how many versions old it is, and what else it says.
 EVENTS = (
 {events}
 )
 
 
-def sent(manager, cls, strategy, age):
+def sent(manager, cls, strategy, age, facts):
     before = manager.snapshot
     if strategy is None:
-        event = cls()
+        event = cls(**facts)
     elif cls in (QueryCompleted, QueryCancelled, QueryFailed):  # noqa: F405
         event = cls(next(one for one in manager.open_tickets if one.strategy is strategy))
     else:
-        event = cls(strategy, before.context.version - age)
+        event = cls(strategy, before.context.version - age, **facts)
     return Taken(before.state, before.context, event, manager.send(event))
 
 
@@ -91,11 +95,20 @@ def as_test(broken: Property, events: Sequence[Any], settings: str = "Settings()
     for event in events:
         strategy = event.ticket.strategy if hasattr(event, "ticket") else getattr(event, "strategy", None)
         member = "None" if strategy is None else f"Strategy.{strategy.name}"
-        lines.append(f"    ({type(event).__name__}, {member}, {NOW - getattr(event, 'version', NOW)}),")
+        age = NOW - getattr(event, "version", NOW)
+        lines.append(f"    ({type(event).__name__}, {member}, {age}, {_facts(event)}),")
     function = re.sub(r"\W+", "_", broken[0]).strip("_")
     return _TEST.format(
         name=broken[0], detail=broken[1], events="\n".join(lines), function=function, settings=settings
     )
+
+
+def _facts(event: Any) -> str:
+    """Return what an event says besides its strategy and version, as code."""
+    alone = getattr(event, "alone", None)
+    if alone is not None:
+        return f'{{"alone": Strategy.{alone.name}}}'
+    return '{"served_since": True}' if getattr(event, "served_since", False) else "{}"
 
 
 _QUERY_TEST: Final = '''\

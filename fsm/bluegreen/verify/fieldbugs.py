@@ -1,7 +1,7 @@
 """Bugs of connectors in the field, each introduced into our tables again.
 
 >>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
-(12, True)
+(16, True)
 """
 
 from __future__ import annotations
@@ -16,14 +16,32 @@ from bluegreen.alphabet import (
     AuthSuccess,
     ConnectionOpened,
     Error456,
+    PersistentFailure,
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.guards import Fact
-from bluegreen.query import QUERY, BatchFetched, Refused456, fails, replays_execution, rerun
+from bluegreen.guards import Fact, Guard
+from bluegreen.query import (
+    QUERY,
+    BatchFetched,
+    Errored,
+    Refused456,
+    ambiguous,
+    answered,
+    fails,
+    harmless,
+    loses_ambiguous,
+    may_rerun,
+    may_restart,
+    replays,
+    replays_execution,
+    rerun,
+    restart,
+    unknown,
+)
 from bluegreen.rows import Row, Rows, flatten
 from bluegreen.strategy import (
     DETECTING,
@@ -37,8 +55,10 @@ from bluegreen.strategy import (
     end_and_commit,
     end_ticket,
     has_ticket,
+    hold_down_active,
     is_fresh,
     is_held,
+    is_verified,
     names_active,
 )
 from bluegreen.table import Table, forbid, go, ignore, stay
@@ -112,6 +132,35 @@ def _timed() -> Iterable[Row | Rows]:
     yield stay(PENDING, ConnectionOpened, why=_WHY)
 
 
+def _everybody() -> Iterable[Row | Rows]:
+    refused, kinds = is_fresh & names_active, (AuthFailure, PersistentFailure)
+    yield go(STABLE, kinds, DETECTING, when=refused & is_verified, do=detect_other_first, why=_WHY)
+    yield go(STABLE, kinds, DETECTING, when=refused & ~is_verified, do=hold_down_active, why=_WHY)
+    yield ignore(STABLE, kinds, when=~refused, why=_WHY)
+
+
+def _nothing_done(
+    state: str, begun_again: Guard, *, passed_on: Guard | None = None, unsure: Guard | None = None
+) -> Iterable[Row | Rows]:
+    """Some errors of a query are taken to say that nothing was executed: it begins again."""
+    yield go(
+        state,
+        Errored,
+        "Started",
+        when=begun_again & may_restart,
+        do=restart,
+        effects=(fails, replays),
+        why=_WHY,
+    )
+    yield go(state, Errored, "Failed", when=begun_again & ~may_restart, effects=(fails,), why=_WHY)
+    if passed_on is not None:
+        yield go(state, Errored, "Failed", when=passed_on, effects=(fails,), why=_WHY)
+    if unsure is not None:
+        read, lost = unsure & may_rerun, unsure & ~may_rerun
+        yield go(state, Errored, "Started", when=read, do=rerun, effects=(fails, replays), why=_WHY)
+        yield go(state, Errored, "Failed", when=lost, effects=(fails, loses_ambiguous), why=_WHY)
+
+
 FIELD_BUGS: Final = (
     FieldBug("starvation while any query is in flight", _overlapping()),
     FieldBug(
@@ -165,6 +214,22 @@ FIELD_BUGS: Final = (
     FieldBug(
         "a detection does not hear that it was refused",
         (ignore(DETECTING, (Error456, AuthFailure), why=_WHY),),
+    ),
+    FieldBug("one user's refusal moves everybody", _everybody()),
+    FieldBug(
+        "an engine's text taken for a refusal",
+        _nothing_done("Prepared", answered | harmless, unsure=ambiguous),
+        QUERY,
+    ),
+    FieldBug(
+        "a stack that does not know a query is taken for one that has refused it",
+        _nothing_done("Prepared", harmless | unknown, passed_on=answered, unsure=ambiguous & ~unknown),
+        QUERY,
+    ),
+    FieldBug(
+        "a begin that executes is sent again",
+        _nothing_done("Started", harmless | ambiguous, passed_on=answered),
+        QUERY,
     ),
     FieldBug(
         "rollback forgets tickets", (go(PENDING, RollbackRequested, STABLE, do=_drop_everything, why=_WHY),)

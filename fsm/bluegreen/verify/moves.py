@@ -75,11 +75,12 @@ class Liberties:
     Args:
         events: names of events that time and people bring.
         stale: whether news of earlier versions may arrive.
-        lossy: whether the answer to an execution may be lost, so that nobody knows what it did.
+        lossy: whether the answer to an execution may be lost, or be one that leaves open what it did.
         kinds: whether the statements read: both by default.
         steps: what queries do besides going on and being cleared: `cancel`, `error`, `exhaust`.
         replay: the setting of that name.
         words: whether the store may say anything at any time, whatever was written there.
+        at_once: whether a begin may execute as well, in protocols without an RPC of its own for that.
         prompt: whether a process always hears what an answer means before it goes on, as it does in one thread.
     """
 
@@ -90,6 +91,7 @@ class Liberties:
     steps: tuple[str, ...] = ("cancel", "error", "exhaust")
     replay: str = "reads"
     words: bool = False
+    at_once: bool = True
     prompt: bool = False
 
 
@@ -177,7 +179,40 @@ class Moves:
         outcome = {
             "serve": Prepared("q"), "refuse": Refused456(), "unavailable": Errored("harmless")
         }[conduct.new]  # fmt: skip
+        begun = trail.copy()
         yield from self._answered(phase, trail, placed, others, outcome, conduct.new, (text, fair))
+        if self.liberties.at_once:
+            yield from self._at_once(phase, begun, placed, others, (word, fair))
+
+    def _at_once(
+        self, phase: Phase, trail: Trail, query: Query, others: tuple[Query, ...], words: tuple[str, str]
+    ) -> Iterator[Move]:
+        """A query begins with an RPC that executes it as well; one that is refused is the same as with `prepare`."""
+        answer, (word, fair) = phase.conduct(query.strategy).new, words
+        text = f"begin and execute ({word}) on {query.strategy}: {answer}"
+        if answer == "serve":
+            served = trail.copy()
+            known = self.machines.advance(served, query, Prepared("q"))
+            if known is not None:
+                said = (text, fair)
+                yield from self._answered(phase, served, _ran(known), others, Executed(), answer, said)
+        elif answer == "unavailable":
+            unsure = Errored("execute")
+            yield from self._answered(phase, trail.copy(), query, others, unsure, answer, (text, fair))
+        if self.liberties.lossy and answer != "refuse":
+            yield from self._unclear(phase, trail, _ran(query), others, text)
+
+    def _unclear(
+        self, phase: Phase, trail: Trail, ran: Query, others: tuple[Query, ...], text: str
+    ) -> Iterator[Move]:
+        """It was executed, and what comes back does not say so."""
+        for event, what in (
+            (Errored("execute"), "the answer is lost"),
+            (Errored("gone"), "the answer is that it is unknown"),
+            (Errored("none"), "the answer is an error in the words of a refusal"),
+        ):
+            said = (f"{text}; done, and {what}", "")
+            yield from self._answered(phase, trail.copy(), ran, others, event, "lost", said)
 
     def query(self, phase: Phase, process: Process, query: Query) -> Iterator[Move]:
         """Yield every move of one query of the process."""
@@ -191,8 +226,10 @@ class Moves:
         answer = "gone" if query.gone else conduct.running if executed else conduct.prepared
         words = f"{'fetch' if executed else 'execute'} on {query.strategy}: {answer}", ""
         rpc = self._rpc(phase, process, others, words)
-        if answer in ("refuse", "gone"):
+        if answer == "refuse":
             yield from rpc(query, Refused456(), answer)
+        elif answer == "gone":
+            yield from rpc(query, Errored("gone"), answer)
         elif answer == "unavailable":
             yield from rpc(query, Errored("harmless" if executed else "execute"), answer)
         elif not executed:
@@ -202,8 +239,8 @@ class Moves:
             if "exhaust" in self.liberties.steps:
                 yield from rpc(query, Exhausted(), answer)
         if self.liberties.lossy and not executed and answer in ("serve", "unavailable"):
-            lost = (f"execute on {query.strategy}: done, and the answer is lost", "")
-            yield from self._rpc(phase, process, others, lost)(_ran(query), Errored("execute"), "lost")
+            text = f"execute on {query.strategy}"
+            yield from self._unclear(phase, self._trail(process), _ran(query), others, text)
         for name, event in (("cancel", Cancelled()), ("error", Errored("none"))):
             if name in self.liberties.steps:
                 yield from self._ended(process, query, others, event, name)

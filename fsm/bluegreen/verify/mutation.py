@@ -31,6 +31,8 @@ from bluegreen.verify.promises import QUERY_ALWAYS
 from bluegreen.verify.properties import Property
 from bluegreen.verify.runtime_bugs import RUNTIME_BUGS, RUNTIME_PROPERTIES
 from bluegreen.verify.sharing_bugs import SHARING_BUGS, SHARING_PROPERTIES
+from bluegreen.verify.users_bugs import USERS_BUGS
+from bluegreen.verify.users_world import USERS_PROPERTIES
 from bluegreen.verify.world_properties import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
 Key = tuple[str, int]
@@ -38,8 +40,9 @@ Key = tuple[str, int]
 
 _ALL: Final[tuple[Property, ...]] = (
     *STEPS, *QUERY_ALWAYS, *WORLD_ALWAYS, *WORLD_EVENTUALLY, *WORLD_SOMETIMES, *RUNTIME_PROPERTIES,
-    *SHARING_PROPERTIES,
+    *SHARING_PROPERTIES, *USERS_PROPERTIES,
 )  # fmt: skip
+_BESIDE: Final = (*RUNTIME_BUGS, *SHARING_BUGS, *USERS_BUGS)
 PROPERTIES: Final = tuple(one.name for one in _ALL)  # fmt: skip
 """The names of the properties, each of which some mutant has to break."""
 
@@ -87,8 +90,8 @@ def mutate(workers: int | None = None, told: Callable[[int, int], None] | None =
         told: called with how many are done, and how many there are.
     """
     keys = [(table.name, number) for table in TABLES for number in range(len(_of(table.name)))]
-    total = len(keys) + 2 * len(FIELD_BUGS) + len(RUNTIME_BUGS) + len(SHARING_BUGS)
-    bugs = [bug.verdict() for bug in (*RUNTIME_BUGS, *SHARING_BUGS)]
+    total = len(keys) + 2 * len(FIELD_BUGS) + len(_BESIDE)
+    bugs = [bug.verdict() for bug in _BESIDE]
     bugs += [examined(bug.name, bug.table()) or Verdict(bug.name, "") for bug in FIELD_BUGS]
     worlds: list[Verdict] = []
     for bug in FIELD_BUGS:

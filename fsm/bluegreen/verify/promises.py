@@ -188,6 +188,14 @@ def _told(taken: Taken) -> bool:
     return bool(_effects(taken, Lose)) == (over and _perhaps_ran(taken) and not answered)
 
 
+def _answered(taken: Taken) -> bool:
+    """The server's own answer ends the query: it is neither hidden nor taken for a reason to begin again."""
+    event = taken.event
+    if taken.state not in _LIVE or not isinstance(event, Errored) or event.doubt != "none":
+        return True
+    return taken.step.state == "Failed" and not _effects(taken, Replay)
+
+
 def _remembered(taken: Taken) -> bool:
     """Rows that were handed out, and attempts that were made, are remembered."""
     before, after, event = taken.context, taken.step.context, taken.event
@@ -205,6 +213,7 @@ QUERY_ALWAYS: Final = (
     Always("Q ordered", "what the order of a query's events excludes is refused", _ordered),
     Always("Q moved on", "each event leads where it should", _moved_on),
     Always("Q told", "a query that may have been executed, and is lost, is told of; no other is", _told),
+    Always("Q answered", "the server's own answer ends the query, and is passed on", _answered),
     Always("Q remembered", "rows that were handed out and attempts are counted", _remembered),
     Always("I2 isolated", "a query's ticket stays as it is until the query begins anew", _isolated),
     Always("I5 ends once", "a query that ends, or begins anew, ends its ticket, once", _ends_once),

@@ -1,0 +1,72 @@
+"""Bugs about users of one scope, each introduced into our tables, or beside them: in what a runtime makes of a reply.
+
+>>> USERS_BUGS[0].name
+"an engine's text taken for a refusal, beside the table"
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from bluegreen.alphabet import QueryStarted
+from bluegreen.rows import Rows
+from bluegreen.strategy import DETECTING, PENDING, STABLE, issue_ticket, start_on_active, start_on_pending
+from bluegreen.table import forbid, stay
+from bluegreen.verify.fieldbugs import FIELD_BUGS, FieldBug
+from bluegreen.verify.mutants import Verdict
+from bluegreen.verify.runtime_bugs import RuntimeBug
+from bluegreen.verify.users_world import Errors, examine_users
+
+_WHY: Final = "a bug about users"
+
+
+def _as_usual(state: str, do: Any) -> Rows:
+    return stay(state, QueryStarted, do=do, effects=(issue_ticket,), why=_WHY)
+
+
+WRONG: Final = {
+    "one user's refusal moves everybody": next(
+        one for one in FIELD_BUGS if one.name.startswith("one user's")
+    ),
+    "whoever is alone begins where all do": FieldBug(
+        "whoever is alone begins where all do",
+        (
+            _as_usual(STABLE, start_on_active),
+            _as_usual(PENDING, start_on_pending),
+            forbid(DETECTING, QueryStarted, why=_WHY),
+        ),
+    ),
+}
+"""The wrong tables, by the names of the bugs."""
+
+
+def _verdict(name: str, switches: int, **options: Any) -> Verdict:
+    found = examine_users(switches, first_only=True, **options)
+    also = (*(one.name for one in found.violations), *found.unreached)
+    if found.violations:
+        first = found.violations[0]
+        return Verdict(name, first.name, first.detail, first.events, first.path, also)
+    return Verdict(name, also[0], "it never happens", also=also) if also else Verdict(name, "")
+
+
+def _of_table(name: str) -> Verdict:
+    return _verdict(name, 1, table=WRONG[name].table())
+
+
+def _beside(name: str, switches: int, errors: Errors) -> Verdict:
+    return _verdict(name, switches, errors=errors)
+
+
+def _bug(name: str, switches: int, **errors: bool) -> RuntimeBug:
+    return RuntimeBug(name, partial(_beside, name, switches, Errors(**errors)))
+
+
+USERS_BUGS: Final = (
+    _bug("an engine's text taken for a refusal, beside the table", 1, reads_text=True),
+    _bug("a detection hears of a stack on which one user is alone", 1, tells_alone=True),
+    _bug("whoever was served once vouches for a stack for ever", 1, never_withdraws=True),
+    _bug("whoever is refused alone is left", 1, never_alone=True),
+    *(RuntimeBug(name, partial(_of_table, name)) for name in WRONG),
+)
+"""Each is tried in a world of its own."""
