@@ -34,6 +34,7 @@ from bluegreen.errors import EventForbidden, QueryLost, StrategyUnavailable
 from bluegreen.flow import Sleep
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context
+from bluegreen.verify.alone import is_news
 from bluegreen.verify.subjects import Did
 from bluegreen.vocabulary import Scope, Strategy, Ticket
 from bluegreen_adapters.e6data import PROTOCOL
@@ -140,7 +141,7 @@ class Connection:
         for cls in STRATEGY.events:
             if cls in ENDINGS:
                 yield from (cls(ticket) for ticket in self._tickets())
-            elif [field.name for field in attrs.fields(cls)] == ["strategy", "version"]:
+            elif is_news(cls):
                 yield from (cls(strategy, version) for strategy in Strategy)
             elif cls is not QueryStarted or len(self._held) < OPEN_LIMIT:
                 yield cls()
@@ -397,12 +398,18 @@ def beyond() -> dict[str, str]:
 _ENDS: Final = ("query_completed", "query_cancelled", "query_failed")
 _BEYOND: Final[dict[tuple[str, ...], str]] = {
     tuple(
+        row.name
+        for row in STRATEGY.rows
+        if row.event in (QueryStarted, AuthFailure, PersistentFailure)
+        and ("[alone]" in row.name or ("others served" in row.name and "!others served" not in row.name))
+    ): "one connection: nobody else is served, so that it is never alone",
+    tuple(
         f"{state.name}.{end}[!ticket open]" for state in STRATEGY.states for end in _ENDS
     ): "a connection ends each of its queries once",
     (
-        "Stable.auth_failure[fresh & is active & verified]",
-        "Stable.auth_failure[fresh & is active & !verified]",
-        "PendingTransition.auth_failure[fresh & is pending]",
+        "Stable.auth_failure[fresh & is active & !others served & verified]",
+        "Stable.auth_failure[fresh & is active & !others served & !verified]",
+        "PendingTransition.auth_failure[fresh & is pending & !others served]",
         "PendingTransition.auth_failure[!(fresh & is pending)]",
         "Failed.auth_failure",
         "Failed.auth_success",

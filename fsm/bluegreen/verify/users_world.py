@@ -1,9 +1,9 @@
 """Two users of one scope: what is refused to one of them, and what that changes for the other one.
 
-Each user has a connection, with one query at a time. The first one is served wherever a stack serves. The second one may
-be refused by any stack at any time: its credentials, its permissions, its limits, its statements. Both tell the machine
-what they meet as the runtime does (spec, section 8.3): a refusal says whether the other one was accepted by that stack
-and has not been refused there since; whoever is refused alone begins on the other stack, if that accepts it.
+Each user has a connection, with one query at a time. The first one is served wherever a stack serves. The second one
+may be refused by any stack at any time: its credentials, permissions, limits and statements. Both tell the machine
+what they meet as the runtime does (spec, section 8.3). A refusal says whether the other user was accepted by that
+stack and has not been refused there since. A user who is refused alone begins on the other stack, if that accepts it.
 
     >>> found = examine_users(switches=0)
     >>> found.searched.complete, found.violations
