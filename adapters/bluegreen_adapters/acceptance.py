@@ -1,9 +1,8 @@
-"""Which connections of a scope each strategy accepts: what tells one user's problem from the stack's.
+"""Record of the connections that each strategy accepts. It tells one user's problem from the stack's.
 
 A login or a begin that is accepted makes its connection vouch for the strategy, until that connection is refused
-there itself. While another connection vouches, a refusal is that of one connection: it moves nobody else (invariant
-I13). The vouchers have no age, so that another user who idles for minutes is not moved either. If the stack refuses
-everybody, each connection that tries withdraws its own voucher, and the last one moves the scope.
+there itself. While another connection vouches, a refusal concerns one connection: it moves no other one (invariant
+I13). Vouchers have no age, so that a user who idles for minutes is not moved either. If the stack refuses everyone, each connection that tries withdraws its own voucher, and the last one moves the scope.
 
 For the transport a voucher is good for a short time only: a stack that is out of reach is so for everybody.
 

@@ -1,4 +1,4 @@
-"""What the flows of a connection ask of their driver, and what it answers. `bluegreen.flow` has the rest.
+"""Commands of the flows of a connection, and the answers of their drivers. `bluegreen.flow` has the rest.
 
 An answer is a `Reply` or a `Failure`, never an exception: what a status means is for the flow to say.
 """
@@ -73,12 +73,12 @@ class Failure:
 
     @property
     def fault(self) -> Fault:
-        """What the status means."""
+        """Meaning of the status."""
         return Fault.ANSWER if self.evidence is None else self.evidence.fault
 
     @property
     def then(self) -> Then:
-        """What the query machine is told; an answer that nobody has judged is the application's."""
+        """Consequence for the query; `answer` until the connection has judged the failure."""
         return "answer" if self.evidence is None else self.evidence.then
 
 

@@ -1,4 +1,4 @@
-"""What a reply proves: the forms of known refusals, and the table that says what follows from one.
+"""Evidence: the forms of known refusals, and the table of what follows from a reply.
 
 Two steps lead from a status to a decision, and both are data:
 
@@ -105,7 +105,7 @@ Report = Literal["error_456", "auth_failure", "persistent_failure"]
 Then = Literal[
     "answer", "elsewhere", "refused", "harmless", "ambiguous", "given_up", "gone", "ended", "continue"
 ]
-"""What the query machine is told, and what the application gets.
+"""Consequence for the query and for the application.
 
 - `answer`: the query fails; the application gets the server's own status and text.
 - `elsewhere`: nothing was begun; the query may begin on the other stack, else as `answer`.
@@ -126,7 +126,7 @@ class Evidence:
     Args:
         fault: what the status means.
         requests: kinds of requests for which the row holds.
-        then: what the query machine is told.
+        then: consequence for the query.
         again: whether the request is sent again on the same stack first.
         report: event of the strategy machine; None: none.
         why: reason, for readers.
@@ -185,7 +185,7 @@ EVIDENCE: Final[tuple[Evidence, ...]] = (
     Evidence(Fault.AMBIGUOUS, (_R.LOGIN,), "harmless", report="persistent_failure", why="the stack is silent"),
     Evidence(Fault.AMBIGUOUS, (_R.EXECUTE,), "given_up", why="it may have been executed"),
     Evidence(Fault.AMBIGUOUS, _OF_QUERY, "continue", why="the query itself goes on"),
-    Evidence(Fault.AMBIGUOUS, (_R.BEGIN, _R.END, _R.ASK, _R.CALL), "answer", why="nobody waits for another attempt"),
+    Evidence(Fault.AMBIGUOUS, (_R.BEGIN, _R.END, _R.ASK, _R.CALL), "answer", why="the caller does not wait for another attempt"),
     # A method that this server does not have.
     Evidence(Fault.UNSUPPORTED, (_R.EXECUTE, *_OF_QUERY, _R.END), "continue", why="the query itself goes on"),
     Evidence(Fault.UNSUPPORTED, (_R.LOGIN,), "elsewhere", report="auth_failure", why="this stack opens no session"),

@@ -39,7 +39,7 @@ __all__ = ["Blank", "Link", "Raised"]
 _log = logging.getLogger("bluegreen.link")
 
 _UNFREED_LIMIT: Final = 1024
-"""How many queries that were let go a connection remembers; the oldest are left to their stack's own limits."""
+"""Longest list of dropped queries of a connection; the oldest ones are left to their stack's own limits."""
 
 _FREEING_AT_ONCE: Final = 8
 """How many of them a connection frees at the same time."""
@@ -49,7 +49,7 @@ _FREEING_S: Final = 10.0
 
 
 class Link:
-    """What one connection knows: its sessions and its queries.
+    """One connection: its sessions, its queries and the RPCs of the application.
 
     Args:
         manager: the manager of the connection's scope.
@@ -78,8 +78,8 @@ class Link:
         self._sessions = self._wire.sessions
         self.repairs = Repairs(self._wire, self.raised)
         self.bound: dict[str, Query] = {}
-        # Queries that the application has let go, and that their stacks still hold. Finalizers append, so that no lock
-        # is needed; the next RPC of this connection frees them.
+        # Queries that the application has dropped, and that their stacks still hold. Finalizers append, which takes no
+        # lock; the next RPC of this connection frees them.
         self._unfreed: deque[tuple[Query, Place]] = deque(maxlen=_UNFREED_LIMIT)
         self._freeing = 0
         self._closed = False
@@ -103,7 +103,7 @@ class Link:
         return (yield from self._raising(self._called(rpc), rpc))
 
     def streamed(self, rpc: Rpc, message: Any) -> Any:
-        """Take note of a further message of a stream that `call` began; return it for the application."""
+        """Observe a further message of a stream that `call` began; return it for the application."""
         query = self._query_of(rpc) or _held_by(rpc)
         place = query.place if query is not None else None
         if query is not None and place is not None:
@@ -136,7 +136,7 @@ class Link:
             running.works_with(self.manager.scope, query)
 
     def close(self) -> None:
-        """End every ticket of this connection: nobody can use them any more."""
+        """End every ticket of this connection, and accept no further call."""
         self._closed = True
         for query in tuple(self.bound.values()):
             self.repairs.finish(query, Cancelled())
@@ -258,7 +258,7 @@ class Link:
         return None
 
     def _end(self, rpc: Rpc, query: Query) -> Flow[Any]:
-        """Free a query. The application is told of success only if a stack has answered, or the query's is gone."""
+        """Free a query. Report success only if a stack has answered, or the query's stack is gone."""
         yield from self.repairs.claimed(query, whoever_executes=True)
         try:
             place, outcome = query.occupied, None
@@ -387,7 +387,7 @@ class Link:
             ) from failure.cause
         raise failure.cause
 
-    # Queries that the application has let go, or that were begun again elsewhere.
+    # Queries that the application has dropped, or that were begun again elsewhere.
 
     def _leave_to_be_freed(self, query: Query) -> None:
         """Have a query freed where the transport failed it, now that it runs elsewhere."""
@@ -396,7 +396,7 @@ class Link:
             self._unfreed.append((query, left))
 
     def _free_unfreed(self, rpc: Rpc) -> Flow[None]:
-        """Begin to free what was let go, without waiting for it. Best effort: what fails is not tried again.
+        """Begin to free dropped queries, without waiting for it. Best effort: a failure is not repeated.
 
         Args:
             rpc: the RPC before which this happens; it brings what proves who the application is.
@@ -454,7 +454,7 @@ class Link:
 
 
 def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
-    """The application has let a query go. Runs in a finalizer, so it takes no lock and sends nothing."""
+    """Abandon a query that the application has dropped. Runs in a finalizer: takes no lock, sends nothing."""
     link = owner()
     query = link.bound.pop(public_id, None) if link is not None else None
     if link is not None and query is not None:
@@ -465,7 +465,7 @@ def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
 
 
 def _freed(owner: Callable[[], Link | None]) -> Callable[[object], None]:
-    """Return what takes note that an attempt to free a query has ended, well or not."""
+    """Return a callback that counts an attempt to free a query as ended, well or not."""
 
     def freed(_: object) -> None:
         link = owner()

@@ -58,7 +58,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class Role(enum.Enum):
-    """What a method is for.
+    """Purpose of a method.
 
     - `AUTHENTICATE` opens a session.
     - `BEGIN` begins a query and brings its id.
@@ -88,7 +88,7 @@ _EFFECTS: Final[Mapping[Role, tuple[str | None, ...]]] = {
 
 @attrs.frozen
 class Method:
-    """What one method does.
+    """Description of one method.
 
     Args:
         role: what it is for.
@@ -335,7 +335,7 @@ class Protocol:
 
     @property
     def freeing(self) -> str | None:
-        """The name of the method that frees a query that nobody uses any more, if there is one."""
+        """Name of the method that frees a dropped query, or None."""
         ends = [(name, method) for name, method in self.methods.items() if method.role is Role.END]
         return next(
             (name for name, method in ends if method.effect == "cleared"), ends[0][0] if ends else None

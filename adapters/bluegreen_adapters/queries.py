@@ -30,7 +30,7 @@ from bluegreen_adapters.sessions import Session
 
 @attrs.define(eq=False)
 class StreamHold:
-    """What a stream that belongs to no query holds until it has ended: a query of its own, with a ticket."""
+    """Holder of the ticket of a stream that belongs to no query, until the stream has ended."""
 
     query: Query | None = None
 
@@ -130,7 +130,7 @@ class Begun:
 
 @attrs.frozen
 class Settled:
-    """What a step of the query machine asks for: a replay, or a loss with its reason, or neither."""
+    """Result of a step of the query machine: a replay, or a loss with its reason, or neither."""
 
     replay: Replay | None = None
     lost: str | None = None
@@ -138,7 +138,7 @@ class Settled:
 
 @attrs.frozen
 class Place:
-    """Where a query runs: all that an RPC needs to get there. Immutable, so no RPC sees half of a move.
+    """Location of a query: everything that an RPC needs to reach it. Immutable, so no RPC sees half of a move.
 
     Args:
         ticket: the ticket, which says which stack.
@@ -204,20 +204,20 @@ class Query:
 
     @property
     def reads(self) -> bool:
-        """Whether its statement provably only reads; looked at once."""
+        """True if the statement provably only reads. It is classified once, when a replay is considered."""
         if self._reads is None:
             self._reads = self.classify(self.begin.request)
         return self._reads
 
     @property
     def occupied(self) -> Place | None:
-        """Where a stack holds it, as far as is known: where it runs, else where the transport failed it."""
+        """Place where a stack may hold it: where it runs, else where the transport failed it; None: nowhere."""
         place = self.place
         return place if place is not None and place.query_id is not None else self.left
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """True once it has ended."""
         return QUERY.state(self.state).final
 
     def goes_alone(self, strategy: Strategy, answer: BaseException) -> None:

@@ -63,7 +63,7 @@ class _Tickets(dict[int, Ticket]):
 
 
 class Repairs:
-    """What is done about the queries of one connection.
+    """Replays, retries and ends the queries of one connection.
 
     Args:
         wire: how the connection speaks to the stacks.
@@ -349,8 +349,8 @@ class Repairs:
 
 
 def _event(then: Then, query: Query) -> QueryEvent:
-    """Return what a query's machine is told."""
-    if then == "given_up":  # nobody waits for a read any more; a write may have been executed
+    """Return the event of the query machine for a consequence."""
+    if then == "given_up":  # the caller has gone: a read is not replayed; a write may have been executed
         return Errored("none" if query.reads else "execute")
     return _EVENTS[then]
 

@@ -68,7 +68,7 @@ class Prewarm(NamedTuple):
 
 
 class _Side:
-    """What a connection has on one stack.
+    """State of a connection on one stack.
 
     Attributes:
         session: its session there, if one is open.
@@ -104,7 +104,7 @@ class NotAccepted(Exception):
 
     @property
     def refusal(self) -> Refusal:
-        """What detection is told."""
+        """The same as the error that a detection understands."""
         fault = self.evidence.fault
         return Refusal(told(self.outcome, fault), wrong_strategy=fault is Fault.WRONG_STRATEGY)
 
@@ -273,7 +273,7 @@ class Sessions:
             shared = opening.result()
             if isinstance(shared, NotAccepted):
                 raise shared.again()
-            if shared is not None:  # None: its leader was stopped, so somebody else has to lead
+            if shared is not None:  # None: its leader was stopped, so another caller has to lead
                 return shared
 
     def given(self, strategy: Strategy, *, is_witness: bool = True) -> Flow[Session]:
@@ -313,7 +313,7 @@ class Sessions:
 
     @property
     def _share_s(self) -> float:
-        """How long one strategy may take, so that a silent one leaves time for the other."""
+        """Longest time for one strategy, in seconds, so that a silent one leaves time for the other."""
         return self._manager.settings.detection_timeout_s / len(Strategy)
 
     # Who is accepted where: see `acceptance`.
@@ -331,7 +331,7 @@ class Sessions:
         return self._on(strategy).accepted_s
 
     def note_accepted(self, strategy: Strategy, *, begin: bool = True) -> None:
-        """Take note that a begin, or a login, was accepted: this connection vouches for the strategy."""
+        """Record that a begin, or a login, was accepted: this connection vouches for the strategy."""
         side = self._on(strategy)
         if begin:
             side.is_refused, side.held = False, None
@@ -341,13 +341,13 @@ class Sessions:
         self._record.note_accepted(strategy, self.public_id, side.accepted_s)
 
     def note_refused(self, strategy: Strategy) -> None:
-        """Take note that this connection is refused: it vouches for the strategy no more."""
+        """Record that this connection is refused: it vouches for the strategy no more."""
         side = self._on(strategy)
         side.accepted_s, side.is_refused = None, True
         self._record.note_refused(strategy, self.public_id)
 
     def turn_away(self, strategy: Strategy, refused: NotAccepted) -> None:
-        """Take note of a refusal that stands for a while: the strategy is not asked again within the hold-down."""
+        """Record a refusal that stands for a while: the strategy is not asked again within the hold-down."""
         self.note_refused(strategy)
         side = self._on(strategy)
         if side.held is None:
@@ -410,7 +410,7 @@ class Sessions:
             begun.add_done_callback(lambda done: warming.set_result(_answer(done)))
 
     def note_unlisted(self, strategy: Strategy, method: str, failure: Failure, row: Evidence) -> None:
-        """Count a reply that looks like a refusal of the strategy and has none of the known forms; warn once a scope.
+        """Count a reply that looks like a refusal of the strategy but is no known form; warn once per scope.
 
         Its text is not repeated: it may hold anything, and the application has it.
         """

@@ -46,7 +46,7 @@ _SILENT_S: Final = 60.0
 
 
 class Wire:
-    """How a connection speaks to the stacks.
+    """Sends the RPCs of one connection to the stacks.
 
     Args:
         manager: the manager of the connection's scope.
@@ -109,7 +109,7 @@ class Wire:
             elif row.again in ("renew", "prove"):
                 row = self.protocol.verdict(
                     Fault.ANSWER, kind
-                )  # the session is alive, or there is none to renew
+                )  # the session is alive, or the connection has no session
             if row.report == "error_456":
                 self.report(Error456(strategy, version))
             elif row.report == "persistent_failure":
@@ -149,7 +149,7 @@ class Wire:
         return self.protocol.verdict(suspected if holds else Fault.ANSWER, kind)
 
     def _is_dead(self, rpc: Rpc, query: Query, place: Place, *, whole: bool) -> Flow[bool]:
-        """Ask in the session of a request whether it is dead. Without a probe nobody knows, so it is not.
+        """Ask in the session of a request whether it is dead. Without a probe it is taken to be alive.
 
         Args:
             whole: whether only the whole form counts: so it is for a request that may have taken effect.
@@ -187,7 +187,7 @@ class Wire:
         return Fault.WRONG_STRATEGY in (fault, self.protocol.suspected(outcome.details))
 
     def _asked(self, rpc: Rpc, place: Place) -> Flow[Outcome | bool | None]:
-        """Carry out the declared probe in the session of a request; None: there is none."""
+        """Carry out the declared probe in the session of a request; return None if none is declared."""
         probe, strategy, session_id = self.protocol.probe, place.ticket.strategy, place.session.id
         if probe is None:
             return None
@@ -222,7 +222,7 @@ class Wire:
                 yield Launch(self.send_of(end, begun, self.manager.settings.probe_after_s))
         return outcome
 
-    # What is told of it.
+    # Telemetry.
 
     def _retried(self, rpc: Rpc, ticket: Ticket, effect: RetryAfter) -> None:
         manager = self.manager
@@ -231,7 +231,7 @@ class Wire:
             manager.report(RequestRetried(manager.scope, now_s, ticket, rpc.name, attempt, delay_s))
 
     def _noted(self, rpc: Rpc, ticket: Ticket, failure: Failure, row: Evidence) -> None:
-        """Report a failed request, and a reply that looks like a refusal but has none of the known forms."""
+        """Report a failed request, and a reply that looks like a refusal but is no known form."""
         manager = self.manager
         if manager.observed:
             now_s, (strategy, fault) = manager.now_s(), (ticket.strategy, row.fault.value)
@@ -241,12 +241,12 @@ class Wire:
         self.sessions.note_unlisted(ticket.strategy, rpc.name, failure, row)
 
     def report(self, event: AuthFailure | Error456 | PersistentFailure | StrategyAnnounced) -> None:
-        """Tell the machine. If that leads to Failed, whoever asks for a strategy next is told so."""
+        """Send an event to the strategy machine. If that leads to Failed, the next caller gets the error."""
         with contextlib.suppress(StrategyUnavailable):
             self.manager.send(event)
 
     def learned(self, message: Any, session: Session, version: int) -> None:
-        """Take note of what an answer says: about its session, and about strategies."""
+        """Observe what an answer says about its session and about strategies."""
         renewed = read(message, self.protocol.session)
         if renewed and session.id is not None:
             session.id = renewed
