@@ -2,7 +2,8 @@
 
 A login or a begin that is accepted makes its connection vouch for the strategy, until that connection is refused
 there itself. While another connection vouches, a refusal concerns one connection: it moves no other one (invariant
-I13). Vouchers have no age, so that a user who idles for minutes is not moved either. If the stack refuses everyone, each connection that tries withdraws its own voucher, and the last one moves the scope.
+I13). Vouchers have no age, so that a user who idles for minutes is not moved either. If the stack refuses
+everyone, each connection that tries withdraws its own voucher, and the last one moves the scope.
 
 For the transport a voucher is good for a short time only: a stack that is out of reach is so for everybody.
 

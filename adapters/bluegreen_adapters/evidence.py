@@ -185,7 +185,8 @@ EVIDENCE: Final[tuple[Evidence, ...]] = (
     Evidence(Fault.AMBIGUOUS, (_R.LOGIN,), "harmless", report="persistent_failure", why="the stack is silent"),
     Evidence(Fault.AMBIGUOUS, (_R.EXECUTE,), "given_up", why="it may have been executed"),
     Evidence(Fault.AMBIGUOUS, _OF_QUERY, "continue", why="the query itself goes on"),
-    Evidence(Fault.AMBIGUOUS, (_R.BEGIN, _R.END, _R.ASK, _R.CALL), "answer", why="the caller does not wait for another attempt"),
+    Evidence(Fault.AMBIGUOUS, (_R.BEGIN, _R.END, _R.ASK, _R.CALL), "answer",
+             why="the caller does not wait for another attempt"),
     # A method that this server does not have.
     Evidence(Fault.UNSUPPORTED, (_R.EXECUTE, *_OF_QUERY, _R.END), "continue", why="the query itself goes on"),
     Evidence(Fault.UNSUPPORTED, (_R.LOGIN,), "elsewhere", report="auth_failure", why="this stack opens no session"),
