@@ -34,6 +34,7 @@ from bluegreen_adapters.evidence import (
     StatusRule,
     check_evidence,
 )
+from bluegreen_adapters.sql_classifier import DEFAULT_CLASSIFIER, only_reads
 
 __all__ = [
     "EVIDENCE",
@@ -191,7 +192,8 @@ class Protocol:
         probe: decides suspected refusals, and shows that a session is dead. Without one a login decides about a
             stack, and nothing about a session.
         reads: whether the request of a begin only reads, for requests that are no SQL; called with the message.
-            By default the text in `statement` decides.
+            By default
+            `sql_classifier.DEFAULT_CLASSIFIER` decides about the text in `statement`.
         refusal_mark: what makes a reply worth reporting if it contains this and is no known form.
         queries: False for a protocol without queries, such as that of a control plane.
 
@@ -326,7 +328,7 @@ class Protocol:
         if self.reads is not None:
             return self.reads(request)
         statement = read(request, self.statement)
-        return isinstance(statement, str) and only_reads(statement)
+        return isinstance(statement, str) and DEFAULT_CLASSIFIER.only_reads(statement)
 
     @property
     def authenticator(self) -> str | None:
@@ -449,32 +451,6 @@ def rewritten(message: Any, fields: Mapping[str, Any], *, in_place: bool = False
 
 _ADDRESS: Final = re.compile(r"[!-~]{1,255}")
 _KEY: Final = re.compile(r"[a-z0-9_.-]{1,255}")
-
-# What stands in `/*! ... */` is a comment to some servers, and a statement to others.
-_LEADING: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*(?!!).*?\*/|\()+", re.DOTALL)
-_READING: Final = re.compile(r"(select|values|show|describe|desc|with)\b", re.IGNORECASE)
-_WRITING: Final = re.compile(
-    r"\b(insert|update|delete|merge|into|upsert|create|drop|alter|truncate|call|grant|revoke|lock|nextval|set)\b",
-    re.IGNORECASE,
-)
-
-
-def only_reads(statement: str) -> bool:
-    """Whether a statement provably only reads. What is not provably a read is a write.
-
-    It begins like a query, is a single statement, and contains no word that writes, not even in a string:
-    to take a read for a write costs a replay that nobody gets; the opposite costs data.
-
-    >>> only_reads("SELECT 1"), only_reads("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x")
-    (True, False)
-
-    Source: spec, section 3.
-    """
-    leading = _LEADING.match(statement)
-    text = statement[leading.end() :] if leading else statement
-    single = ";" not in text.rstrip().rstrip(";")
-    return bool(_READING.match(text)) and single and not _WRITING.search(text)
-
 
 Credentials = Callable[[], tuple[Any, Metadata]]
 """Returns the request that opens a session, and its metadata."""
