@@ -8,7 +8,8 @@ To take a read for a write costs a replay. The opposite costs data. So a stateme
    an opening parenthesis must be on a list, and no word outside quotes may be on the list of writing words.
 3. **Form**: `SHOW`, `DESCRIBE` and `EXPLAIN` follow prefix rules. The rest of an `EXPLAIN` goes on as a statement.
 4. **Tree**: sqlglot must parse all of the text as one `SELECT` or `VALUES`, or as set operations of them. Each
-   node's class and each function must be on a list of `sql_allowlist.py`. Intos, locks, hints and writing CTEs are on none.
+   node's class and each function must be on a list of `sql_allowlist.py`. Intos, locks, hints and writing CTEs are
+   on none.
 
 Checks 2 and 4 are independent of each other: a fault of the parser, or a wrong dialect, is not enough for a
 write to pass.

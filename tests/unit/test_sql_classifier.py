@@ -118,7 +118,7 @@ def _places(statement: str) -> Iterator[int]:
     quoted = r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/"
     for match in re.finditer(rf"{quoted}|\w+|\s+|[^\w\s]", statement, re.DOTALL):
         if match.group().isspace() and match.start() > 0:
-            yield match.start()
+            yield match.end()  # behind the line's end, which may end a comment
     if "--" not in statement.rpartition("\n")[2]:
         yield len(statement)
 
