@@ -1,6 +1,6 @@
 """A hostile server cannot grow a client's memory, make it send without end, fill its log, or break a line of it.
 
-Nor can it make the client authenticate as often as it likes. Shown with the real connector, each side in a process of its own.
+Nor can it make the client authenticate as often as it likes. Shown with the real connector; each side is a process.
 
     make test-slow ARGS='tests/integration/test_hostile_server.py --hostile-seconds=60'
 """
