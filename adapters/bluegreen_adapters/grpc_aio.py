@@ -19,7 +19,7 @@ import grpc.aio
 
 from bluegreen.flow import Flow, run_async
 from bluegreen_adapters.commands import Blank, Launch, Outcome, Reply, Send
-from bluegreen_adapters.grpc_calls import failure_of, parser_of, rpc_of
+from bluegreen_adapters.grpc_port import failure_of, parser_of, rpc_of
 from bluegreen_adapters.grpc_types import (
     AioUnaryStreamBase,
     AioUnaryStreamCallBase,

@@ -3,23 +3,30 @@
     channel = grpc.intercept_channel(grpc.insecure_channel(target), SwitchingInterceptor(link))
 
 An interceptor sees one method at a time, so it learns from the calls that pass how to send the others: a
-query can be begun again since its begin has passed. It cannot open a session ahead of time, and a call is not
-under way before it has been answered: `future` waits.
+query can be begun again since its begin has passed. How gRPC lets an interceptor send depends on the call that it
+intercepts: `continuation` waits for the answer if the application does. So what is not the application's own RPC is
+sent by a thread.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import attrs
 import grpc
 
 from bluegreen_adapters.commands import Outcome, Reply, Send
-from bluegreen_adapters.grpc_calls import Port, Stream, failure_of, parser_of, rpc_of
-from bluegreen_adapters.grpc_types import Ended
+from bluegreen_adapters.grpc_calls import FutureCall, StreamCall
+from bluegreen_adapters.grpc_port import Port, failure_of, parser_of, rpc_of
 from bluegreen_adapters.link import Link
 from bluegreen_adapters.queries import Rpc
+
+_log = logging.getLogger("bluegreen.grpc")
 
 
 @attrs.frozen
@@ -35,27 +42,60 @@ class _Details(grpc.ClientCallDetails):
 class _PassingPort(Port):
     """Sends by the continuations of the calls that have passed."""
 
+    begins_others = False  # the continuation of another call may wait for the answer
+    waits_to_begin = True
+
     def __init__(self) -> None:
         super().__init__(None)
+        self._launching: threading.Thread | None = None
 
-    def passes(self, rpc: Rpc, path: str, continuation: Callable[[Any, Any], Any]) -> None:
+    def learn(self, rpc: Rpc, path: str, continuation: Callable[[Any, Any], Any]) -> None:
         """Learn how to send a method, and what it answers."""
         self.stubs[rpc.name] = (path, continuation)
         if rpc.name not in self.parsers:
             self.parsers[rpc.name] = parser_of(path, rpc.request)
 
-    def launch(self, send: Send) -> None:
-        """Send nothing: whether a continuation waits for the answer depends on the call that it is of."""
+    def begin_by(self, path: str, continuation: Callable[[Any, Any], Any], send: Send) -> Any:
+        """Send an RPC of the method that a continuation is of; return the real call.
+
+        It waits for the answer if the application's call does.
+        """
+        return continuation(_Details(path, send.timeout_s, send.metadata, **send.options), send.request)
 
     def send(self, send: Send) -> Outcome:
         """Send one RPC by the continuation of its method's last call."""
         path, continuation = self.stub(send.method)
-        call = continuation(_Details(path, send.timeout_s, send.metadata, **send.options), send.request)
+        call = self.begin_by(path, continuation, send)
         try:
             message: Any = next(call, None) if send.method in self.streams else call.result()
         except grpc.RpcError as error:
             return failure_of(error)
         return Reply(message, call)
+
+    def launch(self, send: Send) -> Future[Outcome] | None:
+        """Send one RPC by a thread; return a future of the outcome, or None if it cannot be sent now.
+
+        There is one such thread at a time for each connection: what is sent in the background can wait, and a stack
+        that does not answer must not collect threads.
+        """
+        busy = self._launching is not None and self._launching.is_alive()
+        if busy or send.method not in self.stubs:
+            _log.debug("%s was not sent in the background", send.method)
+            return None
+        outcome: Future[Outcome] = Future()
+
+        def work() -> None:
+            try:
+                outcome.set_result(self.send(send))
+            except Exception as error:  # noqa: BLE001  of an interceptor behind us: nobody waits for the answer
+                _log.debug("%s failed in the background: %r", send.method, type(error))
+            finally:
+                outcome.cancel()  # does nothing if there is a result
+
+        # Two threads may come here at once, and make two threads: each of them ends by itself.
+        self._launching = threading.Thread(target=work, name="bluegreen-launch", daemon=True)
+        self._launching.start()
+        return outcome
 
 
 class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
@@ -73,19 +113,24 @@ class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamCli
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
-        rpc = self._rpc(continuation, client_call_details, request)
-        return Ended(*self._port.run(self.link.call(rpc)))
+        rpc, begin = self._learned(continuation, client_call_details, request)
+        return FutureCall(self._port, self.link, rpc, begin)
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
-        rpc = self._rpc(continuation, client_call_details, request)
-        self._port.streams.add(rpc.name)
-        return Stream(self._port, self.link, rpc)
+        rpc, begin = self._learned(continuation, client_call_details, request, stream=True)
+        return StreamCall(self._port, self.link, rpc, begin)
 
-    def _rpc(self, continuation: Any, details: Any, request: Any) -> Rpc:
+    def _learned(
+        self, continuation: Any, details: Any, request: Any, *, stream: bool = False
+    ) -> tuple[Rpc, Callable[[Send], Any]]:
+        """Learn from a call how its method is sent; return the RPC, and what sends it."""
         path = details.method if isinstance(details.method, str) else details.method.decode()
         kept = ("credentials", "wait_for_ready", "compression")
         options = [getattr(details, name, None) for name in kept]
-        rpc = rpc_of(self.link, path, request, details.timeout, details.metadata, *options)
-        self._port.passes(rpc, path, continuation)
-        return rpc
+        rpc = rpc_of(self.link, path, request, details.timeout, details.metadata, *options, stream=stream)
+        if stream:
+            self._port.streams.add(rpc.name)
+        self._port.learn(rpc, path, continuation)
+        # Not the last call's continuation, but this one's: that of another call may wait where this one must not.
+        return rpc, functools.partial(self._port.begin_by, path, continuation)

@@ -13,8 +13,9 @@ from typing import Any
 
 import grpc
 
-from bluegreen_adapters.grpc_calls import FutureCall, Port, Stream, rpc_of
-from bluegreen_adapters.grpc_types import Ended, UnaryStreamBase, UnaryUnaryBase
+from bluegreen_adapters.grpc_calls import Ended, FutureCall, StreamCall
+from bluegreen_adapters.grpc_port import Port, rpc_of
+from bluegreen_adapters.grpc_types import UnaryStreamBase, UnaryUnaryBase
 from bluegreen_adapters.link import Link
 
 
@@ -58,7 +59,7 @@ class _UnaryUnary(UnaryUnaryBase):
     ) -> Any:
         link = self._owner.link
         rpc = rpc_of(link, self._path, request, timeout, metadata, credentials, wait_for_ready, compression)
-        return FutureCall(self._owner.port, link.call(rpc), rpc)
+        return FutureCall(self._owner.port, link, rpc)
 
 
 class _UnaryStream(UnaryStreamBase):
@@ -75,8 +76,9 @@ class _UnaryStream(UnaryStreamBase):
         compression: grpc.Compression | None = None,
     ) -> Any:
         link = self._owner.link
-        rpc = rpc_of(link, self._path, request, timeout, metadata, credentials, wait_for_ready, compression)
-        return Stream(self._owner.port, link, rpc)
+        options = (credentials, wait_for_ready, compression)
+        rpc = rpc_of(link, self._path, request, timeout, metadata, *options, stream=True)
+        return StreamCall(self._owner.port, link, rpc)
 
 
 class SwitchingChannel(grpc.Channel):
@@ -93,35 +95,66 @@ class SwitchingChannel(grpc.Channel):
         self.link = link
         self.port = Port(channel)
 
-    def _made(self, path: str, kind: str, serializer: Any, deserializer: Any, extra: dict[str, Any]) -> None:
+    def _make(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> None:
+        """Make the real multi-callable of a method, and remember it under the method's bare name."""
         name, _ = self.link.protocol.method(path)
-        make = getattr(self.port.channel, kind)
         if kind == "unary_stream":
             self.port.streams.add(name)
-        self.port.stubs[name] = make(path, serializer, deserializer, **extra)
+        self.port.stubs[name] = self._made(kind, path, serializer, deserializer, registered)
         self.port.parsers[name] = deserializer
 
+    def _made(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> Any:
+        # Only if it is set: a real channel of somebody else may not know it.
+        extra = {"_registered_method": registered} if registered else {}
+        return getattr(self.port.channel, kind)(path, serializer, deserializer, **extra)
+
+    # The signatures are gRPC's, positions included: `grpc.intercept_channel` passes all four by position.
+
     def unary_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **extra: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
     ) -> Any:
         """Return a multi-callable, as `grpc.Channel` does."""
-        self._made(method, "unary_unary", request_serializer, response_deserializer, extra)
+        self._make("unary_unary", method, request_serializer, response_deserializer, _registered_method)
         return _UnaryUnary(self, method)
 
     def unary_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **extra: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
     ) -> Any:
         """Return a multi-callable, as `grpc.Channel` does."""
-        self._made(method, "unary_stream", request_serializer, response_deserializer, extra)
+        self._make("unary_stream", method, request_serializer, response_deserializer, _registered_method)
         return _UnaryStream(self, method)
 
-    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
         """Return the real channel's multi-callable: a stream of requests cannot be sent again."""
-        return self.port.channel.stream_unary(method, *args, **kwargs)
+        return self._made(
+            "stream_unary", method, request_serializer, response_deserializer, _registered_method
+        )
 
-    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
         """Return the real channel's multi-callable: a stream of requests cannot be sent again."""
-        return self.port.channel.stream_stream(method, *args, **kwargs)
+        return self._made(
+            "stream_stream", method, request_serializer, response_deserializer, _registered_method
+        )
 
     def subscribe(self, callback: Callable[[Any], None], try_to_connect: bool | None = False) -> None:
         """Subscribe to the real channel's connectivity."""
@@ -132,8 +165,9 @@ class SwitchingChannel(grpc.Channel):
         self.port.channel.unsubscribe(callback)
 
     def close(self) -> None:
-        """End the tickets of this connection, and close the real channel."""
+        """End the tickets of this connection and the calls that are under way, and close the real channel."""
         self.link.close()
+        self.port.close()
         self.port.channel.close()
 
     def __enter__(self) -> SwitchingChannel:
