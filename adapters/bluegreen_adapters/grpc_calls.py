@@ -94,7 +94,8 @@ class End:
         return self._asked("debug_error_string", "" if self.error is None else str(self.error))
 
     def initial_metadata(self) -> Any:
-        return self._asked("initial_metadata", ())
+        # Those that had come before the application cancelled the call are still known.
+        return self._asked("initial_metadata", ()) if self.real is None else self.real.initial_metadata()
 
     def trailing_metadata(self) -> Any:
         return self._asked("trailing_metadata", ())
@@ -169,20 +170,27 @@ class CallState:
 
     def initial_metadata(self) -> Any:
         """Wait for the initial metadata, which a server may send before it answers."""
-        asked: Any = None
+        real: Any = None
         while True:
             with self.condition:
-                self.condition.wait_for(functools.partial(self._is_over_or_sent_since, asked))
+                self.condition.wait_for(functools.partial(self._is_sent_since, real))
                 if self.end is not None:
                     return self.end.initial_metadata()
-                asked = self.real
-            metadata = asked.initial_metadata()
-            # The metadata of a refusal is not for the application: wait for those of the next attempt, or the end.
-            if asked.is_active() or asked.code() is grpc.StatusCode.OK:
+                real = self.real
+            metadata = real.initial_metadata()
+            if metadata:
                 return metadata
+            # Without any, it may be a refusal: wait for the first message, or for what comes of the failure.
+            with self.condition:
+                self.condition.wait_for(functools.partial(self._is_answered_or_sent_since, real))
+                if not self._is_sent_since(real):
+                    return metadata
 
-    def _is_over_or_sent_since(self, real: Any) -> bool:
+    def _is_sent_since(self, real: Any) -> bool:
         return self.end is not None or self.real is not real
+
+    def _is_answered_or_sent_since(self, real: Any) -> bool:
+        return self._is_sent_since(real) or (self._readable is real and self._flow is None)
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         """Call `callback` when gRPC has reported the end; return False if it has done so."""
@@ -407,8 +415,10 @@ class CallState:
             self._driven = False
             if value is not None:
                 self._head.append(value)
-                if self._brought is self.real:
+                if self._brought is not None and self._brought is self.real:
                     self._readable = self.real
+                    if getattr(self.real, "done", bool)():  # gRPC may have said so while the flow was driven
+                        self._has_ended = self.real
             goes_on = self._readable is not None
             self.condition.notify_all()
         if not goes_on:  # a stream without messages, or an answer that needed no RPC
