@@ -29,6 +29,7 @@ import attrs
 import grpc
 import grpc.aio
 
+from bluegreen.errors import BluegreenError
 from bluegreen.flow import Flow, run_async
 from bluegreen_adapters.commands import Blank, Launch, Outcome, Reply, Send
 from bluegreen_adapters.grpc_errors import as_aio_error, raising
@@ -139,7 +140,7 @@ class End:
 
     Args:
         message: the message for the application, if the call has ended well.
-        real: the real call that brought it; None if it was answered without one.
+        real: the real call that brought the message or the error; None if neither came from one.
         error: the error, if it has failed; one of gRPC's has code and details.
         cancelled: whether the application has cancelled it.
     """
@@ -165,12 +166,11 @@ class End:
             raise self.error
 
     async def asked(self, name: str, without: Any) -> Any:
-        """Ask the error, else the real call, for one of its facts; if neither has it, return `without`."""
-        if self.error is not None:
-            ask = getattr(self.error, name, None)
-            return without if ask is None else ask()
-        ask = getattr(self.real, name, None)
-        return without if ask is None else await ask()
+        """Ask the real call, else the error, for one of its facts; if neither has it, return `without`."""
+        if (ask := getattr(self.real, name, None)) is not None:
+            return await ask()
+        ask = getattr(self.error, name, None)
+        return without if ask is None else ask()
 
 
 class CallState:
@@ -196,7 +196,8 @@ class CallState:
         self.end: End | None = None
         self.real: Any = None
         self._begin_own = begin or port.begin
-        # The call of the last success, which is the one that brought the result.
+        # The call of the last answer, which is the one that brought the result, or None if the last RPC was another
+        # one, and failed.
         self._brought: Any = None
         # What the application wants to be called at the end.
         self._callbacks: list[Callable[[], None]] = []
@@ -335,10 +336,11 @@ class CallState:
             if self.rpc.stream is not None:
                 real.add_done_callback(self._stream_ended)
             answer = await self.port.answer(command, real)
+            self._brought = real
         else:
             answer = await self.port.perform(command)
-        if isinstance(answer, Reply):
-            self._brought = answer.call
+            if isinstance(command, Send):
+                self._brought = answer.call if isinstance(answer, Reply) else None
         return answer
 
     def _returned(self, value: Any) -> None:
@@ -363,7 +365,9 @@ class CallState:
         """Take note of the error of the flow."""
         if isinstance(error, grpc.RpcError):  # its frames would live as long as the call
             error.with_traceback(None)
-        self._finish(End(error=error))
+        # gRPC's call knows more of its failure than its error does; an error of ours was brought by no call.
+        real = None if isinstance(error, BluegreenError) else self._brought
+        self._finish(End(real=real, error=error))
 
     def _finish(self, end: End) -> None:
         """Show the end to the application, unless it has seen another one."""
@@ -408,7 +412,7 @@ class CallState:
         """Repair a stream that has failed after its first message, or end it with its error."""
         if self._readable is not real:
             return
-        self._readable = None
+        self._readable, self._brought = None, real
         if isinstance(error, grpc.aio.AioRpcError):
             self._start(self._run(self.link.broken(self.rpc, failure_of(error))))
         else:

@@ -94,7 +94,7 @@ class End:
         return self._asked("debug_error_string", "" if self.error is None else str(self.error))
 
     def initial_metadata(self) -> Any:
-        # Those that had come before the application cancelled the call are still known.
+        # Those that had come before the application cancelled a stream are still known.
         return self._asked("initial_metadata", ()) if self.real is None else self.real.initial_metadata()
 
     def trailing_metadata(self) -> Any:
@@ -169,7 +169,9 @@ class CallState:
             return self.end
 
     def initial_metadata(self) -> Any:
-        """Wait for the initial metadata, which a server may send before it answers."""
+        """Wait for the initial metadata. The server of a stream may send them before its first message."""
+        if self.rpc.stream is None:
+            return self.wait().initial_metadata()
         real: Any = None
         while True:
             with self.condition:
@@ -229,7 +231,7 @@ class CallState:
         with self.condition:
             if self.end is not None:
                 return False
-            self.end = end
+            self.end = attrs.evolve(end, real=self.real)
             sent, woken = self._sent, self._woken
             # A flow that is parked is closed here and now. One that a thread drives is closed by that thread: it
             # looks at `end` before each command.

@@ -9,6 +9,7 @@ A thin twin of `grpc_aio`: it drives the flows of a `Link`, and takes no decisio
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -173,5 +174,10 @@ class SwitchingChannel(grpc.Channel):
     def __enter__(self) -> SwitchingChannel:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
         self.close()
