@@ -21,7 +21,7 @@ import grpc.aio
 
 from bluegreen_adapters.commands import Send
 from bluegreen_adapters.grpc_aio_calls import AsyncPort, StreamCall, UnaryCall
-from bluegreen_adapters.grpc_port import parser_of, rpc_of
+from bluegreen_adapters.grpc_port import check_messages, parser_of, rpc_of
 from bluegreen_adapters.grpc_types import AioUnaryStreamBase, AioUnaryUnaryBase
 from bluegreen_adapters.link import Link
 from bluegreen_adapters.queries import Begun, Rpc
@@ -83,6 +83,7 @@ class AsyncSwitchingChannel(grpc.aio.Channel):
     def _make(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> None:
         """Make the real multi-callable of a method, and remember it under the method's bare name."""
         name, _ = self.link.protocol.method(path)
+        check_messages(self.link.protocol, path, deserializer, stream=kind == "unary_stream")
         if kind == "unary_stream":
             self.port.streams.add(name)
         self.port.stubs[name] = self._made(kind, path, serializer, deserializer, registered)

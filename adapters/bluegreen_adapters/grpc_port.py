@@ -19,6 +19,7 @@ from bluegreen_adapters import running
 from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
 from bluegreen_adapters.grpc_errors import as_call_error, raising
 from bluegreen_adapters.link import Link
+from bluegreen_adapters.protocol import Protocol
 from bluegreen_adapters.queries import Rpc, StreamHold
 
 if TYPE_CHECKING:
@@ -83,6 +84,23 @@ def time_remaining(rpc: Rpc) -> float | None:
     return None if rpc.deadline_s is None else max(rpc.deadline_s - time.monotonic(), 0)
 
 
+def described(path: str, message: Any) -> Any:
+    """Return the description of a method in the protocol file of a message, or None.
+
+    Args:
+        path: `/Service/method`.
+        message: a message, or message class, of the service's file.
+    """
+    service, _, method = path.lstrip("/").rpartition("/")
+    description = getattr(message, "DESCRIPTOR", None)
+    if description is None:
+        return None
+    try:
+        return description.file.pool.FindServiceByName(service).methods_by_name[method]
+    except KeyError:
+        return None
+
+
 def parser_of(path: str, request: Any) -> Callable[[bytes], Any] | None:
     """Return what parses the answers of a method, as the request's protocol file describes it, or None.
 
@@ -90,16 +108,23 @@ def parser_of(path: str, request: Any) -> Callable[[bytes], Any] | None:
     >>> parser_of("/no.such.Service/ask", Empty()) is None
     True
     """
-    service, _, method = path.lstrip("/").rpartition("/")
-    description = getattr(request, "DESCRIPTOR", None)
-    if description is None:
+    method = described(path, request)
+    if method is None:
         return None
-    try:
-        described = description.file.pool.FindServiceByName(service).methods_by_name[method]
-    except KeyError:
-        return None
-    parse: Callable[[bytes], Any] = GetMessageClass(described.output_type).FromString
+    parse: Callable[[bytes], Any] = GetMessageClass(method.output_type).FromString
     return parse
+
+
+def check_messages(protocol: Protocol, path: str, deserializer: Any, *, stream: bool) -> None:
+    """Check the messages of a method against the protocol's description, when its multi-callable is made.
+
+    Raises:
+        ProtocolError: the description names fields that the messages do not have.
+    """
+    response = getattr(deserializer, "__self__", None)  # `FromString` is bound to its message class
+    method = described(path, response)
+    request = None if method is None else GetMessageClass(method.input_type)
+    protocol.check_messages(path, request, response, stream=stream)
 
 
 class Port:

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from bluegreen_adapters.grpc_calls import Ended, FutureCall, StreamCall
-from bluegreen_adapters.grpc_port import Port, rpc_of
+from bluegreen_adapters.grpc_port import Port, check_messages, rpc_of
 from bluegreen_adapters.grpc_types import UnaryStreamBase, UnaryUnaryBase
 from bluegreen_adapters.link import Link
 
@@ -99,6 +99,7 @@ class SwitchingChannel(grpc.Channel):
     def _make(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> None:
         """Make the real multi-callable of a method, and remember it under the method's bare name."""
         name, _ = self.link.protocol.method(path)
+        check_messages(self.link.protocol, path, deserializer, stream=kind == "unary_stream")
         if kind == "unary_stream":
             self.port.streams.add(name)
         self.port.stubs[name] = self._made(kind, path, serializer, deserializer, registered)

@@ -9,6 +9,7 @@ Source: spec, section 3, and the protocol description.
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import weakref
 from collections import deque
@@ -32,6 +33,7 @@ from bluegreen_adapters.protocol import Credentials, Protocol, Role, blank_reque
 from bluegreen_adapters.queries import Begun, Place, Query, QueryId, Rpc
 from bluegreen_adapters.repair import Raised, Repairs
 from bluegreen_adapters.sessions import NotAccepted
+from bluegreen_adapters.sql_classifier import preload
 from bluegreen_adapters.wire import TooLate, Wire, in_time
 
 __all__ = ["Blank", "Link", "Raised"]
@@ -84,6 +86,8 @@ class Link:
         self._freeing = 0
         self._closed = False
         _links_of(manager).add(self)
+        if self.protocol.reads is None and self.protocol.queries:
+            _preload()  # not in the middle of a replay
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -473,6 +477,12 @@ def _freed(owner: Callable[[], Link | None]) -> Callable[[object], None]:
             link._freeing -= 1
 
     return freed
+
+
+@functools.cache
+def _preload() -> None:
+    """Load the parser of statements once in a process."""
+    preload()
 
 
 def _held_by(rpc: Rpc) -> Query | None:
