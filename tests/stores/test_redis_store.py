@@ -340,6 +340,8 @@ def test_every_option_that_is_wrong_is_named_at_once() -> None:
 # Speed.
 
 
+@pytest.mark.benchmark
+@pytest.mark.slow
 def test_how_long_an_announcement_takes_to_fifty_processes(common: RedisServer) -> None:
     """Measured, and printed; 50 processes on the cores of this machine."""
     emptied(common)
