@@ -54,7 +54,7 @@ test-slow: $(VENV)/.test ## the tests that take long, and the benchmarks
 	$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 matrix: $(VENV)/.test ## every shape of load on every way in through every kind of switch
-	$(BIN)/python -m pytest tests/integration/test_shapes.py --matrix $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) tests/integration/test_shapes.py --matrix $(ARGS)
 
 verify: explore attack ## explore the machines to the end, and attack what runs and what checks it
 

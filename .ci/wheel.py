@@ -64,7 +64,7 @@ def check_installed(wheel: Path, elsewhere: Path) -> None:
     run(*pip, "--upgrade", "pip>=25.1", cwd=elsewhere)
     run(*pip, f"{wheel}[all]", "--group", "test", cwd=elsewhere)
     suites = [f"tests/{name}" for name in SUITES if (elsewhere / "tests" / name).is_dir()]
-    run(python, "-m", "pytest", "test_installed.py", *suites, cwd=elsewhere)
+    run(python, "-m", "pytest", "-m", "not slow", "test_installed.py", *suites, cwd=elsewhere)
 
 
 def main() -> None:
