@@ -21,7 +21,7 @@ from e6data_python_connector.result_decode import DecoderLease
 from bluegreen.errors import BluegreenError, QueryLost
 from bluegreen_adapters.engine import EngineProcess
 from bluegreen_adapters.engine.statistics import Statistics
-from support.engine import READ, fresh, until
+from support.engine import READ, fresh, switched, until
 from support.tls import (
     ACCESS_TOKEN,
     CLIENT_ID,
@@ -147,7 +147,7 @@ def test_reads_and_writes_notice_no_switch(
         threads = [pool.submit(work, *numbered) for numbered in enumerate(connections)]
         try:
             until(lambda: len(finished) > 4 or any(thread.done() for thread in threads))
-            engine.switch(kind, grace_s=0.15, drain_s=5)
+            switched(engine, kind, grace_s=0.15, drain_s=5)
             after = len(finished)
             until(lambda: len(finished) > after + 4 or any(thread.done() for thread in threads))
         finally:

@@ -22,7 +22,7 @@ from bluegreen.settings import Settings
 from bluegreen_adapters.engine import EngineProcess, Statistics
 from bluegreen_adapters.engine.phases import Strategy
 from bluegreen_adapters.engine.scripts import ends_on
-from support.engine import fresh, quick, until
+from support.engine import fresh, quick, switched, until
 from support.forgetting import nothing_known
 from support.peer import CHILD_THREAD, Heard, Peer
 from support.shapes import SHAPES, Asked, Load, Shape, going_to
@@ -45,9 +45,6 @@ KINDS = (*GENTLE, "abrupt", *OUTAGES)
 
 RETURNS = ("rollback", "withdrawn", "double", "not_ready", *OUTAGES)
 """Kinds after which a connection may have to open another session where it had one."""
-
-TAKEN_BACK = ("rollback", "withdrawn", "double")
-"""Kinds that end where they began. A phase ends by the clock: without more, a busy machine may sleep through it."""
 
 MOST_REQUESTS = 10
 """A query that both stacks turn away takes fewer requests than this."""
@@ -204,11 +201,8 @@ def settings_for(kind: str) -> Settings:
 
 def switch(engine: EngineProcess, kind: str, load: Load, peer: Peer | None) -> None:
     """Play a switch. What is announced and then abrupt leaves so much time that nothing is lost."""
-    if kind in TAKEN_BACK:
-        engine.phase("announce", target="green")
-        until(lambda: any(row.get("green") for row in engine.statistics().requests.values()))
     if kind != "announced_abrupt":
-        engine.switch(kind, grace_s=GRACE_S, drain_s=DRAIN_S if load.shape.ends else SHORT_DRAIN_S)
+        switched(engine, kind, grace_s=GRACE_S, drain_s=DRAIN_S if load.shape.ends else SHORT_DRAIN_S)
         return
     engine.phase("announce", target="green")
     until(lambda: going_to(manager_of(engine), "green"))

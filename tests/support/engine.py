@@ -54,6 +54,23 @@ def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
         time.sleep(0.002)
 
 
+TAKEN_BACK = ("rollback", "withdrawn", "double")
+"""Kinds of switch that end on the stack where they began."""
+
+
+def switched(engine: EngineProcess, kind: str, **options: Any) -> str:
+    """Play a switch under load; return the stack on which it ends.
+
+    A phase ends by the clock, so that a busy machine may sleep through it. A switch that is taken back begins only when
+    the announced stack has had a request; otherwise nothing would have happened.
+    """
+    if kind in TAKEN_BACK:
+        announced = "green" if engine.active == "blue" else "blue"
+        engine.phase("announce", target=announced)
+        until(lambda: any(row.get(announced) for row in engine.statistics().requests.values()))
+    return engine.switch(kind, **options)
+
+
 class Client:
     """One connection on the raw stub: it sends what the answers gave it, and knows no strategies."""
 
