@@ -104,7 +104,7 @@ def test_processes_under_load_are_refused_nothing_once_each_of_them_knows(
     )
 
 
-def test_many_threads_of_many_processes_that_are_refused_at_once_detect_once(
+def test_many_threads_of_many_processes_that_are_refused_at_once_detect_once_in_each(
     engine: EngineProcess, store: str
 ) -> None:
     with fleet(engine, store, 16, threads=8) as members:
@@ -118,10 +118,14 @@ def test_many_threads_of_many_processes_that_are_refused_at_once_detect_once(
             assert failures(seen) == []
             assert [one.queries for one in seen] == [8] * 16
             assert {one.active for one in seen} == {engine.active}
+            # A process detects once, however many threads of it were refused. That one does so for all of them is the
+            # lease's part, which is tested with a clock that the test moves: a process that the machine puts aside for
+            # longer than a lease lasts loses it.
+            assert max(one.led for one in seen) <= 1
             detections.append(sum(one.led for one in seen))
             tried_in_vain = engine.statistics().refused.get("authenticate", {})
             assert tried_in_vain == {}, "nobody asks the stack that has just refused"
-    assert max(detections) <= 1
+    assert min(detections) >= 1
     tell(f"16 processes x 8 threads refused at once: {detections} detections were led, for all of them")
 
 
