@@ -64,12 +64,14 @@ class Failure:
         details: its message.
         cause: the error that the driver got.
         evidence: the row that says what follows; None until the connection has judged it.
+        of_login: whether it is that of a login on behalf of the RPC, which itself has no answer.
     """
 
     code: str
     details: str
     cause: BaseException
     evidence: Evidence | None = attrs.field(default=None, repr=False)
+    of_login: bool = False
 
     @property
     def fault(self) -> Fault:

@@ -27,9 +27,9 @@ from bluegreen.manager import StrategyManager
 from bluegreen.query import Cancelled, Cleared, Errored, Executed
 from bluegreen.vocabulary import Strategy
 from bluegreen_adapters import running, statements
-from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply
+from bluegreen_adapters.commands import Blank, Failure, Outcome, Reply
 from bluegreen_adapters.evidence import Fault, Request
-from bluegreen_adapters.protocol import Credentials, Protocol, Role, blank_request, read
+from bluegreen_adapters.protocol import Credentials, Protocol, Role, read
 from bluegreen_adapters.queries import Begun, Place, Query, QueryId, Rpc
 from bluegreen_adapters.repair import Raised, Repairs
 from bluegreen_adapters.sessions import NotAccepted
@@ -45,9 +45,6 @@ _UNFREED_LIMIT: Final = 1024
 
 _FREEING_AT_ONCE: Final = 8
 """How many of them a connection frees at the same time."""
-
-_FREEING_S: Final = 10.0
-"""How long an attempt to free one may take, in seconds."""
 
 
 class Link:
@@ -296,6 +293,12 @@ class Link:
             StrategyUnavailable: no connection of the scope knows the id, and both stacks hold work: to end it might
                 hit another query.
         """
+        if not read(
+            rpc.request, self.protocol.query
+        ):  # it names no query, so there is nothing to try again for
+            return (
+                yield from self._free(attrs.evolve(rpc, method=attrs.evolve(rpc.method, repeatable=False)))
+            )
         found = self._found_in_scope(rpc)
         if len(found) == 1:
             ((owner, query),) = found
@@ -405,22 +408,15 @@ class Link:
         Args:
             rpc: the RPC before which this happens; it brings what proves who the application is.
         """
-        name = self.protocol.freeing
-        while name is not None and self._freeing < _FREEING_AT_ONCE:
+        while self._freeing < _FREEING_AT_ONCE:
             try:
                 query, place = self._unfreed.popleft()
             except IndexError:  # another thread frees the last one
                 return
-            request = blank_request(query.begin.request, name)
-            if request is None:
-                continue
-            end = Rpc(name, self.protocol.methods[name], request, query.begin.on_behalf_of(rpc).metadata)
             self._freeing += 1
             begun = None
             try:
-                begun = yield Launch(self._wire.send_of(end, place, _FREEING_S))
-            except LookupError as error:  # the stub, or an interceptor, does not know the method
-                _log.debug("%s: cannot free queries: %s", self.manager.scope, error)
+                begun = yield from self._wire.freed(rpc, query, place)
             finally:
                 if begun is None:
                     self._freeing -= 1

@@ -336,12 +336,10 @@ class Protocol:
         return next((name for name, method in self.methods.items() if method.role is Role.AUTHENTICATE), None)
 
     @property
-    def freeing(self) -> str | None:
-        """Name of the method that frees a dropped query, or None."""
-        ends = [(name, method) for name, method in self.methods.items() if method.role is Role.END]
-        return next(
-            (name for name, method in ends if method.effect == "cleared"), ends[0][0] if ends else None
-        )
+    def freeing(self) -> tuple[str, ...]:
+        """Names of the methods that free a dropped query, the best one first."""
+        ends = {name: method.effect for name, method in self.methods.items() if method.role is Role.END}
+        return tuple(sorted(ends, key=lambda name: ends[name] != "cleared"))
 
     def check_messages(self, path: str, request: Any, response: Any, *, stream: bool = False) -> None:
         """Check that the messages of a method have the fields that this description names.

@@ -32,7 +32,7 @@ from bluegreen.query import (
 )
 from bluegreen.vocabulary import Strategy, Ticket
 from bluegreen_adapters.commands import Failure, Outcome, Reply
-from bluegreen_adapters.evidence import Fault, Then
+from bluegreen_adapters.evidence import Fault, Request, Then
 from bluegreen_adapters.protocol import read
 from bluegreen_adapters.queries import Place, Query, Rpc, Settled
 from bluegreen_adapters.sessions import AcceptedElsewhere, NotAccepted, told
@@ -92,6 +92,9 @@ class Repairs:
         """
         sessions = self._wire.sessions
         while True:
+            route = self._manager.snapshot.context.route
+            if query.alone is None and route is not None and sessions.is_avoided(route):
+                query.alone = route.other
             try:
                 ticket = yield from self._manager.starting(sessions.proved, weakref.ref(query), query.alone)
             except AcceptedElsewhere as found:  # this connection led the detection and is no witness
@@ -121,6 +124,9 @@ class Repairs:
             NotAccepted, StrategyUnavailable: it may not.
         """
         row = refused.evidence
+        if self._stops_avoiding(query):
+            self.stepped(query, Errored("harmless"))
+            return
         if row.then == "elsewhere":
             yield from self.goes_elsewhere(query, strategy, version, refused)
             return
@@ -149,19 +155,33 @@ class Repairs:
             NotAccepted: `refused`, since the other one does not accept it either: the server's own answer.
         """
         sessions, other = self._wire.sessions, strategy.other
-        sessions.turn_away(strategy, refused)
+        is_login = Request.LOGIN in refused.evidence.requests
+        if is_login:
+            sessions.turn_away(strategy, refused)
+        else:
+            sessions.note_refused(strategy)  # another statement may be accepted
         others_served = sessions.is_served_since(strategy)
         was_alone = query.alone is not None
         accepted = not was_alone and (yield from sessions.is_accepted_by(other, is_witness=not others_served))
         if not accepted:
             self.finish(query, Errored())
             raise query.answer or refused
+        if others_served and not is_login:  # otherwise the scope moves
+            sessions.avoid(strategy)
         self._wire.report(AuthFailure(strategy, version, served_since=others_served))
         settled = self.stepped(query, Errored("harmless"))
         if settled.replay is None:
             raise query.answer or refused
         if others_served:
             query.goes_alone(other, refused)
+
+    def _stops_avoiding(self, query: Query) -> bool:
+        """Return True if the query began alone only since its connection avoids the usual strategy; undo that."""
+        if query.alone is None or query.answer is not None:
+            return False
+        self._wire.sessions.stop_avoiding(query.alone.other)
+        query.alone = None
+        return True
 
     def _leaves_alone(self, query: Query, strategy: Strategy, *, served: bool) -> None:
         """After a failure of the transport: begin on the other stack if others are served here, and only once."""
@@ -219,6 +239,8 @@ class Repairs:
         was_over = query.over
         if was_over and failure.fault is Fault.GONE:  # the application has ended it: the server is right
             raise failure.cause
+        if then in ("refused", "harmless", "elsewhere"):
+            self._stops_avoiding(query)
         if then == "elsewhere":
             assert failure.evidence is not None
             refused = NotAccepted(failure, failure.evidence)
@@ -231,7 +253,11 @@ class Repairs:
         if failure.evidence is not None and failure.evidence.report == "persistent_failure":
             served = self._wire.sessions.is_served_since(ticket.strategy, self._manager.now_s())
             self._leaves_alone(query, ticket.strategy, served=served)
-        if then != "refused" and query.place is not None and query.place.query_id is not None:
+        if (
+            (then != "refused" or failure.of_login)
+            and query.place is not None
+            and query.place.query_id is not None
+        ):
             query.left = query.place  # it may still be there
         settled = self.stepped(query, _event(then, query))
         if settled.replay is not None:
@@ -357,6 +383,8 @@ def _event(then: Then, query: Query) -> QueryEvent:
 
 _EVENTS: Final[Mapping[Then, QueryEvent]] = {
     "answer": Errored("none"),
+    "continue": Errored("none"),  # of a replay: there is nothing to go on with
+    "ended": Errored("none"),
     "refused": Refused456(),
     "harmless": Errored("harmless"),
     "ambiguous": Errored("execute"),

@@ -77,10 +77,11 @@ class _Side:
         accepted_s: when the stack last accepted a login or begin; None: never, or it has refused one since.
         is_refused: True from a refusal until a begin is accepted. A login in between proves nothing: a stack may
             accept logins and deny queries.
-        held: a refusal that stands until the given time; the stack is not asked again before that.
+        held: a refused login that stands until the given time; the stack is not asked again before that.
+        avoided_s: until when queries rather begin on the other stack, since this one denies them and that one does not.
     """
 
-    __slots__ = ("accepted_s", "held", "is_refused", "opening", "session", "warming")
+    __slots__ = ("accepted_s", "avoided_s", "held", "is_refused", "opening", "session", "warming")
 
     def __init__(self) -> None:
         self.session: Session | None = None
@@ -89,6 +90,7 @@ class _Side:
         self.accepted_s: float | None = None
         self.is_refused = False
         self.held: tuple[float, NotAccepted] | None = None
+        self.avoided_s = 0.0
 
 
 class NotAccepted(Exception):
@@ -334,7 +336,7 @@ class Sessions:
         """Record that a begin, or a login, was accepted: this connection vouches for the strategy."""
         side = self._on(strategy)
         if begin:
-            side.is_refused, side.held = False, None
+            side.is_refused, side.held, side.avoided_s = False, None, 0.0
         elif side.is_refused:
             return
         side.accepted_s = self._manager.now_s()
@@ -352,6 +354,18 @@ class Sessions:
         side = self._on(strategy)
         if side.held is None:
             side.held = (self._manager.now_s() + self._manager.settings.failed_cooldown_s, refused.again())
+
+    def avoid(self, strategy: Strategy) -> None:
+        """Prefer the other strategy for a while: this one denied a begin, and the other one accepts the connection."""
+        self._on(strategy).avoided_s = self._manager.now_s() + self._manager.settings.failed_cooldown_s
+
+    def is_avoided(self, strategy: Strategy) -> bool:
+        """Return whether queries of this connection rather begin on the other strategy."""
+        return self._on(strategy).avoided_s > self._manager.now_s()
+
+    def stop_avoiding(self, strategy: Strategy) -> None:
+        """Undo `avoid`: the other strategy does not take the query either."""
+        self._on(strategy).avoided_s = 0.0
 
     def held(self, strategy: Strategy) -> NotAccepted | None:
         """Return the refusal that still stands on a strategy, to raise; None: it may be asked."""

@@ -45,6 +45,10 @@ _SILENT_S: Final = 60.0
 """How long a connection says nothing more about what a server repeats with each answer."""
 
 
+FREEING_S: Final = 10.0
+"""How long an attempt to free a query may take, in seconds."""
+
+
 class Wire:
     """Sends the RPCs of one connection to the stacks.
 
@@ -157,7 +161,8 @@ class Wire:
         try:
             outcome = yield from self._asked(rpc, place)
         except LookupError:  # an interceptor sends only what has passed it; the begin of the query has
-            outcome = yield from self._begun_again(rpc, query, place)
+            # A suspected begin is no probe of itself: the same statement gets the same text again.
+            outcome = (yield from self._begun_again(rpc, query, place)) if whole else None
         if not isinstance(outcome, Failure):
             return False
         fault = self.protocol.fault(outcome.code, outcome.details)
@@ -207,20 +212,36 @@ class Wire:
 
         None: its begin executes, or is no begin, so that it is no probe.
         """
-        begin, name = query.begin, self.protocol.freeing
+        begin = query.begin
         if self.protocol.kind(begin.name) is not Request.BEGIN:
             return None
         here = attrs.evolve(place, query_id=None)
         outcome: Outcome = yield self.send_of(
             begin.on_behalf_of(rpc), here, self.manager.settings.probe_after_s
         )
-        request = None if name is None else blank_request(begin.request, name)
-        if isinstance(outcome, Reply) and name is not None and request is not None:
+        if isinstance(outcome, Reply):
             begun = attrs.evolve(place, query_id=read(outcome.message, self.protocol.query))
-            end = Rpc(name, self.protocol.methods[name], request, begin.on_behalf_of(rpc).metadata)
-            with contextlib.suppress(LookupError):  # nothing that frees a query has passed yet
-                yield Launch(self.send_of(end, begun, self.manager.settings.probe_after_s))
+            yield from self.freed(rpc, query, begun)
         return outcome
+
+    def freed(self, rpc: Rpc, query: Query, place: Place) -> Flow[Any]:
+        """Begin to free a query at `place` with the first method that can be sent; return its future, or None.
+
+        Args:
+            rpc: the RPC on whose behalf this happens; it brings what proves who the application is.
+        """
+        for name in self.protocol.freeing:
+            request = blank_request(query.begin.request, name)
+            if request is None:
+                continue
+            end = Rpc(name, self.protocol.methods[name], request, query.begin.on_behalf_of(rpc).metadata)
+            try:
+                begun = yield Launch(self.send_of(end, place, FREEING_S))
+            except LookupError:  # the stub does not have it
+                continue
+            if begun is not None:
+                return begun
+        return None
 
     # Telemetry.
 
@@ -308,7 +329,7 @@ class Wire:
                 begins = kind in (Request.BEGIN, Request.ASK)
                 row = self.protocol.verdict(Fault.NOT_AUTHENTICATED if begins else Fault.ANSWER, kind)
             if isinstance(refused.outcome, Failure):
-                return attrs.evolve(refused.outcome, evidence=row)
+                return attrs.evolve(refused.outcome, evidence=row, of_login=True)
             expired = StrategyUnavailable(
                 self.manager.scope, "the session has expired, and no new one is given"
             )

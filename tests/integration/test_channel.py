@@ -906,9 +906,17 @@ def test_the_error_of_a_future_is_raised_by_its_result(client: Client, engine: E
         closed.result()
 
 
+@pytest.fixture
+def patient(engine: EngineProcess) -> Iterator[Client]:
+    """A client that waits for a silent stack longer than its application does."""
+    with by_channel(engine, managing(engine, quick(detection_timeout_s=60.0))) as client:
+        yield client.login()
+
+
 def test_a_deadline_of_the_application_holds_while_a_query_is_repaired(
-    client: Client, engine: EngineProcess, manager: StrategyManager
+    patient: Client, engine: EngineProcess
 ) -> None:
+    client, manager = patient, patient.channel.link.manager
     query = client.started(READ)
     engine.phase("abrupt", target="green", green={"new": "silent"})
     with pytest.raises(StrategyUnavailable, match="deadline of the call"):
@@ -919,8 +927,9 @@ def test_a_deadline_of_the_application_holds_while_a_query_is_repaired(
 
 
 def test_a_short_deadline_of_one_caller_is_not_held_against_a_strategy(
-    client: Client, engine: EngineProcess, manager: StrategyManager
+    patient: Client, engine: EngineProcess
 ) -> None:
+    client, manager = patient, patient.channel.link.manager
     version = manager.version
     engine.fault(action="silent", method="authenticate", count=1)
     engine.expire_sessions("blue")

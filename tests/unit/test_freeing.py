@@ -12,7 +12,7 @@ from bluegreen.alphabet import StrategyAnnounced
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
-from bluegreen_adapters import link as link_module
+from bluegreen_adapters import wire
 from bluegreen_adapters.commands import Launch, Outcome
 from bluegreen_adapters.queries import StreamHold
 from support.flow_cluster import REFUSED, UNAVAILABLE, FlowCluster, FlowConnection, Message, StatusError
@@ -27,7 +27,7 @@ def manager() -> StrategyManager:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> FlowCluster:
     # The messages of these stacks are plain values, which have no description to make an empty one from.
-    monkeypatch.setattr(link_module, "blank_request", lambda _, __: Message())
+    monkeypatch.setattr(wire, "blank_request", lambda _, __: Message())
     return FlowCluster()
 
 

@@ -243,3 +243,27 @@ def test_login_accepted_before_a_step_proves_nothing_after_it(
     assert tried(late) != "green"
     assert "green" in cluster.strategies("login", "late")[logins:]
     assert first.call("fetch", running).rows == "blue"
+
+
+@pytest.mark.parametrize("green_serves", [True, False])
+def test_denial_of_one_statement_denies_no_other_statement(
+    cluster: FlowCluster, manager: StrategyManager, green_serves: bool
+) -> None:
+    """In the very words of a refused session. Within the hold-down, too, the next statement is asked for."""
+    good, bad = cluster.connect(manager, "good"), cluster.connect(manager, "bad")
+    assert (good.query(), bad.query()) == ("blue", "blue")
+    denied = {"SELECT secret"}
+
+    def hook(request: Request) -> Outcome | None:
+        if request.strategy == "green" and not green_serves:
+            return REFUSED
+        return DENIED if request.method == "begin" and request.user == "bad" and asked[-1] in denied else None
+
+    cluster.hook = hook
+    asked = ["SELECT secret"]
+    with pytest.raises(StatusError) as caught:
+        bad.query(asked[-1])
+    assert caught.value is DENIED.cause
+    asked.append("SELECT 1")
+    assert bad.query(asked[-1]) in ("blue", "green")
+    assert (good.query(), manager.active) == ("blue", BLUE)

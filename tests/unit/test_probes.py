@@ -281,3 +281,42 @@ def test_hook_of_the_test_sees_each_request(cluster: FlowCluster, connection: Fl
     cluster.hook = seen.append
     connection.query()
     assert seen == cluster.requests
+
+
+def test_suspected_begin_is_no_probe_of_itself(manager: StrategyManager) -> None:
+    """Where the declared probe cannot be sent, a text that contains a form is passed on."""
+    cluster = Interceptor()
+    connection = cluster.connect(manager, "me")
+    connection.query()
+    words = failure("INTERNAL", "Access denied: no SELECT on table t")
+    cluster.hook = answering("begin", words, "blue", "green")
+    with pytest.raises(StatusError) as caught:
+        connection.query()
+    assert caught.value is words.cause
+    assert cluster.strategies("begin", "me") == ["blue", "blue"]
+
+
+@pytest.mark.parametrize("method", ["begin", "execute"])
+@pytest.mark.parametrize("code", ["UNIMPLEMENTED", "DEADLINE_EXCEEDED", "ABORTED"])
+def test_any_answer_to_a_replay_reaches_the_application(
+    cluster: FlowCluster, connection: FlowConnection, method: str, code: str
+) -> None:
+    query = connection.begin()
+    connection.call("execute", query)
+    answer = failure(code, "not now")
+    cluster.hook = lambda request: (
+        (REFUSED if request.strategy == "blue" else answer if request.method == method else None)
+    )
+    with pytest.raises(StatusError) as caught:
+        connection.call("fetch", query)
+    assert caught.value is answer.cause
+
+
+def test_end_that_names_no_query_is_sent_once(cluster: FlowCluster, connection: FlowConnection) -> None:
+    """A connector clears a cursor whose prepare has failed; in an outage nothing is to be tried again for that."""
+    connection.query()
+    before = len(cluster.strategies("clear", "me"))
+    cluster.hook = answering("clear", failure("UNAVAILABLE", "down"), "blue", "green")
+    with pytest.raises(StatusError):
+        connection.call("clear", "")
+    assert cluster.strategies("clear", "me")[before:] == ["blue"]
