@@ -26,6 +26,7 @@ import yaml
 
 from bluegreen.settings import Settings, relaxed_bounds
 from bluegreen_adapters.engine import Fault
+from bluegreen_adapters.engine.faults import CODES
 from bluegreen_adapters.engine.options import EngineOptions
 from bluegreen_adapters.engine.phases import PHASES, STRATEGIES, Conduct
 from bluegreen_adapters.engine.scripts import script
@@ -73,6 +74,8 @@ ASKS = ("schemas", "tables", "columns", "catalogs", "dry_run", "explain", "expla
 
 ERRORS = ("lost", "unavailable", "down", "server", "connector")
 """Kinds of errors: `QueryLost`, `StrategyUnavailable`, the server's own answer, the connector's own error.
+
+With `server`, `answer` names the gRPC status of that answer and its whole text.
 
 `down` is what a running read gets when both stacks are out of reach: `StrategyUnavailable`, since no session can
 be opened for it. Where no session is opened at all, it is `QueryLost` or the transport's error.
@@ -197,18 +200,33 @@ def _by_given(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
         raise CaseError(f"{attribute.name}: {value!r}; accepted is a connection, or connection.cursor")
 
 
+def _answer_given(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    match value:
+        case None:
+            return
+        case [code, str()] if code in CODES:
+            return
+    raise CaseError(f"{attribute.name}: {value!r}; accepted is a list of a gRPC status and the whole text")
+
+
 @attrs.frozen(kw_only=True)
 class _Act:
     """`by` names connection and cursor, which are opened when they are first named. `raises` is the kind of
-    error that is expected, `says` a regular expression that its message contains, `patient` repeats the call
-    as long as it says that no strategy can be used: until a cool-down is over. `requests` is what the call
-    takes fewer requests than, if that is not the usual number."""
+    error that is expected, `says` a regular expression that its message contains, `answer` the status and the
+    whole text of the server's own answer. `patient` repeats the call as long as it says that no strategy can be
+    used: until a cool-down is over. `requests` is what the call takes fewer requests than, if that is not the
+    usual number."""
 
     by: str = attrs.field(default="a", validator=_by_given)
     raises: str | None = attrs.field(default=None, validator=_optional(_one_of(*ERRORS)))
     says: str | None = None
+    answer: list[str] | None = attrs.field(default=None, validator=_answer_given)
     patient: bool = False
     requests: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.answer is not None and self.raises != "server":
+            raise CaseError(f"answer: {self.answer!r} without `raises: server`")
 
     @property
     def connection(self) -> str:
@@ -243,6 +261,7 @@ class Fetch(_Act):
     source: str | None = attrs.field(default=None, validator=_optional(_stack))
 
     def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
         if self.fetch != "all" and not (isinstance(self.fetch, int) and self.fetch > 0):
             raise CaseError(f"fetch: {self.fetch!r}; accepted: all, or a number from 1")
         if (self.source is None) == (self.raises is None):

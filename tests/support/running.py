@@ -200,8 +200,17 @@ class _Run:
             raise Mismatch(f"it raised {error!r}, {_kind(error)}; expected: {step.raises}") from error
         if step.says is not None and not any(re.search(step.says, str(each)) for each in causes(error)):
             raise Mismatch(f"it said {str(error)!r}; expected: {step.says}") from error
+        if step.answer is not None:
+            self.compare_answer(step.answer, error)
         if _kind(error) in ("lost", "unavailable") and self.way.of_connector:
             expect(isinstance(error, OperationalError), f"{error!r} is no OperationalError")
+
+    def compare_answer(self, answer: list[str], error: Exception) -> None:
+        """Compare the server's own answer, its status and its whole text."""
+        call: Any = next(each for each in causes(error) if isinstance(each, grpc.RpcError))
+        given = [call.code().name, call.details()]
+        if given != answer:
+            raise Mismatch(f"the server's answer was {given}; expected: {answer}") from error
 
     def accepted(self, kind: str) -> tuple[str, ...]:
         """Return the kinds of errors that a case accepts over this way."""
@@ -210,11 +219,15 @@ class _Run:
         return ("lost", "server") if "session" in self.way.lacks else ("unavailable",)
 
     def give_up(self, step: _Act) -> None:
-        """After an error the application closes the cursor, and takes another one."""
+        """After an error the application closes the cursor, and takes another one.
+
+        A way whose close sends a request may be told that no stack has answered.
+        """
         connected = self.connected.get(step.connection)
         reading = connected.cursors.pop(step.cursor, None) if connected is not None else None
-        if reading is not None:
-            reading.cursor.close()
+        error = self.outcome(reading.cursor.close) if reading is not None else None
+        if error is not None and _kind(error) != "server":
+            raise Mismatch(f"closing the cursor raised {error!r}, {_kind(error)}") from error
 
     def carry_out(self, step: _Act) -> None:
         """Make one call."""
