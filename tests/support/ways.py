@@ -76,6 +76,7 @@ CAPABILITIES: Mapping[str, str] = {
     "catalogs": "a call that lists catalogs",
     "dry_run": "a call that checks a statement",
     "let_go": "a cursor that is let go is noticed",
+    "free": "a request of the adapter's own that frees what a query has left on a stack",
     "warm": "a session is opened ahead of time on the stack that was announced",
     "resume": "a suspended cluster is resumed without the application's doing",
     "resume_later": "the same for a cluster that falls asleep when the session is open",
@@ -557,6 +558,8 @@ class Way:
         absent: why it cannot be used here at all, or none.
         of_connector: whether it is the connector's, so that errors are the connector's too.
         fetches_ahead: whether rows are fetched before the application asks for them.
+        ends_by_itself: whether it ends a query by itself, after the last row and after an error, and keeps it to
+            itself if that fails.
     """
 
     name: str
@@ -565,6 +568,7 @@ class Way:
     absent: str | None = None
     of_connector: bool = True
     fetches_ahead: bool = False
+    ends_by_itself: bool = False
 
     def __attrs_post_init__(self) -> None:
         unknown = set(self.lacks) - set(CAPABILITIES)
@@ -736,7 +740,9 @@ _OAUTH_LACKS = {"session": "a token travels with each request", "retry": _NO_RET
 _STUB_LACKS = dict.fromkeys(("resume", "resume_later"), "it is the connector's work, not the channel's") | {
     "retry": _NO_RETRY
 }
-_INTERCEPTOR_LACKS = _STUB_LACKS | {"warm": "an interceptor cannot begin a call of its own"}
+_INTERCEPTOR_LACKS = _STUB_LACKS | dict.fromkeys(
+    ("warm", "free"), "an interceptor cannot begin a call of its own"
+)
 _CLUSTER_LACKS = {name: "it only wakes the cluster up" for name in CAPABILITIES if name != "resume"}
 
 _V2 = {"enable_result_batch_v2": True}
@@ -749,7 +755,7 @@ WAYS: Mapping[str, Way] = {
         Way("sync-v2", functools.partial(_sync, _V2), _V2_LACKS, NO_V2, fetches_ahead=True),
         Way("oauth", functools.partial(_sync, _OAUTH), _OAUTH_LACKS),
         Way("pool", _pool, _POOL_LACKS),
-        Way("sqlalchemy", _alchemy, _ALCHEMY_LACKS),
+        Way("sqlalchemy", _alchemy, _ALCHEMY_LACKS, ends_by_itself=True),
         Way("aio", functools.partial(_aio, {}), _AIO_LACKS, _NO_AIO),
         Way("aio-v2", functools.partial(_aio, _V2), _AIO_LACKS, _NO_AIO or NO_V2, fetches_ahead=True),
         Way("cluster", _cluster, _CLUSTER_LACKS),
