@@ -33,7 +33,7 @@ from bluegreen_adapters.protocol import Credentials, Protocol, Role, read
 from bluegreen_adapters.queries import Begun, Place, Query, QueryId, Rpc
 from bluegreen_adapters.repair import Raised, Repairs
 from bluegreen_adapters.sessions import NotAccepted
-from bluegreen_adapters.sql_classifier import preload
+from bluegreen_adapters.sql_classifier import SqlClassifier
 from bluegreen_adapters.wire import TooLate, Wire, in_time
 
 __all__ = ["Blank", "Link", "Raised"]
@@ -84,7 +84,7 @@ class Link:
         self._closed = False
         _links_of(manager).add(self)
         if self.protocol.reads is None and self.protocol.queries:
-            _preload()  # not in the middle of a replay
+            _preload(self.protocol.classifier)  # not in the middle of a replay
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -476,9 +476,9 @@ def _freed(owner: Callable[[], Link | None]) -> Callable[[object], None]:
 
 
 @functools.cache
-def _preload() -> None:
-    """Load the parser of statements once in a process."""
-    preload()
+def _preload(classifier: SqlClassifier) -> None:
+    """Load a classifier's parser, once in a process."""
+    classifier.preload()
 
 
 def _held_by(rpc: Rpc) -> Query | None:

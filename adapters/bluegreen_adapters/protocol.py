@@ -34,7 +34,7 @@ from bluegreen_adapters.evidence import (
     StatusRule,
     check_evidence,
 )
-from bluegreen_adapters.sql_classifier import DEFAULT_CLASSIFIER, only_reads
+from bluegreen_adapters.sql_classifier import DEFAULT_CLASSIFIER, SqlClassifier, only_reads
 
 __all__ = [
     "EVIDENCE",
@@ -48,6 +48,7 @@ __all__ = [
     "ProtocolError",
     "Request",
     "Role",
+    "SqlClassifier",
     "StatusRule",
     "only_reads",
     "read",
@@ -191,9 +192,11 @@ class Protocol:
         evidence: what follows from which reply; one row for each fault and kind of request.
         probe: decides suspected refusals, and shows that a session is dead. Without one a login decides about a
             stack, and nothing about a session.
+        classifier: decides whether the SQL in `statement` only reads; `SqlClassifier` has dialects, and takes names of
+            further functions that only read.
         reads: whether the request of a begin only reads, for requests that are no SQL; called with the message.
-            By default
-            `sql_classifier.DEFAULT_CLASSIFIER` decides about the text in `statement`.
+            None: the
+            classifier decides.
         refusal_mark: what makes a reply worth reporting if it contains this and is no known form.
         queries: False for a protocol without queries, such as that of a control plane.
 
@@ -215,6 +218,7 @@ class Protocol:
     unknown: Method = Method(Role.FREE)
     evidence: tuple[Evidence, ...] = attrs.field(default=EVIDENCE, repr=False)
     probe: Probe | ProbeCall | None = None
+    classifier: SqlClassifier = DEFAULT_CLASSIFIER
     reads: Callable[[Any], bool] | None = None
     refusal_mark: str = "456"
     queries: bool = True
@@ -328,7 +332,7 @@ class Protocol:
         if self.reads is not None:
             return self.reads(request)
         statement = read(request, self.statement)
-        return isinstance(statement, str) and DEFAULT_CLASSIFIER.only_reads(statement)
+        return isinstance(statement, str) and self.classifier.only_reads(statement)
 
     @property
     def authenticator(self) -> str | None:

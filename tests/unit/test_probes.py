@@ -305,7 +305,7 @@ def test_any_answer_to_a_replay_reaches_the_application(
     connection.call("execute", query)
     answer = failure(code, "not now")
     cluster.hook = lambda request: (
-        (REFUSED if request.strategy == "blue" else answer if request.method == method else None)
+        REFUSED if request.strategy == "blue" else answer if request.method == method else None
     )
     with pytest.raises(StatusError) as caught:
         connection.call("fetch", query)

@@ -17,6 +17,7 @@ from bluegreen_adapters.protocol import (
     ProtocolError,
     Request,
     Role,
+    SqlClassifier,
     StatusRule,
     only_reads,
     read,
@@ -247,3 +248,14 @@ def test_classifier_of_a_protocol_decides_for_requests_that_are_no_sql() -> None
 def as_any(value: object) -> Any:
     """Return a value of a wrong type as if it were right."""
     return value
+
+
+def test_classifier_of_a_protocol_knows_its_dialect_and_functions() -> None:
+    @attrs.define
+    class Begin:
+        queryString: str
+
+    statement = Begin("SELECT my_hash(a)::int FROM t")
+    ours = attrs.evolve(TOY, classifier=SqlClassifier("postgres", pure_functions=("my_hash",)))
+    assert ours.only_reads(statement)
+    assert not TOY.only_reads(statement)
