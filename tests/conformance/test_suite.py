@@ -80,7 +80,10 @@ def test_a_case_says_what_it_needs() -> None:
         ({"steps": [{"execute": "read", "answer": ["INTERNAL", "no"]}]}, "without `raises: server`"),
         ({"steps": [{"execute": "read", "raises": "server", "answer": ["INTERN", "no"]}]}, "'INTERN'"),
         ({"steps": [{"execute": "read", "raises": "server", "answer": "INTERNAL"}]}, "the whole text"),
-        ({"steps": [{"fetch": 1, "raises": "lost", "answer": ["INTERNAL", "no"]}]}, "without `raises: server`"),
+        (
+            {"steps": [{"fetch": 1, "raises": "lost", "answer": ["INTERNAL", "no"]}]},
+            "without `raises: server`",
+        ),
         ({"steps": [{"ask": "weather"}]}, "'weather'; accepted: schemas"),
         ({"steps": [{"believes": {"mood": 1}}]}, "mood; accepted: state"),
         ({"steps": ["query"]}, "is no step"),
