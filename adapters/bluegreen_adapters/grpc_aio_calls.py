@@ -57,6 +57,7 @@ class AsyncPort:
         parsers: the deserializers of the answers, by bare method name.
         streams: bare names of the methods that a stream answers.
         calls: the calls that are under way.
+        closed: whether nothing new may begin, as gRPC says of a closed channel.
     """
 
     def __init__(self, channel: Any) -> None:
@@ -65,6 +66,7 @@ class AsyncPort:
         self.parsers: dict[str, Callable[[bytes], Any] | None] = {}
         self.streams: set[str] = set()
         self.calls: set[CallState] = set()
+        self.closed = False
         self._launched: set[asyncio.Task[None]] = set()
 
     async def perform(self, command: Any) -> Any:
@@ -124,7 +126,8 @@ class AsyncPort:
         return outcome
 
     def stop(self) -> None:
-        """Give up what was launched."""
+        """Give up what was launched, and begin nothing new: the channel is about to be closed."""
+        self.closed = True
         for task in tuple(self._launched):
             task.cancel()
 
@@ -191,6 +194,8 @@ class CallState:
     def __init__(
         self, port: AsyncPort, link: Link, rpc: Rpc, begin: Callable[[Send], Awaitable[Any]] | None = None
     ) -> None:
+        if port.closed:
+            raise grpc.aio.UsageError("Channel is closed.")
         self.port, self.link, self.rpc = port, link, rpc
         self.loop = asyncio.get_running_loop()
         self.end: End | None = None

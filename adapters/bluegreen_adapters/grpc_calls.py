@@ -84,8 +84,7 @@ class End:
         return without if asked is None else asked()
 
     def code(self) -> Any:
-        without = grpc.StatusCode.OK if self.error is None else grpc.StatusCode.UNKNOWN
-        return without if self.error is None else self._asked("code", without)
+        return grpc.StatusCode.OK if self.error is None else self._asked("code", grpc.StatusCode.UNKNOWN)
 
     def details(self) -> Any:
         return self._asked("details", "" if self.error is None else str(self.error))
@@ -130,6 +129,10 @@ class CallState:
         # Who may go on with the flow: a thread that drives it, or whoever claims the turn first.
         self._driven = True
         self._turn = 0
+        # The thread that makes the call, until that is made, and the error that it gets instead of a call: the channel
+        # is closed, or the thread was interrupted.
+        self._caller: int | None = None
+        self._at_once: BaseException | None = None
         # The real call for whose outcome the flow waits; of a stream, the real stream.
         self._sent: Any = None
         # Ends the wait of a thread of ours when the call is cancelled.
@@ -144,17 +147,20 @@ class CallState:
         self._is_read = False
         self._has_ended: Any = None
         self._head: list[Any] = []
-        # One reader at a time, since a real stream must not be asked by two.
-        self._readers = threading.Lock()
+        # One reader at a time, since a real stream must not be asked by two. Reentrant, since a callback that the
+        # reader runs at the end may ask once more.
+        self._readers = threading.RLock()
 
     # What the calls of the application ask for.
 
     def start(self) -> None:
         """Drive the flow up to the first command that takes time. The caller's thread comes here."""
         self._flow = raising(self.link.call(self.rpc), as_call_error)
+        self._caller = threading.get_ident()
         self._drive(waits=False)
-        if self.end is not None and self.end.error is not None and not isinstance(self.end.error, Exception):
-            raise self.end.error  # an interrupt of the caller is not the result of the call
+        self._caller = None
+        if self._at_once is not None:
+            raise self._at_once
 
     def wait(self, timeout: float | None = None) -> End:
         """Wait until the call has ended.
@@ -247,6 +253,8 @@ class CallState:
         # may hold a lock of the application.
         if woken is not None and not woken.done():
             woken.set_result(None)
+        if sent is not None and not hasattr(sent, "add_done_callback"):
+            self._run_callbacks()  # what an interceptor has made of a stream will not report its end
         return True
 
     # Driving the flow.
@@ -292,6 +300,8 @@ class CallState:
             own = isinstance(command, Send) and command.method == self.rpc.name
             if isinstance(command, (Launch, Blank)):
                 answer, error = _attempt(self.port.perform, command)
+            elif isinstance(command, Wait) and command.future.done():
+                answer = True
             elif (
                 isinstance(command, Send)
                 and self.port.can_begin(command, own)
@@ -415,7 +425,8 @@ class CallState:
             return
         with self.condition:
             self._driven = False
-            if value is not None:
+            # If the call was cancelled while the flow took its last steps, the stream must not go on.
+            if value is not None and not self._is_over():
                 self._head.append(value)
                 if self._brought is not None and self._brought is self.real:
                     self._readable = self.real
@@ -423,9 +434,9 @@ class CallState:
                         self._has_ended = self.real
             goes_on = self._readable is not None
             self.condition.notify_all()
-        if not goes_on:  # a stream without messages, or an answer that needed no RPC
+        if not goes_on:  # cancelled, or a stream without messages, or an answer that needed no RPC
             self.link.ended(self.rpc)
-            self._finish(End(real=self._brought))
+            self._finish(_cancelled_end() if self.dropped else End(real=self._brought))
 
     def _failed(self, error: BaseException) -> None:
         """Take note of the error of the flow."""
@@ -436,6 +447,8 @@ class CallState:
             return
         if isinstance(error, grpc.RpcError):  # its frames would live as long as the call
             error.with_traceback(None)
+        elif self._caller == threading.get_ident():
+            self._at_once = error
         self._finish(End(error=error))
 
     def _finish(self, end: End) -> None:

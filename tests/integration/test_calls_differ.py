@@ -372,7 +372,24 @@ def stream_closed(scene: Scene) -> Facts:
     return {**facts, "after": final(call), "next": asked(call, "next"), **told.facts()}
 
 
+def made_after_close(scene: Scene) -> Facts:
+    scene.channel.close()
+    facts: Facts = {}
+    for name in ("__call__", "with_call", "future", "watch"):
+        way = scene.stub.watch if name == "watch" else getattr(scene.stub.ask, name)
+        try:
+            call = way(Message(), **scene.given)
+        except ValueError as error:
+            facts[name] = ("raised at once", str(error)[:17])
+        else:  # gRPC's interceptors make a call of the error
+            with pytest.raises(ValueError, match="Cannot invoke RPC"):
+                call.result()
+            facts[name] = (call.done(), call.cancelled(), call.cancel())
+    return facts
+
+
 MOMENTS = [
+    made_after_close,
     future_answered, future_refused, future_failed, future_cancelled, future_timed_out, future_not_waited_for,
     future_closed, unary_answered, unary_refused, unary_failed, unary_timed_out, stream_answered, stream_refused,
     stream_failed_between, stream_failed_at_first, stream_unread, stream_cancelled_at_first, stream_cancelled_between,
@@ -470,7 +487,8 @@ async def aio_unary_closed(scene: Scene) -> Facts:
     call = scene.stub.ask(Message(), **scene.given)
     await event(scene.stacks.entered)
     await scene.channel.close()
-    return await aio_final(call, without=ARRIVES)
+    facts: Facts = {"code": await aio_asked(call, "code")}  # some versions of gRPC end the call a little later
+    return {**facts, "after": await aio_final(call, without=ARRIVES)}
 
 
 async def read_on(call: Any, by_read: bool) -> Any:
@@ -613,10 +631,24 @@ async def aio_stream_closed(scene: Scene) -> Facts:
     call = scene.stub.watch(Message(), **scene.given)
     facts: Facts = {"first": await first_of(call, True)}
     await scene.channel.close()
+    facts["code"] = await aio_asked(call, "code")
     return {**facts, "after": await aio_final(call)}
 
 
+async def aio_made_after_close(scene: Scene) -> Facts:
+    await scene.channel.close()
+    raised = {}
+    for way in (scene.stub.ask, scene.stub.watch):
+        try:
+            call = way(Message(), **scene.given)
+            await (call if way is scene.stub.ask else call.read())
+        except grpc.aio.UsageError as error:
+            raised[str(len(raised))] = str(error)
+    return raised
+
+
 AIO_MOMENTS = [
+    aio_made_after_close,
     aio_unary_answered, aio_unary_refused, aio_unary_failed, aio_unary_timed_out, aio_unary_cancelled,
     aio_unary_cancelled_by_its_task, aio_unary_closed, aio_stream_read, aio_stream_iterated, aio_stream_refused,
     aio_stream_failed_between, aio_stream_failed_while_read, aio_stream_failed_at_first, aio_stream_unread,
