@@ -487,8 +487,8 @@ async def aio_unary_closed(scene: Scene) -> Facts:
     call = scene.stub.ask(Message(), **scene.given)
     await event(scene.stacks.entered)
     await scene.channel.close()
-    facts: Facts = {"code": await aio_asked(call, "code")}  # some versions of gRPC end the call a little later
-    return {**facts, "after": await aio_final(call, without=ARRIVES)}
+    call.cancel()  # older versions of gRPC do not end the call by themselves
+    return await aio_final(call, without=ARRIVES)
 
 
 async def read_on(call: Any, by_read: bool) -> Any:
@@ -631,7 +631,7 @@ async def aio_stream_closed(scene: Scene) -> Facts:
     call = scene.stub.watch(Message(), **scene.given)
     facts: Facts = {"first": await first_of(call, True)}
     await scene.channel.close()
-    facts["code"] = await aio_asked(call, "code")
+    call.cancel()  # older versions of gRPC do not end the call by themselves
     return {**facts, "after": await aio_final(call)}
 
 
@@ -657,6 +657,8 @@ AIO_MOMENTS = [
 ]  # fmt: skip
 
 
+# Older versions of gRPC complain in a finalizer about an intercepted call on a closed channel.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function InterceptedCall.__del__")
 @pytest.mark.parametrize("moment", AIO_MOMENTS)
 @pytest.mark.parametrize("way", AIO_WAYS)
 async def test_an_asyncio_call_says_what_grpc_says(
