@@ -56,7 +56,7 @@ DELETED = {
     "R2 reconnected": "Failed.connection_opened -> Detecting",
     "R2 invalidated": "PendingTransition.cache_invalidated -> Detecting",
     "R2 expired": "Stable.cache_expired -> Detecting",
-    "R2 refused": "PendingTransition.auth_failure[fresh & is pending] -> Detecting",
+    "R2 refused": "PendingTransition.auth_failure[fresh & is pending & !others served] -> Detecting",
     "R2 hinted": "Detecting.strategy_announced[fresh & turn=later & !held down] -> Detecting",
     "R2 timed out": "Detecting.detection_timed_out[fallback known] -> Stable",
     "R2 adopted": "Detecting.auth_success[fresh] -> Stable",
@@ -214,8 +214,8 @@ def test_verify_explores_and_says_that_nothing_is_wrong() -> None:
     done = run("--queries", "1", "--switches", "1", "--event", "none")
     assert done.exit_code == 0
     assert "2 processes, 1 decision, 1 fault of the store: 3,564 states" in done.output
-    assert "strategy: 112 of 112 rows taken, 73 of 73 guards seen true and false" in done.output
-    assert "world: 12,586 states" in done.output
+    assert "strategy: 120 of 120 rows taken, 84 of 84 guards seen true and false" in done.output
+    assert "world: 12,978 states" in done.output
     assert "violations: 0; ought to happen and did not: nothing" in done.output
 
 

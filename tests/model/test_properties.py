@@ -8,11 +8,12 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.alphabet import EVENTS
+from bluegreen.alphabet import ENDINGS, EVENTS, QueryStarted
 from bluegreen.errors import EventForbidden
 from bluegreen.machine import step
 from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context
+from bluegreen.verify.alone import is_news, news
 from bluegreen.verify.properties import STRATEGY_ALWAYS, Taken, broken
 from bluegreen.vocabulary import Strategy, Ticket
 
@@ -20,13 +21,14 @@ from bluegreen.vocabulary import Strategy, Ticket
 def said(context: Context) -> Iterator[Any]:
     """Yield each event that could be sent, fresh and stale, on both strategies."""
     for cls in EVENTS:
-        fields = [field.name for field in attrs.fields(cls)]
         for strategy in Strategy:
-            if fields == ["ticket"]:
+            if cls in ENDINGS:
                 yield cls(Ticket(1, strategy, 0, None))
-            elif fields == ["strategy", "version"]:
-                yield cls(strategy, context.version)
-                yield cls(strategy, context.version - 1)
+            elif is_news(cls):
+                yield from news(cls, strategy, context.version)
+                yield from news(cls, strategy, context.version - 1)
+            elif cls is QueryStarted:
+                yield from (QueryStarted(), QueryStarted(strategy))
             else:
                 yield cls()
 
@@ -81,6 +83,8 @@ def _context(**changes: Any) -> Callable[[Taken], Taken]:
         ("I6 fenced", "query_started", _context(version=-1)),
         ("I6 versioned", "strategy_announced", _context(version=0)),
         ("I7 rollback", "rollback_requested", _context(active=None)),
+        ("I13 scoped", "query_started", _context(untried=(Strategy.BLUE,))),
+        ("I13 scoped", "persistent_failure", _context(verified=None)),
         ("I8 detection bounded", "error_456", _context(untried=tuple(Strategy))),
         (
             "I8 detection bounded",

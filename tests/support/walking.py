@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from bluegreen.alphabet import ENDINGS
 from bluegreen.errors import EventForbidden
 from bluegreen.machine import step
 from bluegreen.query import QUERY, QueryContext
@@ -17,7 +18,7 @@ from bluegreen.table import Table
 from bluegreen.verify.alone import TICKETS
 from bluegreen.vocabulary import Strategy, Ticket
 
-_LABEL = re.compile(r"(\w+)(?:\((\w+)\))?(, stale)?")
+_LABEL = re.compile(r"(\w+)(?:\((alone on )?(\w+)(, others served)?\))?(, stale)?")
 
 
 def written(value: Any) -> str:
@@ -57,13 +58,18 @@ class StrategyWalk:
         """Return the event that a label of the page stands for, now."""
         found = _LABEL.fullmatch(label)
         assert found is not None, label
-        cls = next(one for one in self.table.events if one.name == found[1])
-        fields = [field.name for field in attrs.fields(cls)]
-        if fields == ["ticket"]:
-            strategy = Strategy(found[2])
+        name, alone, about, others_served, stale = found.groups()
+        cls = next(one for one in self.table.events if one.name == name)
+        if about is None:
+            return cls()
+        strategy = Strategy(about)
+        if cls in ENDINGS:
             oldest = next((one for one in self.tickets if one.strategy is strategy), Ticket(0, strategy, 0))
             return cls(oldest)
-        return cls(Strategy(found[2]), self.context.version - bool(found[3])) if fields else cls()
+        if alone:
+            return cls(strategy)
+        facts = {"served_since": True} if others_served else {}
+        return cls(strategy, self.context.version - bool(stale), **facts)
 
     def take(self, label: str) -> str | None:
         """Take an event; return the name of its row, or nothing if it is refused."""

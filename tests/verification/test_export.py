@@ -18,9 +18,10 @@ from bluegreen.recovery import RECOVERY
 from bluegreen.rows import Outcome, cell_facts
 from bluegreen.strategy import STRATEGY, Context
 from bluegreen.table import State, Table, go
+from bluegreen.verify.alone import strategy_events
 from bluegreen.verify.export import SCXML, read_json, to_json, to_scxml
 from bluegreen.verify.export_command import export
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.verify.process import NOW
 
 COMMITTED = Path(__file__).parent / "exported"
 TABLES: dict[str, Any] = {
@@ -72,11 +73,9 @@ def test_a_strategy_table_that_was_read_back_with_its_code_takes_the_same_steps(
     chance = random.Random(seed)
     state, context, rows = "Detecting", Context.initial(), set()
     for _ in range(5_000):
-        cls = chance.choice(STRATEGY.events)
-        fields = [field.name for field in attrs.fields(cls)]
-        strategy = chance.choice(list(Strategy))
-        filled = {"ticket": (Ticket(1, strategy, 0),), "strategy": (strategy, context.version)}
-        event = cls(*filled[fields[0]]) if fields else cls()
+        event = chance.choice(list(strategy_events(state, context, tickets=5)))
+        if hasattr(event, "version"):
+            event = attrs.evolve(event, version=context.version + event.version - NOW)
         try:
             right = step(STRATEGY, state, context, event)
         except EventForbidden:

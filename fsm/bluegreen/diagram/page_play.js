@@ -114,7 +114,11 @@ function labelOf(record) {
   const { event } = record.step;
   const strategy = event.strategy || (/^query_(completed|cancelled|failed)$/.test(event.name) && record.ticket ? record.ticket.strategy : null);
   const stale = record.version.event !== null && record.version.event !== record.version.before;
-  return event.name + (strategy ? `(${strategy})` : "") + (stale ? ", stale" : "");
+  const about = [
+    ...(strategy ? [strategy] : []), ...(event.alone ? [`alone on ${event.alone}`] : []),
+    ...(event.served_since ? ["others served"] : []),
+  ].join(", ");
+  return event.name + (about ? `(${about})` : "") + (stale ? ", stale" : "");
 }
 
 function ticketsAfter(tickets, record) {
