@@ -1,4 +1,4 @@
-"""Two users of one scope: what is refused to one of them changes nothing for the other one, and mistakes are noticed."""
+"""Two users of one scope: what is refused to one changes nothing for the other one, and mistakes are noticed."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ NOTICED = {
     "whoever is refused alone is left": "S alone",
     "one user's refusal moves everybody": "I13 scoped in the world",
     "whoever is alone begins where all do": "I3 routed",
+    "a transition that only a timer ends": "L1 progress with users",
+    "a refusal never leads elsewhere": "S given way",
 }
 
 

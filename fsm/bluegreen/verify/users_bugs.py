@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from bluegreen.alphabet import QueryStarted
+from bluegreen.alphabet import AuthFailure, PersistentFailure, QueryStarted
 from bluegreen.rows import Rows
 from bluegreen.strategy import DETECTING, PENDING, STABLE, issue_ticket, start_on_active, start_on_pending
-from bluegreen.table import forbid, stay
+from bluegreen.table import forbid, ignore, stay
 from bluegreen.verify.fieldbugs import FIELD_BUGS, FieldBug
 from bluegreen.verify.mutants import Verdict
 from bluegreen.verify.runtime_bugs import RuntimeBug
@@ -25,9 +25,13 @@ def _as_usual(state: str, do: Any) -> Rows:
     return stay(state, QueryStarted, do=do, effects=(issue_ticket,), why=_WHY)
 
 
+_FIELD: Final = {bug.name: bug for bug in FIELD_BUGS}
+
 WRONG: Final = {
-    "one user's refusal moves everybody": next(
-        one for one in FIELD_BUGS if one.name.startswith("one user's")
+    "one user's refusal moves everybody": _FIELD["one user's refusal moves everybody"],
+    "a transition that only a timer ends": _FIELD["timer as the only way out"],
+    "a refusal never leads elsewhere": FieldBug(
+        "a refusal never leads elsewhere", (ignore(STABLE, (AuthFailure, PersistentFailure), why=_WHY),)
     ),
     "whoever is alone begins where all do": FieldBug(
         "whoever is alone begins where all do",
