@@ -14,6 +14,7 @@ import pytest
 
 import bluegreen.manager as manager_module
 from bluegreen.alphabet import (
+    AuthFailure,
     AuthSuccess,
     CacheInvalidated,
     ConnectionOpened,
@@ -21,6 +22,7 @@ from bluegreen.alphabet import (
     DrainTimedOut,
     Error456,
     IssueTicket,
+    PersistentFailure,
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
@@ -37,7 +39,7 @@ from bluegreen.settings import Settings
 from bluegreen.strategy import STRATEGY, Context, end_ticket, start_on_active
 from bluegreen.table import Table
 from bluegreen.verify.journal import Journal
-from bluegreen.verify.lines import Short, Whole, recorded, situation
+from bluegreen.verify.lines import FORMER_ROWS, Short, Whole, recorded, situation
 from bluegreen.verify.log import check_log
 from bluegreen.verify.log_command import verify_logs
 from bluegreen.vocabulary import Scope, Strategy
@@ -450,3 +452,52 @@ def test_the_exit_code_is_that_of_the_worst_file(tmp_path: Any) -> None:
     assert verify_logs([], said.append) == 2
     assert any("records per second" in text for text in said)
     assert any("line 10: " in text for text in said)
+
+
+def test_a_journal_of_before_refusals_of_single_users_is_still_read() -> None:
+    """Rows were narrowed since; their former names stand in older journals, and nothing of the new fields does."""
+    text = io.BytesIO()
+    with Journal(text) as journal:
+        manager = StrategyManager(Scope("one:1"), Settings(logging_level="ERROR"))
+        journal.follow(manager)
+        ticket = manager.start(lambda strategy, left_s: None)
+        manager.send(AuthFailure(Strategy.BLUE, manager.version))
+        manager.send(AuthFailure(Strategy.GREEN, manager.version))
+        manager.send(AuthSuccess(Strategy.BLUE, manager.version))
+        manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+        manager.end(QueryCompleted(manager.start(lambda strategy, left_s: None)))
+        manager.send(PersistentFailure(Strategy.GREEN, manager.version))
+        manager.end(QueryCompleted(ticket))
+    older = [_as_before(line) for line in text.getvalue().splitlines(keepends=True)]
+    assert b"others served" not in b"".join(older)
+    report = check_log(resealed(older))
+    assert (report.exit_code, report.records) == (0, 10), report
+
+
+def _as_before(line: bytes) -> bytes:
+    told = line.decode()
+    for row, former in FORMER_ROWS.items():
+        told = told.replace(f'"row":"{row}"', f'"row":"{former}"')
+    for setting in (',"probe_after_s":2.0', ',"forms":[]'):
+        told = told.replace(setting, "")
+    return told.encode()
+
+
+def test_each_former_name_is_that_of_a_row_that_was_narrowed() -> None:
+    assert {row.name for row in STRATEGY.rows} >= set(FORMER_ROWS)
+    assert not {row.name for row in STRATEGY.rows} & set(FORMER_ROWS.values())
+
+
+def test_what_concerns_one_connection_is_in_a_journal_and_is_held_against_the_table() -> None:
+    text = io.BytesIO()
+    with Journal(text) as journal:
+        manager = StrategyManager(Scope("one:1"), Settings(logging_level="ERROR"))
+        journal.follow(manager)
+        manager.end(QueryCompleted(manager.start(lambda strategy, left_s: None)))
+        alone = manager.start_now(alone=Strategy.GREEN)
+        assert alone is not None
+        manager.end(QueryCompleted(alone))
+    lines = text.getvalue().splitlines(keepends=True)
+    assert check_log(lines).exit_code == 0
+    forged = resealed([line.replace(b',"alone":"green"', b"") for line in lines])
+    assert check_log(forged).exit_code == 1
