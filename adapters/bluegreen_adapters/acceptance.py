@@ -51,11 +51,13 @@ class AcceptanceRecord:
 
     def note_refused(self, strategy: Strategy, connection: str) -> None:
         """Forget the acceptance of a connection that has been refused since."""
-        latest = self._latest.get(strategy)
-        if latest is not None and latest[1] == connection:
-            del self._latest[strategy]
-            if (before := self._before.pop(strategy, None)) is not None:
-                self._latest[strategy] = before
+        kept = [
+            one
+            for one in (self._latest.pop(strategy, None), self._before.pop(strategy, None))
+            if one is not None and one[1] != connection
+        ]
+        for known, one in zip((self._latest, self._before), kept, strict=False):
+            known[strategy] = one
 
     def served_since(self, strategy: Strategy, connection: str, since_s: float, *, ageless: bool) -> bool:
         """Return whether another connection vouches for a strategy.

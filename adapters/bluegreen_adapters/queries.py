@@ -169,6 +169,7 @@ class Query:
         left: where it ran before the transport failed, and may still run; the stack is to free it there.
         alone: the stack on which it begins whatever others do, since its connection is accepted only there.
         answer: what the application gets if it cannot begin there either; None: what happens there.
+        accused: the stack that denied it, and the version then, to be reported once the other one has accepted it.
         public_id: its id in the application's hands.
         place: where it runs; none while it is being moved, and if that has failed.
         execution: the RPC that executed it, once it was accepted.
@@ -191,6 +192,7 @@ class Query:
     left: Place | None = None
     alone: Strategy | None = None
     answer: BaseException | None = attrs.field(default=None, repr=False)
+    accused: tuple[Strategy, int] | None = None
     _reads: bool | None = None
     _claimed: Future[None] | None = None
     _executing: list[Future[None]] = attrs.field(factory=list[Future[None]])

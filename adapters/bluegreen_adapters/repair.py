@@ -162,6 +162,12 @@ class Repairs:
             sessions.note_refused(strategy)  # another statement may be accepted
         others_served = sessions.is_served_since(strategy)
         was_alone = query.alone is not None
+        if not was_alone and not sessions.has_login:
+            # Only a begin shows whether the other stack accepts a token, so nothing is reported before it has.
+            query.accused = (strategy, version)
+            query.goes_alone(other, refused)
+            self.stepped(query, Errored("harmless"))
+            return
         accepted = not was_alone and (yield from sessions.is_accepted_by(other, is_witness=not others_served))
         if not accepted:
             self.finish(query, Errored())
@@ -174,6 +180,16 @@ class Repairs:
             raise query.answer or refused
         if others_served:
             query.goes_alone(other, refused)
+
+    def _report_accused(self, query: Query) -> None:
+        """Report the stack that denied a query, now that the other one has accepted it."""
+        accused, query.alone, query.answer, query.accused = query.accused, None, None, None
+        if accused is not None:
+            strategy, version = accused
+            served = self._wire.sessions.is_served_since(strategy)
+            if served:
+                self._wire.sessions.avoid(strategy)
+            self._wire.report(AuthFailure(strategy, version, served_since=served))
 
     def _stops_avoiding(self, query: Query) -> bool:
         """Return True if the query began alone only since its connection avoids the usual strategy; undo that."""
@@ -201,7 +217,7 @@ class Repairs:
                 self._wire.sessions.note_accepted(place.ticket.strategy)
                 query_id = read(outcome.message, self._protocol.query)
                 query.is_known_as(query_id, read(outcome.message, self._protocol.engine) or "")
-                query.alone = query.answer = None
+                self._report_accused(query)
                 self.stepped(query, Prepared(query_id))
                 if query.over:
                     raise self.lost(query, "it was ended while it was begun again")

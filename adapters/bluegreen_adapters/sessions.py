@@ -101,8 +101,9 @@ class NotAccepted(Exception):
         super().__init__(evidence.fault.value)
 
     def again(self) -> NotAccepted:
-        """Return it anew, for somebody else to raise."""
-        return NotAccepted(self.outcome, self.evidence)
+        """Return it for another caller, without the call that brought it: that holds the request, with credentials."""
+        outcome = Reply(self.outcome.message) if isinstance(self.outcome, Reply) else self.outcome
+        return NotAccepted(outcome, self.evidence)
 
     @property
     def refusal(self) -> Refusal:
@@ -318,7 +319,12 @@ class Sessions:
         """Longest time for one strategy, in seconds, so that a silent one leaves time for the other."""
         return self._manager.settings.detection_timeout_s / len(Strategy)
 
-    # Who is accepted where: see `acceptance`.
+    # Which connection is accepted where: see `acceptance`.
+
+    @property
+    def has_login(self) -> bool:
+        """True if this connection opens sessions; False if a token travels with each request."""
+        return self._supplied() is not None
 
     def is_accepted_by(self, strategy: Strategy, *, is_witness: bool) -> Flow[bool]:
         """Find out whether a strategy accepts this connection; a session that is open is not opened again."""

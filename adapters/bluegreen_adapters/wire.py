@@ -110,10 +110,6 @@ class Wire:
                     query.renews(place.session, renewed)
                     place = attrs.evolve(place, session=renewed)
                     continue
-            elif row.again in ("renew", "prove"):
-                row = self.protocol.verdict(
-                    Fault.ANSWER, kind
-                )  # the session is alive, or the connection has no session
             if row.report == "error_456":
                 self.report(Error456(strategy, version))
             elif row.report == "persistent_failure":

@@ -100,6 +100,10 @@ class FlowCluster:
         """Return a connection of a user."""
         return FlowConnection(self, Link(manager, protocol, credentials=lambda: (Message(user=user), ())))
 
+    def connect_with_token(self, manager: StrategyManager, protocol: Protocol = PROTOCOL) -> FlowConnection:
+        """Return a connection without a login: a token travels with each request."""
+        return FlowConnection(self, Link(manager, protocol))
+
     def answer(self, command: Any) -> Any:
         """Carry out a command; nothing ever waits, and no time passes."""
         if isinstance(command, Send):

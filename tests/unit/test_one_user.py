@@ -267,3 +267,34 @@ def test_denial_of_one_statement_denies_no_other_statement(
     asked.append("SELECT 1")
     assert bad.query(asked[-1]) in ("blue", "green")
     assert (good.query(), manager.active) == ("blue", BLUE)
+
+
+# -- tokens instead of logins
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_stack_that_denies_every_token_is_left(
+    cluster: FlowCluster, manager: StrategyManager, connections: int
+) -> None:
+    everybody = [cluster.connect_with_token(manager) for _ in range(connections)]
+    assert {one.query() for one in everybody} == {"blue"}
+    cluster.hook = lambda request: DENIED if (request.method, request.strategy) == ("begin", "blue") else None
+    assert {one.query() for one in everybody} == {"green"}
+    assert {one.query() for one in everybody} == {"green"}
+    assert manager.active is GREEN
+
+
+def test_token_denied_everywhere_is_answered_and_moves_nobody(
+    cluster: FlowCluster, manager: StrategyManager
+) -> None:
+    connection = cluster.connect_with_token(manager)
+    connection.query()
+    version = manager.version
+    for green in (DENIED, REFUSED):
+        cluster.hook = lambda request, green=green: (  # type: ignore[misc]
+            (DENIED if request.strategy == "blue" else green) if request.method == "begin" else None
+        )
+        with pytest.raises(StatusError) as caught:
+            connection.query()
+        assert caught.value is DENIED.cause
+        assert (manager.active, manager.version) == (BLUE, version)
