@@ -3,7 +3,7 @@
 >>> from bluegreen.diagram.model import diagram_of
 >>> from bluegreen.query import QUERY
 >>> [group.label() for group in groups(diagram_of(QUERY).cell("Prepared", "refused_456"), "full")]
-['refused_456 [replays left] / restart, fails, replays', 'refused_456 [not replays left] / fails, loses_refused']
+['refused_456 [replays left] / restart, fails, replays', 'refused_456 [not replays left] / fails']
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ any event, fresh or stale, about any strategy, at any time. Whatever holds here 
     >>> composition = Composition.of(queries=1)
     >>> first = composition.initial
     >>> sorted({mover for mover, _, _ in composition.moves(first)})
-    ['detection', 'environment']
+    ['detection', 'environment', 'query 0']
 
 Source: spec, sections 2, 3 and 7.
 """

@@ -49,6 +49,9 @@ from bluegreen.strategy import (
     STABLE,
     STRATEGY,
     announce,
+    audit,
+    authenticate,
+    clear_cache,
     commit,
     detect_other_first,
     drop_pending,
@@ -134,8 +137,9 @@ def _timed() -> Iterable[Row | Rows]:
 
 def _everybody() -> Iterable[Row | Rows]:
     refused, kinds = is_fresh & names_active, (AuthFailure, PersistentFailure)
-    yield go(STABLE, kinds, DETECTING, when=refused & is_verified, do=detect_other_first, why=_WHY)
-    yield go(STABLE, kinds, DETECTING, when=refused & ~is_verified, do=hold_down_active, why=_WHY)
+    to_detecting = (clear_cache, authenticate, audit)
+    for verified, reduce in ((is_verified, detect_other_first), (~is_verified, hold_down_active)):
+        yield go(STABLE, kinds, DETECTING, when=refused & verified, do=reduce, effects=to_detecting, why=_WHY)
     yield ignore(STABLE, kinds, when=~refused, why=_WHY)
 
 

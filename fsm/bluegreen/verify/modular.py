@@ -12,7 +12,7 @@ States are numbers in arrays, and a level of the search is one step for all of t
     >>> from bluegreen.verify.moves import Liberties
     >>> space = Modular(1, 0, Liberties(events=(), kinds=(False,), steps=()))
     >>> space.search().states
-    152
+    196
 """
 
 from __future__ import annotations
