@@ -267,7 +267,9 @@ def run(switch: Switch) -> tuple[Happened, ...]:
     Raises:
         ValueError: there is none.
     """
-    liberties = Liberties(events=switch.events, stale=False, lossy=False, kinds=switch.kinds, steps=())
+    liberties = Liberties(
+        events=switch.events, stale=False, lossy=False, at_once=False, kinds=switch.kinds, steps=()
+    )
     world = World(Size(1, 2, switch.switches), liberties, crashes=False)
     state = next(one for one in world.first() if world.places[world.unpack(one)[0]][0].origin is BLUE)
     happened: list[Happened] = []
