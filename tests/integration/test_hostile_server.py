@@ -18,7 +18,7 @@ pytest.importorskip("resource")
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
 from bluegreen_adapters.engine.statistics import Statistics
-from support.hostile import ABUSES, Cost, HostileServer, asked, one_line
+from support.hostile import ABUSES, UNLISTED, Cost, HostileServer, asked, one_line
 from support.telling import tell
 
 # Each wait has a bound of its own, which the option moves.
@@ -161,6 +161,18 @@ def test_a_client_that_is_refused_by_both_asks_each_of_them_once_for_each_query(
     assert all(one_line(error) and len(error) < LINE_BYTES for error in one.cost.errors)
     assert one.seen.requests.keys() == {"authenticate"}
     assert one.authentications <= 2 * one.cost.total
+
+
+def test_a_refusal_in_other_words_reaches_the_application_unchanged(endure: Endure) -> None:
+    """No whole message is a known form, so it is the server's own answer, whatever characters it has."""
+    one = endure("refusing in other words")
+    assert one.cost.failed == one.cost.queries
+    seen = [text for error in one.cost.errors for text in UNLISTED if f'details = "{text}"' in error]
+    assert sorted(seen) == sorted(UNLISTED)
+    assert len(one.cost.errors) == len(UNLISTED)
+    assert one.seen.requests.keys() == {"authenticate"}
+    # The connector finds the words anywhere in a message, and logs in once more by itself.
+    assert one.authentications <= 2 * 2 * one.cost.total
 
 
 @pytest.mark.parametrize("rate", [None, FAST], ids=["moderate", "fast"])

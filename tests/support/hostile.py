@@ -61,6 +61,15 @@ INVALID: Final = (
     "blue,green",
     "../green",
 )
+UNLISTED: Final = tuple(f"status: 456 {text}" for text in ODD)
+"""Details of a refusal that contain a known form and are none."""
+
+LISTED: Final = tuple(
+    f"Wrong strategy. Status: 456. Expected: {'_'.join(text.split())}, Got: {'_'.join(text.split())}"
+    for text in ODD
+)
+"""Details of a refusal in a known form, with odd words where that has any."""
+
 _LONG_ONES: Final = ("x" * LONG, "green" * (LONG // 5), "\n" * LONG)
 
 Says = Callable[[Strategy], str]
@@ -78,12 +87,14 @@ ABUSES: Final[Mapping[str, Says]] = {
     "invalid": _in_turn(*INVALID),
     "odd": _in_turn(*ODD),
     "refusing": other,
+    "refusing in other words": other,
     "flapping": _in_turn("green", "blue"),
     "sending away": other,
 }
 """What the answers announce, by the name of the abuse.
 
-`long`, `invalid`, `odd`: what is no strategy. `refusing`: nothing is let in, and details are as odd as can be.
+`long`, `invalid`, `odd`: what is no strategy. `refusing`: nothing is let in, and details are as odd as can be,
+in a known form of a refusal; `in other words`: in none.
 `flapping`: green and blue in turn, with every answer. `sending away`: each stack announces the other one.
 """
 
@@ -94,8 +105,10 @@ class HostileGateway(Gateway):
     def __init__(self, options: EngineOptions, abuse: str) -> None:
         super().__init__(options)
         self._says = ABUSES[abuse]
-        self._refuses = abuse == "refusing"
-        self._refusals = _in_turn(*(f"status: 456 {text}" for text in ODD))
+        listed, unlisted = abuse == "refusing", abuse == "refusing in other words"
+        self._refuses = listed or unlisted
+        self._code = "INVALID_ARGUMENT" if listed else "UNKNOWN"
+        self._refusals = _in_turn(*(LISTED if listed else UNLISTED))
         self.enter(named("announce", target="green"))
 
     def announcement(self, strategy: Strategy | None) -> str:
@@ -103,7 +116,7 @@ class HostileGateway(Gateway):
 
     def admit(self, call: Call) -> Any:
         if self._refuses:
-            return Problem("UNKNOWN", self._refusals("blue"), refusal=True)
+            return Problem(self._code, self._refusals("blue"), refusal=True)
         return super().admit(call)
 
 
