@@ -132,6 +132,7 @@ class Repairs:
             return
         event: QueryEvent = Refused456() if row.then == "refused" else Errored("harmless")
         if row.report == "error_456":
+            self._wire.sessions.note_refused(strategy)
             self._wire.report(Error456(strategy, version))
         elif row.report == "persistent_failure":
             self._wire.sessions.note_refused(strategy)

@@ -111,6 +111,7 @@ class Wire:
                     place = attrs.evolve(place, session=renewed)
                     continue
             if row.report == "error_456":
+                self.sessions.note_refused(strategy)
                 self.report(Error456(strategy, version))
             elif row.report == "persistent_failure":
                 self.sessions.note_refused(strategy)
