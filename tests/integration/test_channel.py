@@ -21,7 +21,19 @@ from e6data_python_connector.server import e6x_engine_pb2 as pb
 from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.manager import StrategyManager
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import LOGIN, READ, WRITE, WRONG, Client, by_channel, fresh, managing, quick, until
+from support.engine import (
+    LOGIN,
+    READ,
+    WRITE,
+    WRONG,
+    Client,
+    by_channel,
+    fresh,
+    managing,
+    quick,
+    switched,
+    until,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -1054,7 +1066,7 @@ def test_eight_threads_with_reads_and_writes_notice_no_switch(engine: EngineProc
     with ThreadPoolExecutor(8) as pool:
         threads = [pool.submit(work, number) for number in range(8)]
         until(lambda: len(finished) > 16)
-        engine.switch(kind, grace_s=0.2, drain_s=5)
+        switched(engine, manager, kind, grace_s=0.2, drain_s=5)
         after = len(finished)
         until(lambda: len(finished) > after + 16 or any(thread.done() for thread in threads))
         done.set()

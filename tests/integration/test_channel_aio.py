@@ -26,6 +26,7 @@ from bluegreen_adapters.e6data import PROTOCOL
 from bluegreen_adapters.engine import EngineProcess
 from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
 from bluegreen_adapters.link import Link
+from support.engine import switched
 
 pytestmark = pytest.mark.integration
 
@@ -144,7 +145,7 @@ async def test_eight_tasks_notice_no_switch(
 
     tasks = [asyncio.create_task(work(number)) for number in range(8)]
     await until(lambda: finished > 20)
-    await asyncio.to_thread(engine.switch, kind, grace_s=0.2)
+    await asyncio.to_thread(switched, engine, manager, kind, grace_s=0.2)
     after = finished
     await until(lambda: finished > after + 20 or any(task.done() for task in tasks))
     done.set()

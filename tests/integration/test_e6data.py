@@ -32,7 +32,7 @@ from bluegreen.vocabulary import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.e6data_errors import Lost, Unavailable
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import READ, WRITE, quick, until
+from support.engine import READ, WRITE, quick, switched, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
@@ -198,7 +198,8 @@ def test_four_threads_with_reads_and_writes_notice_no_switch(
     with ThreadPoolExecutor(4) as pool:
         threads = [pool.submit(work, number) for number in range(4)]
         until(lambda: len(finished) > 8)
-        engine.switch(kind, grace_s=0.15, drain_s=5)
+        manager = managed(Scope(engine.address))
+        switched(engine, manager, kind, grace_s=0.15, drain_s=5)
         after = len(finished)
         until(lambda: len(finished) > after + 8 or any(thread.done() for thread in threads))
         done.set()
@@ -206,7 +207,6 @@ def test_four_threads_with_reads_and_writes_notice_no_switch(
             thread.result()
     seen = engine.statistics()
     assert (seen.misrouted, seen.executed_twice) == (0, {})
-    manager = managed(Scope(engine.address))
     assert (manager.open_tickets, manager.active) == ((), engine.active)
 
 

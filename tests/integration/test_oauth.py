@@ -147,7 +147,7 @@ def test_reads_and_writes_notice_no_switch(
         threads = [pool.submit(work, *numbered) for numbered in enumerate(connections)]
         try:
             until(lambda: len(finished) > 4 or any(thread.done() for thread in threads))
-            switched(engine, kind, grace_s=0.15, drain_s=5)
+            switched(engine, manager_of(engine), kind, grace_s=0.15, drain_s=5)
             after = len(finished)
             until(lambda: len(finished) > after + 4 or any(thread.done() for thread in threads))
         finally:

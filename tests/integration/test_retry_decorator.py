@@ -21,7 +21,7 @@ from e6data_python_connector.exceptions import OperationalError
 from bluegreen.errors import QueryLost
 from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import WRITE, until
+from support.engine import WRITE, switched, until
 from support.ways import Connection, Way, causes, manager_of, over
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
@@ -226,7 +226,7 @@ def test_a_switch_costs_one_authentication_per_connection_and_stack(
     with way.open(engine) as connection:
         load = Load(connection)
         with load.running():
-            engine.switch(kind, grace_s=0.2, drain_s=10.0)
+            switched(engine, manager_of(engine), kind, grace_s=0.2, drain_s=10.0)
             load.each_goes_on()
         assert engine.statistics().authentications == {"blue": 1, "green": 1}
         sound(engine, load)

@@ -22,10 +22,10 @@ from bluegreen.settings import Settings
 from bluegreen_adapters.engine import EngineProcess, Statistics
 from bluegreen_adapters.engine.phases import Strategy
 from bluegreen_adapters.engine.scripts import ends_on
-from support.engine import fresh, quick, switched, until
+from support.engine import fresh, going_to, quick, switched, until
 from support.forgetting import nothing_known
 from support.peer import CHILD_THREAD, Heard, Peer
-from support.shapes import SHAPES, Asked, Load, Shape, going_to
+from support.shapes import SHAPES, Asked, Load, Shape
 from support.ways import ENGINE, WAYS, Way, manager_of
 
 pytestmark = pytest.mark.integration
@@ -195,14 +195,20 @@ def settings_for(kind: str) -> Settings:
 
     A detection has to run out of time only where a stack is silent; elsewhere a slow login is the machine's affair.
     """
-    changes = {} if kind in ("unanswered", "hung") else {"detection_timeout_s": 60.0}
+    changes = {"detection_timeout_s": 1.0 if kind in ("unanswered", "hung") else 60.0}
     return quick(**changes, failed_cooldown_s=GRACE_S) if kind == "not_ready" else quick(**changes)
 
 
 def switch(engine: EngineProcess, kind: str, load: Load, peer: Peer | None) -> None:
     """Play a switch. What is announced and then abrupt leaves so much time that nothing is lost."""
     if kind != "announced_abrupt":
-        switched(engine, kind, grace_s=GRACE_S, drain_s=DRAIN_S if load.shape.ends else SHORT_DRAIN_S)
+        switched(
+            engine,
+            manager_of(engine),
+            kind,
+            grace_s=GRACE_S,
+            drain_s=DRAIN_S if load.shape.ends else SHORT_DRAIN_S,
+        )
         return
     engine.phase("announce", target="green")
     until(lambda: going_to(manager_of(engine), "green"))

@@ -20,7 +20,7 @@ from bluegreen.registry import managed
 from bluegreen.vocabulary import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.engine import EngineProcess
-from support.engine import quick, until
+from support.engine import quick, switched, until
 from support.forgetting import forget_everything
 from support.ways import NO_V2
 
@@ -112,7 +112,7 @@ def test_selects_of_several_threads_go_on_through_a_switch(
         asked = [pool.submit(asking) for _ in range(3)]
         until(lambda: engine.statistics().reads_executed >= 10)
         try:
-            active = engine.switch(kind, grace_s=0.2)
+            active = switched(engine, managed(Scope(engine.address)), kind, grace_s=0.2)
             executed = engine.statistics().reads_executed
             until(lambda: engine.statistics().reads_executed >= executed + 10)
         finally:

@@ -36,9 +36,12 @@ def fresh(engine: EngineProcess) -> EngineProcess:
 
 
 def quick(**changes: Any) -> Settings:
-    """Settings with which nothing has to be waited for long."""
+    """Settings with which nothing has to be waited for long.
+
+    A detection has ten seconds: a login that the machine makes late is no refusal. Where a stack is silent, give less.
+    """
     with relaxed_bounds():
-        return Settings(**{"detection_timeout_s": 1.0, "failed_cooldown_s": 0.02, **changes})
+        return Settings(**{"detection_timeout_s": 10.0, "failed_cooldown_s": 0.02, **changes})
 
 
 def managing(engine: EngineProcess, settings: Settings | None = None) -> StrategyManager:
@@ -54,16 +57,31 @@ def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
         time.sleep(0.002)
 
 
+def going_to(manager: StrategyManager, stack: str) -> bool:
+    """Whether new queries go to this stack, and nothing runs on the other one."""
+    return (manager.pending or manager.active) == stack and all(
+        ticket.strategy == stack for ticket in manager.open_tickets
+    )
+
+
 TAKEN_BACK = ("rollback", "withdrawn", "double")
 """Kinds of switch that end on the stack where they began."""
 
 
-def switched(engine: EngineProcess, kind: str, **options: Any) -> str:
+def switched(engine: EngineProcess, manager: StrategyManager, kind: str, **options: Any) -> str:
     """Play a switch under load; return the stack on which it ends.
 
     A phase ends by the clock, so that a busy machine may sleep through it. A switch that is taken back begins only when
-    the announced stack has had a request; otherwise nothing would have happened.
+    the announced stack has had a request; otherwise nothing would have happened. A stack that was announced before the
+    other one vanishes has all queries by then; otherwise some would be lost.
     """
+    if kind == "announced_abrupt":
+        target = "green" if engine.active == "blue" else "blue"
+        engine.phase("announce", target=target)
+        until(lambda: going_to(manager, target))
+        engine.phase("abrupt", target=target)
+        engine.phase("steady", active=target)
+        return target
     if kind in TAKEN_BACK:
         announced = "green" if engine.active == "blue" else "blue"
         engine.phase("announce", target=announced)

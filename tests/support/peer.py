@@ -21,9 +21,9 @@ import attrs
 
 from bluegreen.settings import Settings
 from bluegreen_adapters.link import Link
-from support.engine import quick, until
+from support.engine import going_to, quick, until
 from support.forgetting import nothing_known
-from support.shapes import SHAPES, Asked, Load, going_to
+from support.shapes import SHAPES, Asked, Load
 from support.ways import WAYS, manager_of
 
 FIRST_THREAD = 100

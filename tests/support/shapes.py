@@ -27,7 +27,6 @@ from e6data_python_connector.exceptions import (
 from bluegreen.alphabet import CloseSessions
 from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.happenings import DetectionEnded, Happening, Record
-from bluegreen.manager import StrategyManager
 from bluegreen.settings import Settings
 from bluegreen_adapters.demo.schedule import Statement
 from support.engine import quick, until
@@ -433,13 +432,6 @@ def stacks() -> str:
     return "\n".join(
         f"-- {names.get(number)}\n{''.join(traceback.format_stack(frame))}"
         for number, frame in sys._current_frames().items()
-    )
-
-
-def going_to(manager: StrategyManager, stack: str) -> bool:
-    """Whether new queries go to this stack, and nothing runs on the other one."""
-    return (manager.pending or manager.active) == stack and all(
-        ticket.strategy == stack for ticket in manager.open_tickets
     )
 
 
