@@ -91,8 +91,6 @@ def test_a_case_says_what_it_needs() -> None:
         ({"ends": {"executd": {}}}, "Ends has no executd"),
         ({"ends": {}}, "Ends needs executed"),
         ({"ends": {"executed": {}, "open_queries": {"red": 1}}}, "'red'; accepted"),
-        ({"ends": {"executed": {}, "freed": {"red": 1}}}, "'red'; accepted"),
-        ({"ends": {"executed": {}, "open_queries": {"blue": "any"}, "freed": {"blue": 1}}}, "any number"),
         ({"needs": ["wings"]}, "wings; accepted: queries"),
         ({"not_for": {"fax": "slow"}}, "fax; accepted: sync"),
         ({"engine": {"colour": 1}}, "colour"),

@@ -348,7 +348,6 @@ class Ends:
         executed: how often each statement was executed: exactly so, and no other statement.
         authentications: how many sessions each stack opened at most; by default one for each connection.
         open_queries: queries that each stack still holds; none by default. `any` where ways differ.
-        freed: queries that each stack still holds beyond those if the way cannot free what a query has left.
         active: the stack that the manager takes for the active one.
         requests: how many requests of a kind each stack got, exactly.
     """
@@ -356,7 +355,6 @@ class Ends:
     executed: dict[str, int]
     authentications: dict[str, int] | None = None
     open_queries: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    freed: dict[str, int] = attrs.field(factory=dict[str, int])
     active: str | None = attrs.field(default=None, validator=_optional(_stack))
     requests: dict[str, dict[str, int]] = attrs.field(factory=dict[str, Any])
 
@@ -365,13 +363,10 @@ class Ends:
             ("executed", self.executed, STATEMENTS),
             ("authentications", self.authentications or {}, STRATEGIES),
             ("open_queries", self.open_queries, STRATEGIES),
-            ("freed", self.freed, STRATEGIES),
             ("requests", self.requests, RPCS),
         ):
             if unknown := [key for key in given if key not in accepted]:
                 raise CaseError(f"{name}: {unknown[0]!r}; accepted: {', '.join(accepted)}")
-        if both := [stack for stack in self.freed if self.open_queries.get(stack) == "any"]:
-            raise CaseError(f"freed: {both[0]!r}; open_queries accepts any number there")
 
 
 @attrs.frozen

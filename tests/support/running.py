@@ -349,8 +349,6 @@ class _Run:
         self.check_authentications(statistics)
         for stack, number in statistics.open_queries.items():
             wanted = ends.open_queries.get(stack, 0)
-            if "free" in self.way.lacks and stack in ends.freed:
-                wanted += ends.freed[stack]
             expect(wanted in ("any", number), f"{number} queries left open on {stack}; expected: {wanted}")
         if ends.active is not None:
             expect(manager.active == ends.active, f"active: {manager.active}; expected: {ends.active}")

@@ -76,7 +76,6 @@ CAPABILITIES: Mapping[str, str] = {
     "catalogs": "a call that lists catalogs",
     "dry_run": "a call that checks a statement",
     "let_go": "a cursor that is let go is noticed",
-    "free": "a request of the adapter's own that frees what a query has left on a stack",
     "warm": "a session is opened ahead of time on the stack that was announced",
     "resume": "a suspended cluster is resumed without the application's doing",
     "resume_later": "the same for a cluster that falls asleep when the session is open",
@@ -740,9 +739,7 @@ _OAUTH_LACKS = {"session": "a token travels with each request", "retry": _NO_RET
 _STUB_LACKS = dict.fromkeys(("resume", "resume_later"), "it is the connector's work, not the channel's") | {
     "retry": _NO_RETRY
 }
-_INTERCEPTOR_LACKS = _STUB_LACKS | dict.fromkeys(
-    ("warm", "free"), "an interceptor cannot begin a call of its own"
-)
+_INTERCEPTOR_LACKS = _STUB_LACKS | {"warm": "an interceptor cannot begin a call of its own"}
 _CLUSTER_LACKS = {name: "it only wakes the cluster up" for name in CAPABILITIES if name != "resume"}
 
 _V2 = {"enable_result_batch_v2": True}
