@@ -79,7 +79,7 @@ class Link:
         self.bound: dict[str, Query] = {}
         # Queries that the application has dropped, and that their stacks still hold. Finalizers append, which takes no
         # lock; the next RPC of this connection frees them.
-        self._unfreed: deque[tuple[Query, Place]] = deque(maxlen=_UNFREED_LIMIT)
+        self._unfreed: deque[tuple[Rpc, Place]] = deque(maxlen=_UNFREED_LIMIT)
         self._freeing = 0
         self._closed = False
         _links_of(manager).add(self)
@@ -400,7 +400,7 @@ class Link:
         """Have a query freed where the transport failed it, now that it runs elsewhere."""
         left, query.left = query.left, None
         if left is not None:
-            self._unfreed.append((query, left))
+            self._unfreed.append((query.begin, left))
 
     def _free_unfreed(self, rpc: Rpc) -> Flow[None]:
         """Begin to free dropped queries, without waiting for it. Best effort: a failure is not repeated.
@@ -410,13 +410,13 @@ class Link:
         """
         while self._freeing < _FREEING_AT_ONCE:
             try:
-                query, place = self._unfreed.popleft()
+                begin, place = self._unfreed.popleft()
             except IndexError:  # another thread frees the last one
                 return
             self._freeing += 1
             begun = None
             try:
-                begun = yield from self._wire.freed(rpc, query, place)
+                begun = yield from self._wire.freed(rpc, begin, place)
             finally:
                 if begun is None:
                     self._freeing -= 1
@@ -460,7 +460,7 @@ def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
     if link is not None and query is not None:
         place = query.occupied
         if not query.cleared and place is not None:
-            link._unfreed.append((query, place))
+            link._unfreed.append((query.begin, place))
         link.repairs.abandon(query)
 
 

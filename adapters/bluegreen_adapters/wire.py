@@ -218,20 +218,21 @@ class Wire:
         )
         if isinstance(outcome, Reply):
             begun = attrs.evolve(place, query_id=read(outcome.message, self.protocol.query))
-            yield from self.freed(rpc, query, begun)
+            yield from self.freed(rpc, query.begin, begun)
         return outcome
 
-    def freed(self, rpc: Rpc, query: Query, place: Place) -> Flow[Any]:
+    def freed(self, rpc: Rpc, begin: Rpc, place: Place) -> Flow[Any]:
         """Begin to free a query at `place` with the first method that can be sent; return its future, or None.
 
         Args:
             rpc: the RPC on whose behalf this happens; it brings what proves who the application is.
+            begin: the RPC that began the query. The query itself is not held, so that it is collected.
         """
         for name in self.protocol.freeing:
-            request = blank_request(query.begin.request, name)
+            request = blank_request(begin.request, name)
             if request is None:
                 continue
-            end = Rpc(name, self.protocol.methods[name], request, query.begin.on_behalf_of(rpc).metadata)
+            end = Rpc(name, self.protocol.methods[name], request, begin.on_behalf_of(rpc).metadata)
             try:
                 begun = yield Launch(self.send_of(end, place, FREEING_S))
             except LookupError:  # the stub does not have it
