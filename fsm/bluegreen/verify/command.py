@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from typing import Any, Final
 
+import attrs
 import click
 
 from bluegreen.query import QUERY
@@ -112,7 +113,9 @@ def verify(
             whole = examine(make, bounds=bounds, told=told)
             report = _report(alone, whole, {"unreduced": whole.unreduced})
         else:
-            found = judge(queries, switches, liberties, crashes=crashes, bounds=bounds, told=told)
+            # Begins that execute double what each query may do, so that they have a smaller world of their own.
+            plain = attrs.evolve(liberties, at_once=queries <= EXECUTING_BEGINS)
+            found = judge(queries, switches, plain, crashes=crashes, bounds=bounds, told=told)
             covered = {
                 "unreduced": found.worlds(1),
                 "processes": processes,
@@ -120,6 +123,9 @@ def verify(
                 "worlds": found.worlds(processes),
             }
             report = _report(alone, found, covered)
+            if not plain.at_once:
+                small = judge(EXECUTING_BEGINS, min(switches, 2), liberties, crashes=crashes, bounds=bounds)
+                report = _with_executing_begins(report, small)
             report = _with_users(report, examine_users(min(switches, 1)))
             report = _with_a_store(report, _sharing(), lied_to(min(queries, 2)), _silent(switches, liberties))
     click.echo(json.dumps(report, indent=2) if as_json else _text(report))
@@ -176,6 +182,9 @@ def _alone() -> list[tuple[str, Explored]]:
     ]
 
 
+EXECUTING_BEGINS: Final = 2
+"""How many queries at most are explored with begins that execute as well."""
+
 EXTENTS: Final = (Extent(2, 2, 1), Extent(3, 1, 1))
 """How many processes share a faulty store, how often they decide, and how many faults there are."""
 
@@ -201,6 +210,17 @@ def _with_a_store(
     report["lied_to"] = {"states": lied.searched.states, "steps": lied.searched.steps}
     report["complete"] = report["complete"] and all(one.complete for one in searches)
     report["violations"] += [_of_store(one) for one in broken]
+    return report
+
+
+def _with_executing_begins(report: dict[str, Any], found: Judged) -> dict[str, Any]:
+    """Add what was found where a begin may execute as well."""
+    report["executing_begins"] = {"states": found.searched.states, "steps": found.searched.steps}
+    report["complete"] = report["complete"] and found.searched.complete
+    report["violations"] += [
+        _violation(STRATEGY.name, one.name, one.detail, one.events, one.path) for one in found.violations
+    ]
+    report["unreached"] = [name for name in report["unreached"] if name in found.unreached]
     return report
 
 
@@ -310,6 +330,11 @@ def _text(report: dict[str, Any]) -> str:
             "  the store says anything at any time, any number of times; a wrong word costs a query one refusal, never "
             f"the query: {report['lied_to']['states']:,} states of a cluster that stands still"
         )
+        if begins := report.get("executing_begins"):
+            lines.append(
+                f"  with begins that execute, up to {EXECUTING_BEGINS} queries: {begins['states']:,} states, "
+                f"{begins['steps']:,} steps"
+            )
         lines.append(
             "  two users, one of whom any stack may refuse at any time, which changes nothing for the other one: "
             f"{report['users']['states']:,} states, {report['users']['steps']:,} steps"
