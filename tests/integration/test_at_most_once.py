@@ -1,0 +1,272 @@
+"""Whatever a server answers, and whenever: no write twice, no success for what did not run, no foreign query touched.
+
+Hypothesis chooses the status, its text, the request and the moment of each fault, the statement, the switch and what
+the application does. A real server with two stacks counts. `support.proving` has the corpus and the oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import attrs
+import grpc
+import pytest
+from e6data_python_connector.server import e6x_engine_pb2 as pb
+from hypothesis import HealthCheck, Phase, find, given, settings
+
+from bluegreen.errors import QueryLost, StrategyUnavailable
+from bluegreen.verify.profiles import chosen
+from bluegreen_adapters import e6data
+from bluegreen_adapters.e6data import PROTOCOL
+from bluegreen_adapters.protocol import Evidence, Fault, Protocol, Request
+from support.forgetting import nothing_known
+from support.programmable import REFUSED, Answer, Plan, ProgrammableServer, Record, World
+from support.proving import Call, Example, Harness, examples, no_pauses, violations
+from support.relay import Relay
+from support.telling import tell
+from support.ways import WAYS, Way, decoders_kept, over
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.unjournaled,  # each example has a manager of its own
+    pytest.mark.timeout(1800),
+]
+
+SHARES = {
+    "sync": 4_000,
+    "oauth": 3_500,
+    "channel": 3_500,
+    "interceptor": 3_500,
+    "channel-aio": 1_500,
+    "interceptor-aio": 1_500,
+    "aio": 1_000,
+    "sync-v2": 750,
+    "aio-v2": 500,
+    "pool": 150,
+    "sqlalchemy": 100,
+}
+"""How many examples each way in gets in the `ci` profile: 20,000 in all, fewer where one takes longer."""
+
+DIVISOR = {"dev": 40, "ci": 1, "nightly": 1}
+FACTOR = {"dev": 1, "ci": 1, "nightly": 5}
+
+
+def runs_of(name: str) -> int:
+    """Return how many examples a way in gets in the profile that is chosen."""
+    profile = chosen().name
+    return max(SHARES[name] * FACTOR[profile] // DIVISOR[profile], 10)
+
+
+def tried(runs: int) -> settings:
+    """Return settings for so many examples; what is slow is the machine."""
+    return settings(
+        max_examples=runs,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.filter_too_much,
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProgrammableServer]:
+    with ProgrammableServer() as programmable, decoders_kept():
+        yield programmable
+
+
+@pytest.fixture
+def harness(server: ProgrammableServer, way: Way) -> Iterator[Harness]:
+    with nothing_known(), no_pauses():
+        one = Harness(server, way)
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+def test_shares_add_up_to_twenty_thousand_runs() -> None:
+    assert sum(SHARES.values()) == 20_000
+    assert set(SHARES) == set(WAYS) - {"cluster"}
+
+
+def held(harness: Harness, example: Example) -> None:
+    """Carry out an example, and assert that nothing happened that must not."""
+    world, calls = harness.run(example)
+    found = violations(example, world, calls)
+    if found:
+        found += [f"  {call.name}: {call.error!r:.300} {list(map(str, call.records))}" for call in calls]
+    assert not found, "\n".join(found)
+
+
+@over(*SHARES)
+def test_faults_never_double_a_write_or_hide_an_answer(harness: Harness, way: Way) -> None:
+    """The promises hold for every example."""
+
+    @tried(runs_of(way.name))
+    @given(examples())
+    def hold(example: Example) -> None:
+        held(harness, example)
+
+    try:
+        hold()
+    finally:
+        tell(
+            f"at most once, {way.name}: {harness.runs} runs, {harness.executions} executions,"
+            f" {harness.faults} requests met by a fault"
+        )
+
+
+class Contains(Protocol):
+    """A protocol description that is wrong on purpose: a text that contains a form is taken for it."""
+
+    def fault(self, code: str, details: str) -> Fault:
+        for rule in self.statuses:
+            if code in rule.codes and rule.form.split(" <")[0].lower() in details.lower():
+                return rule.fault
+        return super().fault(code, details)
+
+    def judge(self, code: str, details: str, request: Request) -> Evidence:
+        return self.verdict(self.fault(code, details), request)
+
+
+def test_wrong_description_is_found_to_double_a_write(server: ProgrammableServer) -> None:
+    """The oracle can fail: it finds a write that runs twice with forms matched by "contains", and only then."""
+    given_fields = {
+        field.name: getattr(PROTOCOL, field.name) for field in attrs.fields(Protocol) if field.init
+    }
+
+    def doubled(example: Example, protocol: Protocol) -> bool:
+        patched.setattr(e6data, "PROTOCOL", protocol)
+        world, calls = harness.run(example)
+        return any(found.startswith("twice") for found in violations(example, world, calls))
+
+    def only_by_contains(example: Example) -> bool:
+        return doubled(example, Contains(**given_fields)) and not doubled(example, PROTOCOL)
+
+    with nothing_known(), no_pauses(), pytest.MonkeyPatch.context() as patched:
+        harness = Harness(server, WAYS["channel"])
+        try:
+            found = find(examples(), only_by_contains, settings=tried(5_000), random=Random(1))
+        finally:
+            harness.close()
+    assert found.plan.faults, "it takes an answer that is no form"
+    tell(f"at most once, forms matched by 'contains': a write runs twice after {harness.runs} runs: {found}")
+
+
+def _record(role: str, answer: Answer | None = None, query: str = "blue-q-1", stack: str = "blue") -> Record:
+    code, details = ("OK", "") if answer is None else (answer.code, answer.text)
+    return Record(role, stack, "user", query, "SELECT 1", code, details)
+
+
+def _call(name: str, *records: Record, result: object = None, error: BaseException | None = None) -> Call:
+    return Call(name, result, error, records, ())
+
+
+class _Status(grpc.RpcError):
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def code(self) -> grpc.StatusCode:
+        return getattr(grpc.StatusCode, self._answer.code)  # type: ignore[no-any-return]
+
+    def details(self) -> str:
+        return self._answer.text
+
+
+_BOOM = Answer("INTERNAL", "boom")
+_RAN = (_record("prepare"), _record("execute"), _record("metadata"))
+
+
+@pytest.mark.parametrize(
+    ("promise", "call"),
+    [
+        ("hidden", _call("execute", _record("execute", _BOOM), error=QueryLost("q", "blue", 1, "gone"))),
+        ("hidden", _call("execute", _record("prepare", _BOOM), error=StrategyUnavailable("scope", "none"))),
+        ("changed", _call("execute", _record("execute", _BOOM), error=_Status(Answer("INTERNAL", "bang")))),
+        ("changed", _call("execute", _record("execute", _BOOM), error=_Status(Answer("UNKNOWN", "boom")))),
+        ("invented", _call("status", _record("status"), error=QueryLost("q", "blue", 1, "gone"))),
+        ("success", _call("execute", _record("prepare"))),
+        ("success", _call("execute", _record("prepare"), _record("execute", _BOOM))),
+        ("success", _call("execute", *_RAN[:2], _record("metadata", _BOOM))),
+        ("success", _call("clear")),
+        ("success", _call("clear", _record("clear", _BOOM))),
+        ("success", _call("cancel", _record("cancel", Answer("UNAVAILABLE", "down")))),
+        ("repeated", _call("execute", _record("execute", _BOOM), *_RAN)),
+        ("repeated", _call("execute", _record("prepare", _BOOM), *_RAN)),
+        ("rows", _call("fetchall", result=[(0, "s", "blue"), (2, "s", "blue")])),
+        ("rows", _call("fetchall", result=[(0, "s", "blue")])),
+        ("rows", _call("fetchall", result=[(0, "s", "blue"), (1, "s", "green"), (2, "s", "green")])),
+    ],
+)
+def test_each_broken_promise_is_found(promise: str, call: Call) -> None:
+    found = violations(Example("SELECT 1", (), None, Plan()), World(Plan()), [call])
+    assert {told.split(":")[0] for told in found} == {promise}, found
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        _call("execute", *_RAN),
+        _call("execute", _record("execute", _BOOM), error=_Status(_BOOM)),
+        _call("execute", _record("execute", REFUSED), *_RAN),
+        _call(
+            "execute", _record("execute", Answer("UNAVAILABLE", "down")), error=QueryLost("q", "blue", 1, "x")
+        ),
+        _call("clear", _record("clear")),
+        _call("clear", _record("clear", REFUSED)),
+        _call("fetchall", result=[(0, "s", "blue"), (1, "s", "blue"), (2, "s", "blue")]),
+    ],
+)
+def test_kept_promises_are_no_finding(call: Call) -> None:
+    assert violations(Example("SELECT 1", (), None, Plan()), World(Plan()), [call]) == []
+
+
+def test_doubled_writes_and_foreign_queries_are_found() -> None:
+    """The server counts these two itself: it has both stacks and knows whose each query is."""
+    world = World(Plan(colliding=True))
+    response = pb.PrepareStatementResponse()
+    login = pb.AuthenticateResponse()
+    world.serve("authenticate", pb.AuthenticateRequest(user="me"), "blue", "", login)
+    session = login.sessionId
+    write = "INSERT INTO t VALUES (1) /* writes */"
+    world.serve(
+        "prepareStatement",
+        pb.PrepareStatementRequest(sessionId=session, queryString=write),
+        "blue",
+        "",
+        response,
+    )
+    execute = pb.ExecuteStatementRequest(sessionId=session, queryId=response.queryId)
+    for _ in range(2):
+        assert world.serve("executeStatement", execute, "blue", "", pb.ExecuteStatementResponse()) is None
+    world.serve("authenticate", pb.AuthenticateRequest(user="me"), "green", "", login)
+    clear = pb.ClearRequest(sessionId=login.sessionId, queryId=response.queryId)
+    assert world.serve("clear", clear, "green", "", pb.ClearResponse()) is None
+    found = violations(Example(write, (), None, Plan()), world, [])
+    assert [told.split(":")[0] for told in found] == ["twice", "foreign"], found
+
+
+DROPPED = ("sync", "oauth", "aio", "channel", "interceptor", "channel-aio", "interceptor-aio")
+
+
+@over(*DROPPED)
+def test_lost_connections_never_double_a_write(server: ProgrammableServer, way: Way) -> None:
+    """The same when the transport fails because every connection is reset, before or after the effect."""
+
+    @tried(max(runs_of(way.name) // 8, 40))
+    @given(examples(transport_codes=("DROP", "DROP", "RST")))
+    def hold(example: Example) -> None:
+        held(harness, example)
+
+    with nothing_known(), no_pauses(), Relay(server.port) as relay, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server, "drop", relay.cut)
+        harness = Harness(server, way, relay)
+        try:
+            hold()
+        finally:
+            harness.close()
+            tell(f"at most once, {way.name}, connections lost: {harness.runs} runs, {relay.cuts} cuts")
