@@ -85,15 +85,17 @@ def unknown(query_id: str, stack: str) -> Answer:
 
 @attrs.frozen
 class Fault:
-    """What happens to some of the requests of the user under test.
+    """What happens to some of the requests.
 
     Args:
         role: which kind of request, one of the values of `ROLES`.
-        answer: what they are answered, or `expire`: the stack forgets its sessions first, or `forget`: its queries.
+        answer: what they are answered, or `expire`: the stack forgets its sessions first, or `forget`: its queries, or
+            `empty`: a login is answered without a session.
         after: answer so after the request took its effect, which the client cannot see.
         skip: how many of these requests are spared first.
         count: how many are met then.
         stack: only those that reach this stack; none: any.
+        user: only those of this user; none: anybody's.
     """
 
     role: str
@@ -102,6 +104,7 @@ class Fault:
     skip: int = 0
     count: int = 1
     stack: str | None = None
+    user: str | None = None
 
 
 @attrs.frozen
@@ -191,6 +194,7 @@ class World:
         self.queries: dict[str, dict[str, Query]] = {stack: {} for stack in STACKS}
         self.ever: dict[tuple[str, str], Query] = {}
         self.requests = 0
+        self._faults = list(plan.faults)
         self._met = [0] * len(plan.faults)
         self._numbers = dict.fromkeys(STACKS, 0)
         self._session_number = 0
@@ -199,6 +203,21 @@ class World:
         """Return the queries that a stack, or both, still hold."""
         held = [self.queries[name] for name in STACKS if stack in (None, name)]
         return [query for queries in held for query in queries.values() if not query.over]
+
+    def arm(self, *faults: Fault) -> None:
+        """Add faults that hold from now on."""
+        self._met += [0] * len(faults)
+        self._faults += faults
+
+    def expire(self, user: str) -> None:
+        """End the sessions of one user, on both stacks."""
+        for sessions in self.sessions.values():
+            for session in [one for one, whose in sessions.items() if whose == user]:
+                del sessions[session]
+
+    def of(self, user: str) -> list[Record]:
+        """Return the requests of one user."""
+        return [record for record in self.records if record.user == user]
 
     def serve(self, method: str, request: Any, named: str, token: str, response: Any) -> Answer | None:
         """Carry out a request; return none and fill `response`, or what it is answered instead."""
@@ -220,7 +239,10 @@ class World:
                 self.queries[stack].clear()
             elif not fault.after and isinstance(fault.answer, Answer):
                 return self._log(fault.answer, role, stack, user, query_id, text, fault=True)
-        answer = self._work(role, stack, user, session, token, request, response)
+        if fault is None or fault.answer != "empty":
+            answer = self._work(role, stack, user, session, token, request, response)
+        else:
+            answer = None
         if fault is not None and fault.after and answer is None and isinstance(fault.answer, Answer):
             return self._log(fault.answer, role, stack, user, query_id, text, fault=True)
         announced = self.plan.announced_from
@@ -266,10 +288,8 @@ class World:
 
     def _fault(self, role: str, stack: str, user: str) -> Fault | None:
         struck = None
-        if user.startswith(NEIGHBOUR):
-            return None
-        for number, fault in enumerate(self.plan.faults):
-            if fault.role != role or fault.stack not in (None, stack):
+        for number, fault in enumerate(self._faults):
+            if fault.role != role or fault.stack not in (None, stack) or fault.user not in (None, user):
                 continue
             self._met[number] += 1
             if struck is None and fault.skip < self._met[number] <= fault.skip + fault.count:
@@ -346,10 +366,6 @@ class World:
             response.endOfStream = numbers.stop >= self._rows(query)
         else:
             response.resultBatch = chunk
-
-
-NEIGHBOUR = "neighbour"
-"""How the name of a user begins whom faults do not meet."""
 
 
 def reads(text: str) -> bool:
@@ -439,7 +455,7 @@ class ProgrammableServer:
                 if key == "strategy":
                     named = str(value).lower()
                 elif key == "authorization":
-                    token = str(value)
+                    token = str(value).removeprefix("Bearer ")
             response = response_class()
             with self._lock:
                 answer = self.world.serve(name, request, named, token, response)
