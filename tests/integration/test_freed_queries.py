@@ -49,7 +49,7 @@ def server(decoders: None) -> Iterator[ProgrammableServer]:
 
 
 def opened(way: Way, server: ProgrammableServer) -> Connection:
-    return way.open(server, quick())  # type: ignore[arg-type]
+    return way.open(server, quick(detection_timeout_s=30.0))  # type: ignore[arg-type]
 
 
 def ended(world: World) -> list[str]:

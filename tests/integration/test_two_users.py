@@ -126,7 +126,7 @@ class User:
         own: dict[str, Any] = (
             {"access_token": self.name} if self.way.name == "oauth" else {"username": self.name}
         )
-        return self.way.open(self.server, quick(), **own)  # type: ignore[arg-type]
+        return self.way.open(self.server, quick(detection_timeout_s=30.0), **own)  # type: ignore[arg-type]
 
     def query(self, connection: Connection | None = None) -> str:
         """Run a query to its end; return the stack that served it."""

@@ -49,6 +49,12 @@ SUSPENDED = Answer("UNAVAILABLE", "status: 503, cluster is suspended")
 FORMS = (REFUSED, REFUSED_TOO, DENIED, SUSPENDED)
 """Answers whose whole text is one of the listed forms. They say that the request took no effect."""
 
+HTTP = (
+    Answer("UNAVAILABLE", "Received http2 header with status: 503"),
+    Answer("UNKNOWN", "Received http2 header with status: 500"),
+)
+"""What gRPC makes of an answer of a proxy that is no gRPC. It says as little as a broken connection."""
+
 PHRASES = (
     "status: 456",
     "Wrong strategy. Status: 456. Expected: green, Got: blue",
@@ -68,7 +74,7 @@ SURROUNDINGS = (
     "user lacks privilege on table t: {}",
     "UDF charge_card failed: upstream said {} (request 7)",
     "Failed to read s3://lake/t/part-0.parquet: {}; 2 attempts",
-    "Received http2 header with {}",
+    "Received http2 header with {} and no trailers",
     '{{"error": "{}", "sql": "SELECT 1"}}',
 )
 """Messages of engines and of what is in front of them, with a place for a phrase."""
@@ -191,7 +197,9 @@ def faults(transport_codes: tuple[str, ...] = TRANSPORT) -> st.SearchStrategy[Fa
     """Faults: which request, before or after its effect, and what it is answered."""
     codes = st.sampled_from((*OFTEN * len(PLAIN_CODES), *PLAIN_CODES))
     plain = st.builds(Answer, codes, st.sampled_from(CORPUS))
-    transport = st.builds(Answer, st.sampled_from(transport_codes), st.sampled_from(CORPUS))
+    transport = st.builds(
+        Answer, st.sampled_from(transport_codes), st.sampled_from(CORPUS)
+    ) | st.sampled_from(HTTP)
     certain = st.sampled_from((*FORMS, "expire", "forget"))
     return st.builds(
         _fault,
@@ -328,12 +336,12 @@ class Harness:
         """Carry out an example; return what the server counted, and each call of the application."""
         if self._keeper is None:
             self._server.begin(Plan())
-            self._keeper = self._way.open(self._address, quick())
+            self._keeper = self._way.open(self._address, quick(detection_timeout_s=30.0))
             self._keeper.cursor().execute(STATEMENTS[0])
         world = self._server.begin(example.plan)
         for scope in registry.scopes():
             registry.forget(scope)
-        with self._way.open(self._address, quick()) as connection:
+        with self._way.open(self._address, quick(detection_timeout_s=30.0)) as connection:
             calls = list(_calls(world, connection.cursor(), self._way, example))
         self.runs += 1
         self.executions += sum(world.executions.values())
@@ -382,7 +390,8 @@ def says_gone(record: Record) -> bool:
 
 def is_plain(record: Record) -> bool:
     """Whether an answer is the server's own error: neither a form, nor one that says nothing about the effect."""
-    return not record.ok and record.code not in AMBIGUOUS and not is_form(record)
+    proxy = Answer(record.code, record.details) in HTTP
+    return not record.ok and record.code not in AMBIGUOUS and not proxy and not is_form(record)
 
 
 def _grpc_error(error: BaseException) -> bool:
@@ -404,6 +413,18 @@ def _was_answered(error: BaseException, records: tuple[Record, ...]) -> bool:
         if len(record.details) > LONG * 1.2 and code in ("RESOURCE_EXHAUSTED", record.code):
             return True
     return False
+
+
+_BEGUN = ("prepare", "execute")
+SENT_BY = {
+    "execute": (*_BEGUN, "metadata"),
+    "fetchone": (*_BEGUN, "metadata", "fetch"),
+    "fetchall": (*_BEGUN, "metadata", "fetch"),
+    "status": (*_BEGUN, "status"),
+    "clear": ("clear",),
+    "cancel": ("cancel",),
+}
+"""Which requests each call of the application brings about."""
 
 
 def violations(example: Example, world: World, calls: list[Call]) -> list[str]:
@@ -431,7 +452,8 @@ def _judged(example: Example, call: Call) -> Iterator[str]:
 
 def _error_judged(call: Call, error: BaseException) -> Iterator[str]:
     everything = (*call.before, *call.records)
-    plain = [record for record in call.records if is_plain(record) and record.role != "login"]
+    # Where rows are fetched ahead, requests of other kinds come in between.
+    plain = [record for record in call.records if is_plain(record) and record.role in SENT_BY[call.name]]
     for cause in causes(error):
         if isinstance(cause, (QueryLost, StrategyUnavailable)):
             if plain:
