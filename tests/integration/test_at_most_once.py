@@ -17,11 +17,10 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 
 from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.verify.profiles import chosen
-from bluegreen_adapters import e6data
+from bluegreen_adapters import e6data, protocol
 from bluegreen_adapters.e6data import PROTOCOL
-from bluegreen_adapters.protocol import Evidence, Fault, Protocol, Request
 from support.forgetting import nothing_known
-from support.programmable import REFUSED, Answer, Plan, ProgrammableServer, Record, World
+from support.programmable import REFUSED, Answer, Fault, Plan, ProgrammableServer, Record, World
 from support.proving import Call, Example, Harness, examples, no_pauses, violations
 from support.relay import Relay
 from support.telling import tell
@@ -30,8 +29,10 @@ from support.ways import WAYS, Way, decoders_kept, over
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.unjournaled,  # each example has a manager of its own
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
 ]
+if chosen().name != "dev":
+    pytestmark.append(pytest.mark.slow)
 
 SHARES = {
     "sync": 4_000,
@@ -120,27 +121,27 @@ def test_faults_never_double_a_write_or_hide_an_answer(harness: Harness, way: Wa
         )
 
 
-class Contains(Protocol):
+class Contains(protocol.Protocol):
     """A protocol description that is wrong on purpose: a text that contains a form is taken for it."""
 
-    def fault(self, code: str, details: str) -> Fault:
+    def fault(self, code: str, details: str) -> protocol.Fault:
         for rule in self.statuses:
             if code in rule.codes and rule.form.split(" <")[0].lower() in details.lower():
                 return rule.fault
         return super().fault(code, details)
 
-    def judge(self, code: str, details: str, request: Request) -> Evidence:
+    def judge(self, code: str, details: str, request: protocol.Request) -> protocol.Evidence:
         return self.verdict(self.fault(code, details), request)
 
 
 def test_wrong_description_is_found_to_double_a_write(server: ProgrammableServer) -> None:
     """The oracle can fail: it finds a write that runs twice with forms matched by "contains", and only then."""
     given_fields = {
-        field.name: getattr(PROTOCOL, field.name) for field in attrs.fields(Protocol) if field.init
+        field.name: getattr(PROTOCOL, field.name) for field in attrs.fields(protocol.Protocol) if field.init
     }
 
-    def doubled(example: Example, protocol: Protocol) -> bool:
-        patched.setattr(e6data, "PROTOCOL", protocol)
+    def doubled(example: Example, described: protocol.Protocol) -> bool:
+        patched.setattr(e6data, "PROTOCOL", described)
         world, calls = harness.run(example)
         return any(found.startswith("twice") for found in violations(example, world, calls))
 
@@ -248,6 +249,59 @@ def test_doubled_writes_and_foreign_queries_are_found() -> None:
     assert world.serve("clear", clear, "green", "", pb.ClearResponse()) is None
     found = violations(Example(write, (), None, Plan()), world, [])
     assert [told.split(":")[0] for told in found] == ["twice", "foreign"], found
+
+
+INSERT = "INSERT INTO t VALUES (1) /* writes */"
+MENTIONS_456 = Answer("INTERNAL", "Table lake.sales.status: 456 does not exist")
+DOWN = Answer("UNAVAILABLE", "the stack is down")
+
+FOUND = {
+    "error of the metadata mentions 456": Example(
+        INSERT, (), "clear", Plan((Fault("metadata", MENTIONS_456),))
+    ),
+    "error after a write mentions an unknown query": Example(
+        INSERT,
+        (),
+        "clear",
+        Plan((Fault("execute", Answer("INTERNAL", "Cannot cast 'query not found'"), after=True),)),
+    ),
+    "error after a write mentions a refused session": Example(
+        INSERT, (), None, Plan((Fault("execute", Answer("INTERNAL", "UDF: Access denied (7)"), after=True),))
+    ),
+    "begin is refused for good with a text that mentions a session": Example(
+        "SELECT 1",
+        (),
+        None,
+        Plan((Fault("prepare", Answer("INTERNAL", "Access denied: no SELECT"), count=99),)),
+    ),
+    "clear fails with a text that mentions 456": Example(
+        "SELECT 1", (), "clear", Plan((Fault("clear", MENTIONS_456),))
+    ),
+    "cancel reaches no stack": Example("SELECT 1", (), "cancel", Plan((Fault("cancel", DOWN, count=99),))),
+    "clear reaches no stack": Example("SELECT 1", (), "clear", Plan((Fault("clear", DOWN, count=99),))),
+    "cancel after a replay that found no stack": Example(
+        "SELECT 1",
+        (),
+        "cancel",
+        Plan((Fault("execute", DOWN, count=2),), serving=("blue",), refuses_new_from=4, colliding=True),
+    ),
+    "replayed execute is not implemented": Example(
+        "SELECT 1",
+        ("fetchall",),
+        "clear",
+        Plan((Fault("fetch", "forget"), Fault("execute", Answer("UNIMPLEMENTED", "no such method"), skip=1))),
+    ),
+    "function that writes, and its stack goes": Example(
+        "SELECT charge_card(1) /* writes */", ("status", "fetchall"), "clear", Plan(refuses_all_from=6)
+    ),
+}
+"""What was found once, as small as it got."""
+
+
+@over("sync", "oauth", "aio", "channel", "interceptor", "interceptor-aio")
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_once_stays_mended(harness: Harness, name: str, way: Way) -> None:
+    held(harness, FOUND[name])
 
 
 DROPPED = ("sync", "oauth", "aio", "channel", "interceptor", "channel-aio", "interceptor-aio")

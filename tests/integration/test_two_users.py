@@ -32,6 +32,8 @@ from support.telling import tell
 from support.ways import WAYS, Connection, Way, causes, manager_of, over
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+if chosen().name != "dev":
+    pytestmark.append(pytest.mark.slow)
 
 GOOD, BAD = "good@example.com", "bad@example.com"
 FOR_GOOD = 10**9
