@@ -193,17 +193,18 @@ def _fault(role: str, answer: Answer | str, after: bool, times: dict[str, Any]) 
     return Fault(role, answer, after and not tells, **times)
 
 
-def faults(transport_codes: tuple[str, ...] = TRANSPORT) -> st.SearchStrategy[Fault]:
+def faults(roles: tuple[str, ...] = ROLES_MET, cuts: tuple[str, ...] = ()) -> st.SearchStrategy[Fault]:
     """Faults: which request, before or after its effect, and what it is answered."""
+    if cuts:
+        cut = st.builds(Answer, st.sampled_from(cuts))
+        return st.builds(_fault, st.sampled_from(roles), cut, st.booleans(), st.sampled_from(_TIMES))
     codes = st.sampled_from((*OFTEN * len(PLAIN_CODES), *PLAIN_CODES))
     plain = st.builds(Answer, codes, st.sampled_from(CORPUS))
-    transport = st.builds(
-        Answer, st.sampled_from(transport_codes), st.sampled_from(CORPUS)
-    ) | st.sampled_from(HTTP)
+    transport = st.builds(Answer, st.sampled_from(TRANSPORT), st.sampled_from(CORPUS)) | st.sampled_from(HTTP)
     certain = st.sampled_from((*FORMS, "expire", "forget"))
     return st.builds(
         _fault,
-        st.sampled_from(ROLES_MET),
+        st.sampled_from(roles),
         plain | plain | transport | certain,
         st.booleans(),
         st.sampled_from(_TIMES),
@@ -215,8 +216,8 @@ def _plan(switch: tuple[int | None, int | None, int | None], **given: Any) -> Pl
     return Plan(announced_from=announced, refuses_new_from=new, refuses_all_from=gone, **given)
 
 
-def plans(transport_codes: tuple[str, ...] = TRANSPORT) -> st.SearchStrategy[Plan]:
-    """Plans: faults, and at most one switch."""
+def plans(met: st.SearchStrategy[Fault]) -> st.SearchStrategy[Plan]:
+    """Plans: some of these faults, and at most one switch."""
     switches = st.sampled_from(
         [(None, None, None)] * 12
         + [(announced, None, None) for announced in (1, 3, 5, 7)]
@@ -227,7 +228,7 @@ def plans(transport_codes: tuple[str, ...] = TRANSPORT) -> st.SearchStrategy[Pla
     return st.builds(
         _plan,
         switches,
-        faults=st.lists(faults(transport_codes), min_size=1, max_size=3).map(tuple),
+        faults=st.lists(met, min_size=1, max_size=3).map(tuple),
         rows=st.sampled_from((0, 1, 3, 4)),
         serving=st.sampled_from((("blue", "green"),) * 4 + (("green",), ("blue",))),
         colliding=st.booleans(),
@@ -249,18 +250,19 @@ _STEPS = tuple(
 )
 
 
-def examples(transport_codes: tuple[str, ...] = TRANSPORT) -> st.SearchStrategy[Example]:
+def examples(roles: tuple[str, ...] = ROLES_MET, cuts: tuple[str, ...] = ()) -> st.SearchStrategy[Example]:
     """Examples.
 
     Args:
-        transport_codes: how the transport fails.
+        roles: kinds of requests that faults meet.
+        cuts: how the connection is lost; then faults do nothing else.
     """
     return st.builds(
         Example,
         statement=st.sampled_from(STATEMENTS),
         steps=st.sampled_from(_STEPS),
         end=st.sampled_from(("clear", "clear", "cancel", None)),
-        plan=plans(transport_codes),
+        plan=plans(faults(roles, cuts)),
     )
 
 
