@@ -55,17 +55,17 @@ HTTP = (
 )
 """What gRPC makes of an answer of a proxy that is no gRPC. It says as little as a broken connection."""
 
-PHRASES = (
-    "status: 456",
-    "Wrong strategy. Status: 456. Expected: green, Got: blue",
-    "Access denied",
-    "not found",
-    "status: 503",
-    "status: 503, cluster is suspended",
-    "query blue-q-1 is not known to blue",
-    "query not found",
-)
-"""What the forms consist of. No text of the corpus is one of them as a whole."""
+PHRASES = {
+    "status: 456": "UNKNOWN",
+    "Wrong strategy. Status: 456. Expected: green, Got: blue": "INVALID_ARGUMENT",
+    "Access denied": "INTERNAL",
+    "not found": "INTERNAL",
+    "status: 503": "UNAVAILABLE",
+    "status: 503, cluster is suspended": "UNAVAILABLE",
+    "query blue-q-1 is not known to blue": "INTERNAL",
+    "query not found": "INTERNAL",
+}
+"""What the forms consist of, and the code that goes with each. No text of the corpus is one of them as a whole."""
 
 SURROUNDINGS = (
     "line 1:8: Column '{}' cannot be resolved",
@@ -142,28 +142,34 @@ def _placed(phrase: str, surrounding: str, position: str, case: str, size: int) 
 POSITIONS = ("embedded", "front", "middle", "end", "repeated", "lines")
 CASES = ("as it is", "upper", "lower", "title")
 
-CORPUS: tuple[str, ...] = (
-    *("", "division by zero", "the statement failed"),
+_PLACED: tuple[tuple[str, str], ...] = (
     *(
-        _placed(phrase, surrounding, "embedded", case, 0)
+        (phrase, _placed(phrase, surrounding, "embedded", case, 0))
         for phrase in PHRASES
         for surrounding in SURROUNDINGS
         for case in CASES
     ),
     *(
-        _placed(phrase, "", position, case, 0)
+        (phrase, _placed(phrase, "", position, case, 0))
         for phrase in PHRASES
         for position in POSITIONS[1:]
         for case in CASES
     ),
     *(
-        _placed(phrase, "", position, "as it is", size)
+        (phrase, _placed(phrase, "", position, "as it is", size))
         for phrase in PHRASES
         for position in POSITIONS[1:]
         for size in (LONG, TOO_LONG)
     ),
 )
+
+CORPUS: tuple[str, ...] = ("", "division by zero", "the statement failed", *(text for _, text in _PLACED))
 """Texts of the server's own: each phrase in every surrounding, position and case, short and long."""
+
+LOOKALIKES = tuple(
+    Answer(PHRASES[phrase], text) for phrase, text in _PLACED if PHRASES[phrase] != "UNAVAILABLE"
+)
+"""The server's own errors that are most like a refusal: the code is right, and only the text is not."""
 
 ROLES_MET = (
     "login",
@@ -205,7 +211,7 @@ def faults(roles: tuple[str, ...] = ROLES_MET, cuts: tuple[str, ...] = ()) -> st
     return st.builds(
         _fault,
         st.sampled_from(roles),
-        plain | plain | transport | certain,
+        st.sampled_from(LOOKALIKES) | st.sampled_from(LOOKALIKES) | plain | transport | certain,
         st.booleans(),
         st.sampled_from(_TIMES),
     )
