@@ -97,7 +97,7 @@ def test_shares_add_up_to_twenty_thousand_runs() -> None:
 def held(harness: Harness, example: Example) -> None:
     """Carry out an example, and assert that nothing happened that must not."""
     world, calls = harness.run(example)
-    found = violations(example, world, calls)
+    found = violations(harness.way, example, world, calls)
     if found:
         found += [f"  {call.name}: {call.error!r:.300} {list(map(str, call.records))}" for call in calls]
     assert not found, "\n".join(found)
@@ -143,7 +143,7 @@ def test_wrong_description_is_found_to_double_a_write(server: ProgrammableServer
     def doubled(example: Example, described: protocol.Protocol) -> bool:
         patched.setattr(e6data, "PROTOCOL", described)
         world, calls = harness.run(example)
-        return any(found.startswith("twice") for found in violations(example, world, calls))
+        return any(found.startswith("twice") for found in violations(harness.way, example, world, calls))
 
     def only_by_contains(example: Example) -> bool:
         return doubled(example, Contains(**given_fields)) and not doubled(example, PROTOCOL)
@@ -209,7 +209,7 @@ _RAN = (_record("prepare"), _record("execute"), _record("metadata"))
     ],
 )
 def test_each_broken_promise_is_found(promise: str, call: Call) -> None:
-    found = violations(Example("SELECT 1", (), None, Plan()), World(Plan()), [call])
+    found = violations(WAYS["channel"], Example("SELECT 1", (), None, Plan()), World(Plan()), [call])
     assert {told.split(":")[0] for told in found} == {promise}, found
 
 
@@ -228,7 +228,7 @@ def test_each_broken_promise_is_found(promise: str, call: Call) -> None:
     ],
 )
 def test_kept_promises_are_no_finding(call: Call) -> None:
-    assert violations(Example("SELECT 1", (), None, Plan()), World(Plan()), [call]) == []
+    assert violations(WAYS["channel"], Example("SELECT 1", (), None, Plan()), World(Plan()), [call]) == []
 
 
 def test_doubled_writes_and_foreign_queries_are_found() -> None:
@@ -252,7 +252,7 @@ def test_doubled_writes_and_foreign_queries_are_found() -> None:
     world.serve("authenticate", pb.AuthenticateRequest(user="me"), "green", "", login)
     clear = pb.ClearRequest(sessionId=login.sessionId, queryId=response.queryId)
     assert world.serve("clear", clear, "green", "", pb.ClearResponse()) is None
-    found = violations(Example(write, (), None, Plan()), world, [])
+    found = violations(WAYS["channel"], Example(write, (), None, Plan()), world, [])
     assert [told.split(":")[0] for told in found] == ["twice", "foreign"], found
 
 
