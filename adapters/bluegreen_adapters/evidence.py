@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import attrs
 
@@ -271,6 +271,17 @@ def check_form(form: object) -> list[str]:
     return []
 
 
+def _check_codes(codes: Any) -> list[str]:
+    """Return what is wrong with the codes of a rule."""
+    if not isinstance(codes, tuple):
+        return [f"codes must be a tuple of status names, got {codes!r}: write ({codes!r},)"]
+    names = cast("tuple[Any, ...]", codes)
+    accepted = ", ".join(CODES)
+    return [
+        f"code {code!r} is no gRPC status: expected one of {accepted}" for code in names if code not in CODES
+    ]
+
+
 @attrs.frozen
 class StatusRule:
     """A status that means `fault`: one of `codes`, and `form` as the whole message.
@@ -302,16 +313,7 @@ class StatusRule:
         given: Any = self  # whatever was given: annotations are no promise
         if not isinstance(given.fault, Fault):
             findings.append(f"fault must be a Fault, got {given.fault!r}")
-        if not isinstance(given.codes, tuple):
-            findings.append(
-                f"codes must be a tuple of status names, got {given.codes!r}: write ({given.codes!r},)"
-            )
-        else:
-            findings += [
-                f"code {code!r} is no gRPC status: expected one of {', '.join(CODES)}"
-                for code in given.codes
-                if code not in CODES
-            ]
+        findings += _check_codes(given.codes)
         findings += check_form(given.form)
         if not findings and not given.codes and not given.form:
             findings.append("a rule must have codes or a form: this one would match every error")

@@ -396,6 +396,20 @@ class Link:
 
     # Queries that the application has dropped, or that were begun again elsewhere.
 
+    def drop(self, public_id: str) -> None:
+        """Abandon a query, and have it freed with the next RPC. Takes no lock and sends nothing."""
+        query = self.bound.pop(public_id, None)
+        if query is None:
+            return
+        place = query.occupied
+        if not query.cleared and place is not None:
+            self._unfreed.append((query.begin, place))
+        self.repairs.abandon(query)
+
+    def end_freeing(self) -> None:
+        """Count an attempt to free a query as ended. A lost update only delays the next attempt."""
+        self._freeing -= 1
+
     def _leave_to_be_freed(self, query: Query) -> None:
         """Have a query freed where the transport failed it, now that it runs elsewhere."""
         left, query.left = query.left, None
@@ -454,14 +468,10 @@ class Link:
 
 
 def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
-    """Abandon a query that the application has dropped. Runs in a finalizer: takes no lock, sends nothing."""
+    """Abandon a query that the application has dropped. Runs in a finalizer."""
     link = owner()
-    query = link.bound.pop(public_id, None) if link is not None else None
-    if link is not None and query is not None:
-        place = query.occupied
-        if not query.cleared and place is not None:
-            link._unfreed.append((query.begin, place))
-        link.repairs.abandon(query)
+    if link is not None:
+        link.drop(public_id)
 
 
 def _freed(owner: Callable[[], Link | None]) -> Callable[[object], None]:
@@ -470,7 +480,7 @@ def _freed(owner: Callable[[], Link | None]) -> Callable[[object], None]:
     def freed(_: object) -> None:
         link = owner()
         if link is not None:
-            link._freeing -= 1
+            link.end_freeing()
 
     return freed
 

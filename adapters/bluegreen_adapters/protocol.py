@@ -17,7 +17,7 @@ import copy
 import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import attrs
 from google.protobuf.message_factory import GetMessageClass
@@ -139,14 +139,14 @@ class Method:
             raise ProtocolError(findings)
 
 
-def _names(field: str, value: object) -> list[str]:
+def _names(field: str, value: Any) -> list[str]:
     """Return what is wrong with a tuple of field names."""
+    if isinstance(value, str):
+        return [f"{field} must be a tuple of names, got {value!r}: write ({value!r},)"]
     if not isinstance(value, tuple):
-        return [
-            f"{field} must be a tuple of names, got {value!r}"
-            + (f": write ({value!r},)" if isinstance(value, str) else "")
-        ]
-    return [f"{field} must hold names, got {one!r}" for one in value if not isinstance(one, str) or not one]
+        return [f"{field} must be a tuple of names, got {value!r}"]
+    names = cast("tuple[Any, ...]", value)
+    return [f"{field} must hold names, got {one!r}" for one in names if not isinstance(one, str) or not one]
 
 
 @attrs.frozen
@@ -267,14 +267,13 @@ class Protocol:
             findings.append(
                 "no method has role BEGIN, so no query can begin: declare one, or pass queries=False"
             )
-        if not isinstance(given.statuses, tuple) or not all(
-            isinstance(one, StatusRule) for one in given.statuses
-        ):
+        rules: tuple[Any, ...] | None = given.statuses if isinstance(given.statuses, tuple) else None
+        if rules is None or not all(isinstance(one, StatusRule) for one in rules):
             findings.append(f"statuses must be a tuple of StatusRule, got {given.statuses!r}")
         findings += _names("proof_keys", given.proof_keys)
-        keys = [("strategy_key", given.strategy_key), ("engine_key", given.engine_key)]
-        if isinstance(given.proof_keys, tuple):
-            keys += [("proof_keys", key) for key in given.proof_keys]
+        proofs: tuple[Any, ...] = given.proof_keys if isinstance(given.proof_keys, tuple) else ()
+        keys: list[tuple[str, Any]] = [("strategy_key", given.strategy_key), ("engine_key", given.engine_key)]
+        keys += [("proof_keys", key) for key in proofs]
         for field, key in keys:
             if isinstance(key, str) and not _KEY.fullmatch(key):
                 findings.append(

@@ -104,7 +104,7 @@ class Wire:
                     yield pause(effect.delay_s)
                     continue
                 if isinstance(effect, AuthenticateAgain):
-                    renewed = yield from self._renewed(place.session, kind)
+                    renewed: Session | Failure = yield from self._renewed(place.session, kind)
                     if isinstance(renewed, Failure):
                         return renewed
                     query.renews(place.session, renewed)
