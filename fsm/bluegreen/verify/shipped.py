@@ -4,7 +4,7 @@ The mutants of STRATEGY are left to the command `verify mutants`, since some of 
 `--bluegreen-verify=full` does not look.
 
 >>> STRATEGY_VERIFICATION.explore().states
-1037
+1062
 
 Source: spec, sections 2, 3, 5 and 7.
 """
