@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 
 import attrs
 
@@ -275,7 +275,7 @@ def _check_codes(codes: Any) -> list[str]:
     """Return what is wrong with the codes of a rule."""
     if not isinstance(codes, tuple):
         return [f"codes must be a tuple of status names, got {codes!r}: write ({codes!r},)"]
-    names = cast("tuple[Any, ...]", codes)
+    names: tuple[Any, ...] = codes
     accepted = ", ".join(CODES)
     return [
         f"code {code!r} is no gRPC status: expected one of {accepted}" for code in names if code not in CODES

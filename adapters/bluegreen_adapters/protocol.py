@@ -17,7 +17,7 @@ import copy
 import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import attrs
 from google.protobuf.message_factory import GetMessageClass
@@ -145,7 +145,7 @@ def _names(field: str, value: Any) -> list[str]:
         return [f"{field} must be a tuple of names, got {value!r}: write ({value!r},)"]
     if not isinstance(value, tuple):
         return [f"{field} must be a tuple of names, got {value!r}"]
-    names = cast("tuple[Any, ...]", value)
+    names: tuple[Any, ...] = value
     return [f"{field} must hold names, got {one!r}" for one in names if not isinstance(one, str) or not one]
 
 
