@@ -33,6 +33,7 @@ from bluegreen_adapters.evidence import (
     Request,
     StatusRule,
     check_evidence,
+    is_tuple,
 )
 from bluegreen_adapters.sql_classifier import DEFAULT_CLASSIFIER, SqlClassifier, only_reads
 
@@ -143,10 +144,9 @@ def _names(field: str, value: Any) -> list[str]:
     """Return what is wrong with a tuple of field names."""
     if isinstance(value, str):
         return [f"{field} must be a tuple of names, got {value!r}: write ({value!r},)"]
-    if not isinstance(value, tuple):
+    if not is_tuple(value):
         return [f"{field} must be a tuple of names, got {value!r}"]
-    names: tuple[Any, ...] = value
-    return [f"{field} must hold names, got {one!r}" for one in names if not isinstance(one, str) or not one]
+    return [f"{field} must hold names, got {one!r}" for one in value if not isinstance(one, str) or not one]
 
 
 @attrs.frozen
@@ -267,13 +267,11 @@ class Protocol:
             findings.append(
                 "no method has role BEGIN, so no query can begin: declare one, or pass queries=False"
             )
-        rules: tuple[Any, ...] | None = given.statuses if isinstance(given.statuses, tuple) else None
-        if rules is None or not all(isinstance(one, StatusRule) for one in rules):
+        if not is_tuple(given.statuses) or not all(isinstance(one, StatusRule) for one in given.statuses):
             findings.append(f"statuses must be a tuple of StatusRule, got {given.statuses!r}")
         findings += _names("proof_keys", given.proof_keys)
-        proofs: tuple[Any, ...] = given.proof_keys if isinstance(given.proof_keys, tuple) else ()
         keys: list[tuple[str, Any]] = [("strategy_key", given.strategy_key), ("engine_key", given.engine_key)]
-        keys += [("proof_keys", key) for key in proofs]
+        keys += [("proof_keys", key) for key in given.proof_keys] if is_tuple(given.proof_keys) else []
         for field, key in keys:
             if isinstance(key, str) and not _KEY.fullmatch(key):
                 findings.append(

@@ -154,6 +154,10 @@ class Place:
     query_id: str | None = None
     engine: str = ""
 
+    def within(self, session: Session) -> Place:
+        """Return the same place in another session."""
+        return attrs.evolve(self, session=session)
+
 
 @attrs.define(eq=False)
 class Query:

@@ -104,11 +104,12 @@ class Wire:
                     yield pause(effect.delay_s)
                     continue
                 if isinstance(effect, AuthenticateAgain):
-                    renewed: Session | Failure = yield from self._renewed(place.session, kind)
+                    # The declared types get lost on the way around the loop.
+                    renewed: Session | Failure = yield from self._renewed(place.session, kind)  # pyright: ignore[reportUnknownVariableType]
                     if isinstance(renewed, Failure):
                         return renewed
-                    query.renews(place.session, renewed)
-                    place = attrs.evolve(place, session=renewed)
+                    query.renews(place.session, renewed)  # pyright: ignore[reportUnknownArgumentType]
+                    place = place.within(renewed)  # pyright: ignore[reportUnknownArgumentType]
                     continue
             if row.report == "error_456":
                 self.sessions.note_refused(strategy)
