@@ -66,6 +66,7 @@ attack: $(VENV)/.test
 	$(BIN)/python -m bluegreen verify mutants
 	$(BIN)/python -m bluegreen verify interleavings
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/model/test_stateful.py
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(PARALLEL) tests/integration/test_at_most_once.py tests/integration/test_two_users.py
 
 diagrams: $(VENV)/.test ## draw diagrams/ anew, and fill the blocks of README; a test compares both
 	$(BIN)/python -m bluegreen diagram write
