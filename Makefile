@@ -31,7 +31,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test test-slow matrix verify explore attack diagrams mermaid coverage lint ruff mypy pyright typing imports
+.PHONY: help demo soak test test-slow matrix verify explore attack fuzz diagrams mermaid coverage lint ruff mypy pyright typing imports
 .PHONY: format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
@@ -66,6 +66,8 @@ attack: $(VENV)/.test
 	$(BIN)/python -m bluegreen verify mutants
 	$(BIN)/python -m bluegreen verify interleavings
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/model/test_stateful.py
+
+fuzz: $(VENV)/.test ## 20,000 hostile replies over every way in, and 10,000 queries beside a user who is refused
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(PARALLEL) tests/integration/test_at_most_once.py tests/integration/test_two_users.py
 
 diagrams: $(VENV)/.test ## draw diagrams/ anew, and fill the blocks of README; a test compares both

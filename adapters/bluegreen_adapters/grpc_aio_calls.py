@@ -106,10 +106,9 @@ class AsyncPort:
         return Reply(None if first is EOF else first, call)
 
     def launch(self, send: Send) -> Future[Outcome] | None:
-        """Send one RPC by a task; return a future of the outcome, or None if it cannot be sent."""
+        """Send one RPC by a task; return a future of the outcome."""
         if send.method not in self.stubs:
-            _log.debug("%s was not sent in the background: it was not made on this channel", send.method)
-            return None
+            raise LookupError(f"{send.method} was not made on this channel")
         outcome: Future[Outcome] = Future()
 
         async def sending() -> None:

@@ -73,14 +73,13 @@ class _PassingPort(Port):
         return Reply(message, call)
 
     def launch(self, send: Send) -> Future[Outcome] | None:
-        """Send one RPC by a thread; return a future of the outcome, or None if it cannot be sent now.
+        """Send one RPC by a thread; return a future of the outcome, or None if it has to wait.
 
         There is one such thread at a time for each connection: what is sent in the background can wait, and a stack
         that does not answer must not collect threads.
         """
-        busy = self._launching is not None and self._launching.is_alive()
-        if busy or send.method not in self.stubs:
-            _log.debug("%s was not sent in the background", send.method)
+        self.stub(send.method)  # raises for a method that has not passed yet
+        if self._launching is not None and self._launching.is_alive():
             return None
         outcome: Future[Outcome] = Future()
 

@@ -40,7 +40,7 @@ __all__ = ["Blank", "Link", "Raised"]
 
 _log = logging.getLogger("bluegreen.link")
 
-_UNFREED_LIMIT: Final = 1024
+_UNFREED_LIMIT: Final = 256
 """Longest list of dropped queries of a connection; the oldest ones are left to their stack's own limits."""
 
 _FREEING_AT_ONCE: Final = 8
@@ -428,14 +428,17 @@ class Link:
             except IndexError:  # another thread frees the last one
                 return
             self._freeing += 1
-            begun = None
+            begun: Any = False
             try:
                 begun = yield from self._wire.freed(rpc, begin, place)
             finally:
-                if begun is None:
+                if not begun:
                     self._freeing -= 1
-            if begun is not None:
+            if begun:
                 begun.add_done_callback(_freed(weakref.ref(self)))
+            elif begun is None:  # the driver is still busy with the one before
+                self._unfreed.appendleft((begin, place))
+                return
 
     # Steps of those.
 

@@ -223,7 +223,10 @@ class Wire:
         return outcome
 
     def freed(self, rpc: Rpc, begin: Rpc, place: Place) -> Flow[Any]:
-        """Begin to free a query at `place` with the first method that can be sent; return its future, or None.
+        """Begin to free a query at `place` with the first method that can be sent.
+
+        Returns:
+            The future of that, None if the driver has to be asked again later, or False if no method can be sent.
 
         Args:
             rpc: the RPC on whose behalf this happens; it brings what proves who the application is.
@@ -238,9 +241,8 @@ class Wire:
                 begun = yield Launch(self.send_of(end, place, FREEING_S))
             except LookupError:  # the stub does not have it
                 continue
-            if begun is not None:
-                return begun
-        return None
+            return begun
+        return False
 
     # Telemetry.
 

@@ -22,7 +22,7 @@ from support.programmable import BATCH, ENDS, ROLES, Plan, ProgrammableServer, W
 from support.proving import RAISED
 from support.ways import WAYS, Connection, Way, decoders_kept, over
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 QUERY = "SELECT 1"
 FIRST = "SELECT 0"
