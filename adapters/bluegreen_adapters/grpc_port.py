@@ -204,15 +204,15 @@ class Port:
         return begin(send.request, timeout=send.timeout_s, metadata=send.metadata, **send.options)
 
     def launch(self, send: Send) -> concurrent.futures.Future[Outcome] | None:
-        """Send one RPC without waiting; return a future of the outcome, or None if it cannot be sent."""
+        """Send one RPC without waiting; return a future of the outcome, or None if it cannot be sent now.
+
+        Raises:
+            LookupError: the method was not made on this channel.
+        """
         outcome: concurrent.futures.Future[Outcome] = concurrent.futures.Future()
-        if send.method not in self.stubs:
-            _log.debug("%s was not sent in the background: it was not made on this channel", send.method)
-            return None
+        stub = self.stub(send.method)
         try:
-            call = self.stubs[send.method].future(
-                send.request, timeout=send.timeout_s, metadata=send.metadata, **send.options
-            )
+            call = stub.future(send.request, timeout=send.timeout_s, metadata=send.metadata, **send.options)
         except (grpc.RpcError, ValueError) as error:  # gRPC's word for a closed channel is ValueError
             _log.debug("%s was not sent in the background: %s", send.method, type(error).__name__)
             return None

@@ -54,8 +54,8 @@ def test_launched_rpc_is_answered_later(way: Any) -> None:
 
 @pytest.mark.parametrize("way", [by_channel, by_interceptor])
 def test_unknown_method_is_not_launched(way: Any) -> None:
-    with way("127.0.0.1:1") as (_, port):
-        assert port.launch(Send("clear", Message(), METADATA, 60)) is None
+    with way("127.0.0.1:1") as (_, port), pytest.raises(LookupError, match="clear was not made"):
+        port.launch(Send("clear", Message(), METADATA, 60))
 
 
 def test_nothing_is_launched_on_a_closed_channel() -> None:
@@ -108,4 +108,5 @@ async def test_asyncio_channel_and_interceptor_launch_by_a_task() -> None:
                 answer = await asyncio.wrap_future(outcome)
                 assert isinstance(answer, Reply)
                 assert answer.message.row == "answer"
-                assert port.launch(Send("clear", Message(), METADATA, 60)) is None
+                with pytest.raises(LookupError, match="clear was not made"):
+                    port.launch(Send("clear", Message(), METADATA, 60))
