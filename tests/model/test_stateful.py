@@ -122,7 +122,7 @@ def test_a_channel_does_what_the_table_says_and_every_row_is_taken_that_a_wire_c
     told(f"channel of {kind}", machine, PROFILE.effort.wire_runs, beyond)
     assert {row.name for row in machine.tally.rows} & set(beyond) == set()
     if PROFILE.name != "dev":
-        assert set(machine.tally.coverage().untaken) == set(beyond)
+        assert set(machine.tally.coverage().untaken) - wires.BY_CHANCE == set(beyond)
 
 
 @pytest.mark.integration
