@@ -43,7 +43,7 @@ _log = logging.getLogger("bluegreen.link")
 _UNFREED_LIMIT: Final = 256
 """Longest list of dropped queries of a connection; the oldest ones are left to their stack's own limits."""
 
-_FREEING_AT_ONCE: Final = 8
+_FREEING_AT_ONCE: Final = 32
 """How many of them a connection frees at the same time."""
 
 

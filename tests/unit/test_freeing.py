@@ -97,10 +97,10 @@ def test_no_more_than_a_few_are_freed_at_once(
     monkeypatch.setattr(cluster, "answer", answer)
     for _ in range(50):
         started(connection)
-    assert len(unanswered) == 8
+    assert len(unanswered) == 32
     unanswered[0].set_result(UNAVAILABLE)
     started(connection)
-    assert len(unanswered) == 9
+    assert len(unanswered) == 33
 
 
 def test_freeing_is_not_begun_in_a_finalizer(cluster: FlowCluster, connection: FlowConnection) -> None:
