@@ -403,7 +403,7 @@ BY_CHANCE: Final = frozenset({
     "PendingTransition.auth_failure[fresh & is pending & !others served]",
     "PendingTransition.auth_failure[!(fresh & is pending)]",
 })  # fmt: skip
-"""Rows of a login that is denied outside of a detection, by a stack that accepts it otherwise: no run must meet them."""
+"""Rows of a login that is denied outside of a detection, by a stack that accepts it otherwise: runs may miss them."""
 
 _ENDS: Final = ("query_completed", "query_cancelled", "query_failed")
 _BEYOND: Final[dict[tuple[str, ...], str]] = {
