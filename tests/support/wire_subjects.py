@@ -402,8 +402,9 @@ BY_CHANCE: Final = frozenset({
     "Stable.auth_failure[fresh & is active & !others served & !verified]",
     "PendingTransition.auth_failure[fresh & is pending & !others served]",
     "PendingTransition.auth_failure[!(fresh & is pending)]",
+    "PendingTransition.auth_success[!(fresh & is pending)]",
 })  # fmt: skip
-"""Rows of a login that is denied outside of a detection, by a stack that accepts it otherwise: runs may miss them."""
+"""Rows of a login that ends, well or not, outside of a detection or late: runs may miss them."""
 
 _ENDS: Final = ("query_completed", "query_cancelled", "query_failed")
 _BEYOND: Final[dict[tuple[str, ...], str]] = {
