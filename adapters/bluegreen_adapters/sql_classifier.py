@@ -16,8 +16,8 @@ write to pass.
 
 The text alone cannot show that a view, a column or an operator calls a function that writes. Such a statement passes.
 
-This module is pure. It imports sqlglot when `SqlClassifier.preload` or the first statement needs it; that takes about
-0.2 s, so call `preload` when a connection is made.
+This module is pure. It imports sqlglot when `SqlClassifier.preload` or the first statement needs it; that takes a
+fraction of a second, so call `preload` when a connection is made.
 
 >>> only_reads("SELECT count(*) FROM orders WHERE day > current_date - INTERVAL '7' DAY")
 True
