@@ -7,7 +7,7 @@ everyone, each connection that tries withdraws its own voucher, and the last one
 
 For the transport a voucher is good for a short time only: a stack that is out of reach is so for everybody.
 
-All of this is of one process. No lock: each connection writes its own fields, and readers take a copy.
+All of this is of one process. Acceptances need no lock: each connection writes its own, and readers take a copy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from bluegreen.vocabulary import Strategy
 class Voucher(Protocol):
     """A connection, as far as others look at it."""
 
-    public_id: str
+    @property
+    def public_id(self) -> str:
+        """The name by which connections are told apart."""
+        ...
 
     def accepted_at(self, strategy: Strategy) -> float | None:
         """Return when this strategy last accepted the connection; None: never, or it has refused it since."""
@@ -35,9 +38,15 @@ class AcceptanceRecord:
     """The connections of one scope, and the two that each strategy accepted last.
 
     The last two are remembered beyond the life of their connections: an application may open one for each query.
+
+    Attributes:
+        connections: the connections that exist in this process and are not closed.
+        lock: protects which connection opens which session. It is never held while anything waits, so that one for a
+            whole scope will do.
     """
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self.connections: weakref.WeakSet[Voucher] = weakref.WeakSet()
         self._latest: dict[Strategy, tuple[float, str]] = {}
         self._before: dict[Strategy, tuple[float, str]] = {}
@@ -91,6 +100,8 @@ def record_of(manager: StrategyManager) -> AcceptanceRecord:
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  a thread that is not here may have held it
     _lock = threading.Lock()
+    for record in _records.values():
+        record.lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

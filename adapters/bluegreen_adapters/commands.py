@@ -34,8 +34,8 @@ class Send:
 
 @attrs.frozen
 class Launch:
-    """Begin to send an RPC and do not wait: the answer is a future of what `Send` would answer, or none
-    if the driver cannot do that."""
+    """Begin to send an RPC and do not wait: the answer is a future of what `Send` would answer, or None if the channel
+    is closed."""
 
     send: Send
 

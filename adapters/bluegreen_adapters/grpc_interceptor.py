@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -47,7 +48,8 @@ class _PassingPort(Port):
 
     def __init__(self) -> None:
         super().__init__(None)
-        self._launching: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}  # by method; the first one is being sent
 
     def learn(self, rpc: Rpc, path: str, continuation: Callable[[Any, Any], Any]) -> None:
         """Learn how to send a method, and what it answers."""
@@ -72,15 +74,13 @@ class _PassingPort(Port):
             return failure_of(error)
         return Reply(message, call)
 
-    def launch(self, send: Send) -> Future[Outcome] | None:
-        """Send one RPC by a thread; return a future of the outcome, or None if it has to wait.
+    def launch(self, send: Send) -> Future[Outcome]:
+        """Send one RPC by a thread; return a future of the outcome.
 
-        There is one such thread at a time for each connection: what is sent in the background can wait, and a stack
-        that does not answer must not collect threads.
+        Each method has one such thread at a time, and its RPCs wait for each other: a stack that does not answer must
+        not collect threads, and a login must not wait until a dropped query has been freed.
         """
         self.stub(send.method)  # raises for a method that has not passed yet
-        if self._launching is not None and self._launching.is_alive():
-            return None
         outcome: Future[Outcome] = Future()
 
         def work() -> None:
@@ -91,10 +91,23 @@ class _PassingPort(Port):
             finally:
                 outcome.cancel()  # does nothing if there is a result
 
-        # Two threads may come here at once, and make two threads: each of them ends by itself.
-        self._launching = threading.Thread(target=work, name="bluegreen-launch", daemon=True)
-        self._launching.start()
+        with self._lock:
+            waiting = self._waiting.setdefault(send.method, deque())
+            waiting.append(work)
+            is_first = len(waiting) == 1
+        if is_first:
+            name = f"bluegreen-launch-{send.method}"
+            threading.Thread(target=self._work, args=(waiting,), name=name, daemon=True).start()
         return outcome
+
+    def _work(self, waiting: deque[Callable[[], None]]) -> None:
+        """Send what waits, one RPC after the other, until there is nothing left."""
+        while True:
+            waiting[0]()
+            with self._lock:
+                waiting.popleft()
+                if not waiting:
+                    return
 
 
 class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):

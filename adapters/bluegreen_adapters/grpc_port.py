@@ -204,7 +204,7 @@ class Port:
         return begin(send.request, timeout=send.timeout_s, metadata=send.metadata, **send.options)
 
     def launch(self, send: Send) -> concurrent.futures.Future[Outcome] | None:
-        """Send one RPC without waiting; return a future of the outcome, or None if it cannot be sent now.
+        """Send one RPC without waiting; return a future of the outcome, or None if the channel is closed.
 
         Raises:
             LookupError: the method was not made on this channel.

@@ -12,7 +12,6 @@ import copy
 import functools
 import logging
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -27,6 +26,7 @@ from bluegreen.manager import StrategyManager
 from bluegreen.query import Cancelled, Cleared, Errored, Executed
 from bluegreen.vocabulary import Strategy
 from bluegreen_adapters import running, statements
+from bluegreen_adapters.acceptance import record_of
 from bluegreen_adapters.commands import Blank, Failure, Outcome, Reply
 from bluegreen_adapters.evidence import Fault, Request
 from bluegreen_adapters.protocol import Credentials, Protocol, Role, read
@@ -58,8 +58,8 @@ class Link:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "_freeing", "_sessions", "_unfreed", "_wire", "bound", "manager", "protocol",
-        "raised", "repairs",
+        "__weakref__", "_closed", "_freeing", "_unfreed", "_wire", "bound", "manager", "protocol", "raised", "repairs",
+        "sessions",
     )  # fmt: skip  # an application may have many connections
 
     def __init__(
@@ -74,15 +74,15 @@ class Link:
         self.raised = raised or _RAISED
         self._wire = Wire(manager, protocol, credentials)
         self.protocol = self._wire.protocol  # with the forms that the settings add
-        self._sessions = self._wire.sessions
+        self.sessions = self._wire.sessions
         self.repairs = Repairs(self._wire, self.raised)
         self.bound: dict[str, Query] = {}
         # Queries that the application has dropped, and that their stacks still hold. Finalizers append, which takes no
         # lock; the next RPC of this connection frees them.
-        self._unfreed: deque[tuple[Rpc, Place]] = deque(maxlen=_UNFREED_LIMIT)
+        self._unfreed: list[tuple[Rpc, Place]] = []
         self._freeing = 0
         self._closed = False
-        _links_of(manager).add(self)
+        record_of(manager).connections.add(self)
         if self.protocol.reads is None and self.protocol.queries:
             _preload(self.protocol.classifier)  # not in the middle of a replay
 
@@ -142,7 +142,19 @@ class Link:
         for query in tuple(self.bound.values()):
             self.repairs.finish(query, Cancelled())
         self.bound.clear()
-        self._sessions.forget()
+        self.sessions.forget()
+        record_of(self.manager).connections.discard(self)
+
+    # What other connections of the scope look at: see `acceptance.Voucher`.
+
+    @property
+    def public_id(self) -> str:
+        """The session id that the application sees."""
+        return self.sessions.public_id
+
+    def accepted_at(self, strategy: Strategy) -> float | None:
+        """Return when this strategy last accepted the connection; None: never, or it has refused it since."""
+        return self.sessions.accepted_at(strategy)
 
     # Roles.
 
@@ -168,7 +180,7 @@ class Link:
 
     def _authenticate(self, rpc: Rpc) -> Flow[Any]:
         """The application authenticates: open a session where new queries go, and hide which one it is."""
-        self._sessions.authenticate_with(copy.deepcopy(rpc.request), rpc.metadata, rpc.options)
+        self.sessions.authenticate_with(copy.deepcopy(rpc.request), rpc.metadata, rpc.options)
         self.manager.send(ConnectionOpened())
         with self._momentary(rpc) as query:
             try:
@@ -177,7 +189,7 @@ class Link:
                 if isinstance(refused.outcome, Reply):  # the server said no in a message: that is the answer
                     return self._wire.masked(refused.outcome.message)
                 raise
-            yield from self._sessions.warmed()
+            yield from self.sessions.warmed()
             return self._wire.masked(place.session.answer)
 
     def _begin(self, rpc: Rpc) -> Flow[Any]:
@@ -199,7 +211,7 @@ class Link:
         watched = self._registered(query, real)
         if self.manager.observed and statements.is_told():
             self._told(query)
-        yield from self._sessions.warmed()
+        yield from self.sessions.warmed()
         setattr(message, self.protocol.query, watched)
         return Begun(self._wire.masked(message), self.protocol.query, watched)
 
@@ -230,7 +242,7 @@ class Link:
                 outcome: Outcome = failed or (yield from self._wire.sent(rpc, query, place))
                 done = yield from self._answered(rpc, query, place, outcome)
             if done is not None:
-                yield from self._sessions.warmed()
+                yield from self.sessions.warmed()
                 return self._wire.masked(done.message)
             failed = None
 
@@ -269,7 +281,7 @@ class Link:
                 if outcome.then != "continue":
                     self.repairs.finish(query, Errored())
                 raise outcome.cause
-            yield from self._sessions.warmed()  # before the ticket ends, and with it the transition
+            yield from self.sessions.warmed()  # before the ticket ends, and with it the transition
             cancelled = rpc.method.effect == "cancelled"
             self.repairs.finish(query, Cancelled() if cancelled else Cleared())
             query.cleared = query.cleared or not cancelled
@@ -318,7 +330,7 @@ class Link:
     def _found_in_scope(self, rpc: Rpc) -> list[tuple[Link, Query]]:
         """Return the queries of other connections that an RPC may mean, with their connections."""
         query_id, engine = (read(rpc.request, field) for field in (self.protocol.query, self.protocol.engine))
-        others = tuple(_links_of(self.manager))
+        others = links_of(self.manager)
         found = [(one, query) for one in others if (query := one.bound.get(query_id or "")) is not None]
         if len(found) > 1 and engine:  # both stacks may count from one: the engine's address tells them apart
             found = [
@@ -334,12 +346,12 @@ class Link:
         A connection of the same user lends its session: a stack that drains opens no new one. Any other connection
         needs a session of its own, so that the server decides what it may do.
         """
-        strategy, session = place.ticket.strategy, self._sessions.on(place.ticket.strategy)
-        if session is None and self._sessions.is_same_user(owner._sessions):
+        strategy, session = place.ticket.strategy, self.sessions.on(place.ticket.strategy)
+        if session is None and self.sessions.is_same_user(owner.sessions):
             session = place.session
         if session is None:
             try:
-                session = yield from self._sessions.given(strategy, is_witness=False)
+                session = yield from self.sessions.given(strategy, is_witness=False)
             except NotAccepted as refused:
                 if refused.evidence.then == "refused":  # a 456 is never shown
                     reason = (
@@ -366,7 +378,7 @@ class Link:
                 place = yield from self.repairs.placed(query)
                 outcome = yield from self._wire.sent(rpc, query, place)
                 if isinstance(outcome, Reply):
-                    yield from self._sessions.warmed()  # before the ticket ends, and with it the transition
+                    yield from self.sessions.warmed()  # before the ticket ends, and with it the transition
                     break
                 if (
                     outcome.then in ("ended", "continue") or outcome.fault is Fault.GONE
@@ -403,7 +415,7 @@ class Link:
             return
         place = query.occupied
         if not query.cleared and place is not None:
-            self._unfreed.append((query.begin, place))
+            self._note_unfreed(query, place)
         self.repairs.abandon(query)
 
     def end_freeing(self) -> None:
@@ -414,7 +426,12 @@ class Link:
         """Have a query freed where the transport failed it, now that it runs elsewhere."""
         left, query.left = query.left, None
         if left is not None:
-            self._unfreed.append((query.begin, left))
+            self._note_unfreed(query, left)
+
+    def _note_unfreed(self, query: Query, place: Place) -> None:
+        """Have a query freed at `place`. Takes no lock: finalizers call it."""
+        self._unfreed.append((query.begin, place))
+        del self._unfreed[:-_UNFREED_LIMIT]
 
     def _free_unfreed(self, rpc: Rpc) -> Flow[None]:
         """Begin to free dropped queries, without waiting for it. Best effort: a failure is not repeated.
@@ -424,21 +441,18 @@ class Link:
         """
         while self._freeing < _FREEING_AT_ONCE:
             try:
-                begin, place = self._unfreed.popleft()
+                begin, place = self._unfreed.pop(0)
             except IndexError:  # another thread frees the last one
                 return
             self._freeing += 1
-            begun: Any = False
+            begun: Any = None
             try:
                 begun = yield from self._wire.freed(rpc, begin, place)
             finally:
-                if not begun:
+                if begun is None:
                     self._freeing -= 1
-            if begun:
+            if begun is not None:
                 begun.add_done_callback(_freed(weakref.ref(self)))
-            elif begun is None:  # the driver is still busy with the one before
-                self._unfreed.appendleft((begin, place))
-                return
 
     # Steps of those.
 
@@ -470,6 +484,11 @@ class Link:
         self.repairs.finish(query, Cleared())
 
 
+def links_of(manager: StrategyManager) -> tuple[Link, ...]:
+    """Return the connections that a scope has in this process, so that a query's id is known in all of it."""
+    return tuple(one for one in record_of(manager).connections if isinstance(one, Link))
+
+
 def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
     """Abandon a query that the application has dropped. Runs in a finalizer."""
     link = owner()
@@ -499,10 +518,4 @@ def _held_by(rpc: Rpc) -> Query | None:
     return rpc.stream.query if rpc.stream is not None else None
 
 
-def _links_of(manager: StrategyManager) -> weakref.WeakSet[Link]:
-    """Return the connections of a scope, so that a query's id is known in all of it."""
-    return _links.setdefault(manager, weakref.WeakSet())
-
-
 _RAISED: Final = Raised()
-_links: weakref.WeakKeyDictionary[StrategyManager, weakref.WeakSet[Link]] = weakref.WeakKeyDictionary()

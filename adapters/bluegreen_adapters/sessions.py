@@ -5,21 +5,20 @@ Source: spec, sections 2 (Authenticate, CloseSessions) and 5 (authentication).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import re
 import secrets
-import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 import attrs
 
 from bluegreen.allowance import Allowance
-from bluegreen.alphabet import AuthSuccess
-from bluegreen.errors import Refusal
+from bluegreen.alphabet import AuthSuccess, StrategyAnnounced
+from bluegreen.errors import Refusal, StrategyUnavailable, UnknownStrategy
 from bluegreen.flow import Flow, Sleep, Wait
 from bluegreen.happenings import RequestFailed, SessionOpened, UnlistedRefusal
 from bluegreen.manager import StrategyManager
@@ -36,6 +35,9 @@ _HANDSHAKE: Final = re.compile(
 )
 _AHEAD_BURST: Final = 4
 """How often at once a connection opens a session ahead of time: two switches, there and back."""
+
+_SILENT_S: Final = 60.0
+"""How long a connection says nothing more about what a server repeats with each answer, in seconds."""
 
 
 def pause(delay_s: float) -> Sleep:
@@ -142,11 +144,6 @@ def _answer(done: Future[Outcome]) -> Outcome | None:
     return Reply(outcome.message) if isinstance(outcome, Reply) else outcome
 
 
-def sessions_of(manager: StrategyManager) -> tuple[Sessions, ...]:
-    """Return the sessions of each connection that a scope has in this process."""
-    return tuple(one for one in record_of(manager).connections if isinstance(one, Sessions))
-
-
 class Sessions:
     """The sessions of one connection.
 
@@ -155,15 +152,14 @@ class Sessions:
         protocol: the wire protocol.
         credentials: returns the request that opens a session; by default, the last one that the
             application sent is kept. Without either, no session is ever opened: tokens travel in metadata.
-        learn: called with (message, strategy, version) for each answer that opened a session.
 
     Attributes:
         public_id: the one session id that the application ever sees.
     """
 
     __slots__ = (
-        "__weakref__", "_ahead", "_blue", "_credentials", "_green", "_kept", "_learn", "_lock", "_manager", "_options",
-        "_protocol", "_record", "public_id",
+        "_ahead", "_blue", "_credentials", "_green", "_ignored", "_kept", "_manager", "_options", "_protocol",
+        "_record", "public_id",
     )  # fmt: skip
 
     def __init__(
@@ -171,20 +167,17 @@ class Sessions:
         manager: StrategyManager,
         protocol: Protocol,
         credentials: Credentials | None = None,
-        learn: Callable[[Any, Strategy, int], None] | None = None,
     ) -> None:
         self.public_id = secrets.token_hex(16)
         self._manager = manager
         self._protocol = protocol
         self._credentials = credentials
-        self._learn = learn
         self._kept: tuple[Any, Metadata] | None = None
-        self._options: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._options: dict[str, Any] | None = None
         self._blue, self._green = _Side(), _Side()
         self._ahead: Allowance | None = None
+        self._ignored: Allowance | None = None
         self._record: AcceptanceRecord = record_of(manager)
-        self._record.connections.add(self)
 
     def __repr__(self) -> str:
         return (
@@ -207,7 +200,7 @@ class Sessions:
         Sessions that were opened with other credentials are not used any more. What a stack refused is asked again,
         since the application asks for it.
         """
-        self._options = options or {}
+        self._options = options
         self._blue.held = self._green.held = None
         if self._credentials is None:
             if self._kept is not None and self._kept[0] != request:
@@ -259,7 +252,7 @@ class Sessions:
         while True:
             if (refused := self.held(strategy)) is not None:
                 raise refused
-            with self._lock:
+            with self._record.lock:
                 session = self.on(strategy)
                 if session is not None and session is not instead_of:
                     return session
@@ -407,7 +400,7 @@ class Sessions:
             return
         warming: Future[Outcome | None] = Future()
         entry = Prewarm(self._manager.session_epoch(pending), version, warming)
-        with self._lock:
+        with self._record.lock:
             # In this order: a session is there before its opening is over.
             side = self._on(pending)
             if side.opening is not None or self.on(pending):
@@ -445,11 +438,30 @@ class Sessions:
             strategy, method, failure.code, self._protocol.refusal_mark,
         )  # fmt: skip
 
+    def learned(self, message: Any, strategy: Strategy, version: int) -> None:
+        """Observe what an answer of a strategy says about strategies.
+
+        If that leads to Failed, the next caller gets the error.
+        """
+        manager = self._manager
+        manager.proved(strategy)
+        announced = read(message, self._protocol.announcement)
+        if not announced:
+            return
+        try:
+            with contextlib.suppress(StrategyUnavailable):
+                manager.send(StrategyAnnounced(announced, version))
+        except UnknownStrategy as error:
+            self._ignored = self._ignored or Allowance(1)
+            left_out = self._ignored.use(manager.now_s(), _SILENT_S)
+            if left_out is not None:
+                text = "%s: ignored an announcement: %s (%d more since the last such line)"
+                _log.warning(text, manager.scope, error, left_out)
+
     def forget(self) -> None:
         """Forget every session and whatever was kept to open one."""
         self._blue.session = self._green.session = None
         self._kept = None
-        self._record.connections.discard(self)
 
     def _lead(
         self,
@@ -516,8 +528,7 @@ class Sessions:
         if is_witness:
             manager.send(AuthSuccess(strategy, version))
         self.note_accepted(strategy, begin=False)
-        if self._learn is not None:
-            self._learn(outcome.message, strategy, version)
+        self.learned(outcome.message, strategy, version)
         return Session(strategy, session_id, epoch, outcome.message)
 
     def _asked(self, strategy: Strategy, deadline_s: float) -> Flow[Outcome]:
@@ -544,4 +555,6 @@ class Sessions:
             raise LookupError(f"{self._protocol.name}: nothing to authenticate with")
         request, metadata = supplied()
         self._manager.asked()
-        return Send(name, request, self._protocol.routed(metadata, strategy, None), left_s, self._options)
+        return Send(
+            name, request, self._protocol.routed(metadata, strategy, None), left_s, self._options or {}
+        )

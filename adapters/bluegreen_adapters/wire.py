@@ -10,14 +10,12 @@ Source: `evidence.EVIDENCE`, and the policy `bluegreen.recovery.POLICY`.
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import Any, Final, TypeVar
 
 import attrs
 
-from bluegreen.allowance import Allowance
-from bluegreen.alphabet import AuthFailure, Error456, PersistentFailure, StrategyAnnounced
-from bluegreen.errors import StrategyUnavailable, UnknownStrategy
+from bluegreen.alphabet import AuthFailure, Error456, PersistentFailure
+from bluegreen.errors import StrategyUnavailable
 from bluegreen.flow import Call, Flow, Sleep, Wait
 from bluegreen.happenings import RequestFailed, RequestRetried
 from bluegreen.machine import step
@@ -38,12 +36,6 @@ from bluegreen_adapters.queries import Place, Query, Rpc
 from bluegreen_adapters.sessions import NotAccepted, Session, Sessions, pause
 
 T = TypeVar("T")
-_log = logging.getLogger("bluegreen.wire")
-
-
-_SILENT_S: Final = 60.0
-"""How long a connection says nothing more about what a server repeats with each answer."""
-
 
 FREEING_S: Final = 10.0
 """How long an attempt to free a query may take, in seconds."""
@@ -58,13 +50,12 @@ class Wire:
         credentials: returns the request that opens a session; by default the application's last one is kept.
     """
 
-    __slots__ = ("_ignored", "manager", "protocol", "sessions")
+    __slots__ = ("manager", "protocol", "sessions")
 
     def __init__(self, manager: StrategyManager, protocol: Protocol, credentials: Credentials | None) -> None:
         self.manager = manager
         self.protocol = protocol.with_forms(map(rule_of_setting, manager.settings.forms))
-        self.sessions = Sessions(manager, protocol, credentials, self._learn)
-        self._ignored: Allowance | None = None
+        self.sessions = Sessions(manager, self.protocol, credentials)
 
     def sent(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome]:
         """Send one RPC of a query to `place`; the result is what is left after retries.
@@ -226,7 +217,7 @@ class Wire:
         """Begin to free a query at `place` with the first method that can be sent.
 
         Returns:
-            The future of that, None if the driver has to be asked again later, or False if no method can be sent.
+            The future of that, or None if it cannot be sent.
 
         Args:
             rpc: the RPC on whose behalf this happens; it brings what proves who the application is.
@@ -242,7 +233,7 @@ class Wire:
             except LookupError:  # the stub does not have it
                 continue
             return begun
-        return False
+        return None
 
     # Telemetry.
 
@@ -262,7 +253,7 @@ class Wire:
             )
         self.sessions.note_unlisted(ticket.strategy, rpc.name, failure, row)
 
-    def report(self, event: AuthFailure | Error456 | PersistentFailure | StrategyAnnounced) -> None:
+    def report(self, event: AuthFailure | Error456 | PersistentFailure) -> None:
         """Send an event to the strategy machine. If that leads to Failed, the next caller gets the error."""
         with contextlib.suppress(StrategyUnavailable):
             self.manager.send(event)
@@ -272,7 +263,7 @@ class Wire:
         renewed = read(message, self.protocol.session)
         if renewed and session.id is not None:
             session.id = renewed
-        self._learn(message, session.strategy, version)
+        self.sessions.learned(message, session.strategy, version)
 
     def masked(self, message: Any) -> Any:
         """Return an answer without announcement, and with the one session id that the application knows."""
@@ -297,19 +288,6 @@ class Wire:
         return Send(
             rpc.name, rewritten(rpc.request, fields, in_place=rpc.is_owned), metadata, rpc.left_s, rpc.options
         )
-
-    def _learn(self, message: Any, strategy: Any, version: int) -> None:
-        self.manager.proved(strategy)
-        announced = read(message, self.protocol.announcement)
-        if announced:
-            try:
-                self.report(StrategyAnnounced(announced, version))
-            except UnknownStrategy as error:
-                self._ignored = self._ignored or Allowance(1)
-                left_out = self._ignored.use(self.manager.now_s(), _SILENT_S)
-                if left_out is not None:
-                    text = "%s: ignored an announcement: %s (%d more since the last such line)"
-                    _log.warning(text, self.manager.scope, error, left_out)
 
     def _renewed(self, session: Session, kind: Request) -> Flow[Session | Failure]:
         """Open a new session on the same stack: the old one is dead, so the request took no effect."""

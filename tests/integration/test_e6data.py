@@ -570,7 +570,7 @@ def test_no_secret_is_in_a_log_a_representation_or_an_error(
     cursor = connection.cursor()
     cursor.execute(READ)
     link = connection._channel.link
-    shown = [repr(connection._channel), repr(link), repr(link._sessions), repr(list(link.bound.values()))]
+    shown = [repr(connection._channel), repr(link), repr(link.sessions), repr(list(link.bound.values()))]
     engine.phase("both_down")
     with pytest.raises(OperationalError) as caught:
         cursor.fetchall()

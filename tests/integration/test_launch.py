@@ -64,18 +64,22 @@ def test_nothing_is_launched_on_a_closed_channel() -> None:
         assert port.launch(Send("ask", Message(), METADATA, 60)) is None
 
 
-def test_interceptor_launches_by_one_thread_at_a_time() -> None:
+def test_interceptor_launches_by_one_thread_for_each_method() -> None:
+    """Many RPCs to a stack that does not answer take one thread, and delay no other method."""
     stacks = Stacks()
     with serving(stacks) as target, by_interceptor(target) as (stub, port):
         stacks.answer.set()
         stub.ask(Message())
+        port.stubs["other"] = port.stubs["ask"]
         stacks.answer.clear()
-        first = port.launch(Send("ask", Message(), METADATA, 60))
-        assert port.launch(Send("ask", Message(), METADATA, 60)) is None
-        launching = [one for one in threading.enumerate() if one.name == "bluegreen-launch"]
-        assert [one.daemon for one in launching] == [True]
+        held = [port.launch(Send("ask", Message(), METADATA, 60)) for _ in range(20)]
+        launching = [one for one in threading.enumerate() if one.name.startswith("bluegreen-launch")]
+        assert [(one.name, one.daemon) for one in launching] == [("bluegreen-launch-ask", True)]
+        refused = port.launch(Send("other", Message(), (("strategy", "green"),), 60))
+        assert refused.result(60).details == "status: 456"
+        assert not any(one.done() for one in held)
         stacks.answer.set()
-        assert isinstance(first.result(60), Reply)
+        assert {one.result(60).message.row for one in held} == {"answer"}
         launching[0].join(60)
         assert port.launch(Send("ask", Message(), METADATA, 60)).result(60).message.row == "answer"
 
@@ -87,7 +91,9 @@ def test_launched_rpc_that_cannot_be_sent_gives_up(caplog: pytest.LogCaptureFixt
     with by_interceptor("127.0.0.1:1") as (_, port), caplog.at_level("DEBUG", logger="bluegreen.grpc"):
         port.stubs["ask"] = ("/Stacks/ask", broken)
         outcome = port.launch(Send("ask", Message(), METADATA, 60))
-        port._launching.join(60)
+        for one in threading.enumerate():
+            if one.name == "bluegreen-launch-ask":
+                one.join(60)
         assert outcome.cancelled()
     assert "ask failed in the background: <class 'RuntimeError'>" in caplog.text
 

@@ -211,7 +211,7 @@ def test_no_request_to_authenticate_is_kept_where_the_connector_is_asked_for_one
     way: Way, engine: EngineProcess
 ) -> None:
     def look(moment: str) -> None:
-        assert channel_of(connection).link._sessions._kept is None, moment
+        assert channel_of(connection).link.sessions._kept is None, moment
 
     with opened(way, engine) as connection:
         through_switches(connection, engine, look)

@@ -241,7 +241,7 @@ class _Child:
 
 def _nothing_is_launched() -> bool:
     links = [found for found in gc.get_objects() if isinstance(found, Link)]
-    return all(warm.done() for link in links for warm in link._sessions.warming)
+    return all(warm.done() for link in links for warm in link.sessions.warming)
 
 
 def _child(load: Load, engine: Remote, orders: int, tells: int) -> None:

@@ -300,7 +300,7 @@ class Connection:
 
     def _await_sessions(self) -> None:
         """A session that is opened ahead of time is there, so that a run that is repeated does the same."""
-        for opening in self.link._sessions.warming:
+        for opening in self.link.sessions.warming:
             self._wait(opening)
 
     def _wait(self, opening: Future[Any]) -> None:

@@ -720,9 +720,9 @@ def test_without_a_method_that_authenticates_a_login_is_an_error_of_the_descript
 
 
 def test_the_sessions_of_a_link_say_where_they_are_and_nothing_else(link: Link, stacks: Stacks) -> None:
-    assert repr(link._sessions) == "<Sessions on nothing>"
+    assert repr(link.sessions) == "<Sessions on nothing>"
     login(stacks, link)
-    assert repr(link._sessions) == "<Sessions on blue>"
+    assert repr(link.sessions) == "<Sessions on blue>"
 
 
 def test_a_replay_presents_the_token_of_the_call_that_needs_it(link: Link, stacks: Stacks) -> None:

@@ -298,3 +298,15 @@ def test_token_denied_everywhere_is_answered_and_moves_nobody(
             connection.query()
         assert caught.value is DENIED.cause
         assert (manager.active, manager.version) == (BLUE, version)
+
+
+@pytest.mark.parametrize("method", ["login", "begin"])
+def test_form_of_a_setting_counts_for_logins_too(cluster: FlowCluster, clock: FakeClock, method: str) -> None:
+    """The gateway of one site refuses in words of its own, for logins as for queries."""
+    settings = Settings(forms=("wrong_strategy INTERNAL: this site is closed",))
+    manager = on_blue(StrategyManager(SCOPE, settings, clock=clock))
+    closed = failure("INTERNAL", "this site is closed")
+    assert cluster.connect(manager, "other").query() == "blue", "who vouches for blue"
+    cluster.hook = lambda request: closed if request.method == method and request.strategy == "blue" else None
+    assert cluster.connect(manager, "good").query() == "green"
+    assert manager.active == GREEN

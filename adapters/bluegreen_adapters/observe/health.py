@@ -28,7 +28,7 @@ from bluegreen.registry import managers
 from bluegreen.sharing import SHARING
 from bluegreen.strategy import FAILED, STRATEGY
 from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.sessions import sessions_of
+from bluegreen_adapters.link import links_of
 
 EVERY_S: Final = 30.0
 """How often `Watch` looks, in seconds."""
@@ -122,8 +122,8 @@ def readiness(manager: StrategyManager, strategy: Strategy | None = None) -> Rea
     first = context.untried[0] if context.untried else context.active or Strategy.BLUE
     route = context.route if routes else None
     asked = strategy or route or first
-    connections = sessions_of(manager)
-    warm = sum(1 for one in connections if one.ready_on(asked))
+    connections = links_of(manager)
+    warm = sum(1 for one in connections if one.sessions.ready_on(asked))
     return Readiness(manager.scope, asked, route is asked, len(connections), warm)
 
 
