@@ -58,20 +58,23 @@ matrix: $(VENV)/.test ## every shape of load on every way in through every kind 
 
 verify: explore attack ## explore the machines to the end, and attack what runs and what checks it
 
+# The verification of the machines that ship is no part of the wheel.
+SELFCHECK = PYTHONPATH=tests $(BIN)/python -m selfcheck
+
 explore: $(VENV)/.test
-	$(BIN)/python -m bluegreen verify
+	$(SELFCHECK) explore
 
 # Wrong tables, the manager's threads in every order, and long runs at random.
 attack: $(VENV)/.test
-	$(BIN)/python -m bluegreen verify mutants
-	$(BIN)/python -m bluegreen verify interleavings
+	$(SELFCHECK) mutants
+	$(SELFCHECK) interleavings
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/model/test_stateful.py
 
 fuzz: $(VENV)/.test ## 20,000 hostile replies over every way in, and 10,000 queries beside a user who is refused
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest $(PARALLEL) tests/integration/test_at_most_once.py tests/integration/test_two_users.py
 
 diagrams: $(VENV)/.test ## draw diagrams/ anew, and fill the blocks of README; a test compares both
-	$(BIN)/python -m bluegreen diagram write
+	$(SELFCHECK) diagrams
 	$(BIN)/python -m bluegreen diagram embed README.md
 
 mermaid: $(VENV)/.mermaid ## fetch Mermaid, so that tests parse what is drawn; they need Chromium as well

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bluegreen.verify.profiles import register_profiles
+from bluegreen.verify.hypothesis.profiles import register_profiles
 from support.journaling import journaled
 from support.telling import LINES, SECTIONS, handed_over, take
 

@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin, if the option is given."""
     if config.getoption("bluegreen_verify") is not None:
-        from bluegreen.verify.plugin import Verify
+        from bluegreen.verify.pytest_plugin.plugin import Verify
 
         config.pluginmanager.register(Verify(config), "bluegreen-verify")
     elif config.getoption("bluegreen_tally") is not None:

@@ -3,7 +3,7 @@
 The names that most users need are here; the rest is in the modules.
 """
 
-from bluegreen.aio import AsyncStrategyManager
+from bluegreen.config.settings import Settings
 from bluegreen.errors import (
     BluegreenError,
     DetectionTimedOutError,
@@ -15,15 +15,15 @@ from bluegreen.errors import (
     TableError,
     UnknownStrategy,
 )
-from bluegreen.machine import Machine, Step, explain, may, step
-from bluegreen.manager import StrategyManager
-from bluegreen.query import QUERY
-from bluegreen.recovery import POLICY, RECOVERY
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Fact, Guard, State, Table, events, forbid, go, ignore, stay
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import POLICY, RECOVERY
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.runtime.async_manager import AsyncStrategyManager
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managed
+from bluegreen.table.step import Machine, Step, explain, may, step
+from bluegreen.table.table import Fact, Guard, State, Table, events, forbid, go, ignore, stay
+from bluegreen.types import Scope, Strategy, Ticket
 
 __version__ = "0.1.0"
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import attrs
 
 from bluegreen.errors import StoreError
-from bluegreen.vocabulary import Scope, Strategy, optional_strategy
+from bluegreen.types import Scope, Strategy, optional_strategy
 
 
 def _optional(value: Any) -> Strategy | None:

@@ -18,12 +18,12 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 from e6data_python_connector import e6data_grpc
 
-from bluegreen.alphabet import QueryStarted
-from bluegreen.happenings import CacheMissed, Happening, Record
-from bluegreen.registry import managed
-from bluegreen.vocabulary import Scope
+from bluegreen.machines.strategy.events import QueryStarted
+from bluegreen.runtime.registry import managed
+from bluegreen.runtime.telemetry import CacheMissed, Happening, Record
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.counting import calls_of
 from support.engine import READ, fresh
 from support.forgetting import nothing_known

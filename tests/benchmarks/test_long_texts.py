@@ -14,14 +14,14 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen_adapters import queries
-from bluegreen_adapters.commands import Reply, Send
-from bluegreen_adapters.e6data_protocol import PROTOCOL
-from bluegreen_adapters.evidence import Request
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.queries import Rpc
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen_adapters.connection import query as queries
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.evidence import Request
+from bluegreen_adapters.connection.query import Rpc
+from bluegreen_adapters.connection.requests import Reply, Send
+from bluegreen_adapters.e6data.protocol import PROTOCOL
 from support.managing import SCOPE, on_blue
 from support.telling import tell
 

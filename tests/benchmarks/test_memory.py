@@ -16,17 +16,17 @@ pytest.importorskip("grpc", reason='needs the extra: pip install "bluegreen[grpc
 
 from prometheus_client import CollectorRegistry
 
-from bluegreen.alphabet import AuthSuccess, QueryCompleted, StrategyAnnounced
-from bluegreen.manager import StrategyManager
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.e6data_protocol import PROTOCOL
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.observe.audit import Audit
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.logs import Logs, to_stream
-from bluegreen_adapters.observe.measuring import Measures
-from bluegreen_adapters.observe.prometheus import PrometheusMeter
-from bluegreen_adapters.observe.traces import Traces
+from bluegreen.machines.strategy.events import AuthSuccess, QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.e6data.protocol import PROTOCOL
+from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.logging.logs import Logs, to_stream
+from bluegreen_adapters.observe.metrics.collector import Measures
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
+from bluegreen_adapters.observe.queue import Delivery
+from bluegreen_adapters.observe.tracing.traces import Traces
 from support.telling import tell
 
 # A journal would be counted as well.

@@ -17,16 +17,16 @@ pytest.importorskip("prometheus_client", reason='needs the extra: pip install "b
 
 from prometheus_client import CollectorRegistry
 
-from bluegreen.alphabet import AuthSuccess, QueryCompleted
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.observe.audit import Audit
-from bluegreen_adapters.observe.audit_verify import verify
-from bluegreen_adapters.observe.delivery import Delivery, Take
-from bluegreen_adapters.observe.logs import Logs, to_stream
-from bluegreen_adapters.observe.measuring import Measures
-from bluegreen_adapters.observe.prometheus import PrometheusMeter
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import AuthSuccess, QueryCompleted
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.observe.audit.verifier import verify
+from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.logging.logs import Logs, to_stream
+from bluegreen_adapters.observe.metrics.collector import Measures
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
+from bluegreen_adapters.observe.queue import Delivery, Take
 from support.counting import calls_of
 from support.telling import tell
 

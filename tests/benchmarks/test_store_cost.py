@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bluegreen.store import Store
-from bluegreen.vocabulary import Scope
+from bluegreen.types import Scope
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.counting import calls_of
 from support.telling import tell
@@ -28,7 +28,7 @@ CALLS = 10
 
 
 def stores(folder: Path) -> list[tuple[str, Store]]:
-    lmdb_file = pytest.importorskip("bluegreen_adapters.stores.lmdb_file")
+    lmdb_file = pytest.importorskip("bluegreen_adapters.stores.lmdb")
     return [("memory", MemoryStore()), ("LMDB", lmdb_file.LmdbStore(folder / "shared"))]
 
 

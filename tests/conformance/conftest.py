@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.cases import Case, all_cases
 from support.telling import tell_section
 from support.ways import ENGINE, WAYS, decoders_kept

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.cases import Case, CaseError, all_cases, case_of, read_cases
 from support.forgetting import nothing_known
 from support.running import Mismatch, run

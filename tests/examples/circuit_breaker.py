@@ -3,7 +3,7 @@
 import attrs
 
 from bluegreen import Fact, Machine, State, Table, events, forbid, go, ignore, stay
-from bluegreen.diagram.mermaid import state_diagram
+from bluegreen.diagram.renderers.mermaid import state_diagram
 from bluegreen.verify import Always, Eventually, Sometimes, Verification
 
 CallStarted, CallSucceeded, CallFailed, CoolDownEnded = events(

@@ -17,16 +17,16 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.health import Watch
-from bluegreen_adapters.observe.measuring import Measures
-from bluegreen_adapters.observe.pages import Pages
-from bluegreen_adapters.observe.peers import Peers
-from bluegreen_adapters.observe.prometheus import PrometheusMeter, exposition
+from bluegreen_adapters.observe.health.checks import Watch
+from bluegreen_adapters.observe.health.http import Pages
+from bluegreen_adapters.observe.health.peers import Peers
+from bluegreen_adapters.observe.metrics.collector import Measures
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter, exposition
+from bluegreen_adapters.observe.queue import Delivery
 
 PORT = int(os.environ["CLUSTER_PORT"])
 SETTINGS = Settings.from_environment()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 
 
 @pytest.fixture

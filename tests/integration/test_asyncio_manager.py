@@ -10,11 +10,11 @@ from collections import Counter
 
 import pytest
 
-from bluegreen.aio import AsyncStrategyManager
-from bluegreen.alphabet import QueryCancelled
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import QueryCancelled
+from bluegreen.runtime.async_manager import AsyncStrategyManager
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope, Strategy, Ticket
 from support.clock import FakeClock
 from support.cluster import ATTEMPTS, SWITCHES, MemoryCluster, Schedule, settle
 

@@ -16,8 +16,9 @@ from e6data_python_connector.server import e6x_engine_pb2 as pb
 from hypothesis import HealthCheck, Phase, find, given, settings
 
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.verify.profiles import chosen
-from bluegreen_adapters import e6data, protocol
+from bluegreen.verify.hypothesis.profiles import chosen
+from bluegreen_adapters import e6data
+from bluegreen_adapters.connection import protocol
 from bluegreen_adapters.e6data import PROTOCOL
 from support.forgetting import nothing_known
 from support.programmable import REFUSED, Answer, Fault, Plan, ProgrammableServer, Record, World

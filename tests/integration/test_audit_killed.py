@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen_adapters.observe.audit_files import head_of
-from bluegreen_adapters.observe.audit_verify import verify, verify_file
+from bluegreen_adapters.observe.audit.format import head_of
+from bluegreen_adapters.observe.audit.verifier import verify, verify_file
 from support import audited
 from support.telling import tell
 

@@ -16,9 +16,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
-from bluegreen_adapters.grpc_interceptor import SwitchingInterceptor
-from bluegreen_adapters.grpc_sync import SwitchingChannel
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
 from support import calls
 from support.calls import (
     Told,

@@ -13,15 +13,15 @@ import grpc
 import grpc.aio
 import pytest
 
+from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
-from bluegreen_adapters.grpc_interceptor import SwitchingInterceptor
-from bluegreen_adapters.grpc_sync import SwitchingChannel
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.queries import Rpc
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.query import Rpc
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
 from support.calls import Told
 from support.engine import until
 from support.stacks import PROTOCOL, Message, Stacks, Stub, serving

@@ -19,8 +19,8 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import (
     LOGIN,
     READ,

@@ -18,14 +18,14 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 
+from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope
+from bluegreen_adapters.connection.connection import Link
 from bluegreen_adapters.e6data import PROTOCOL
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
-from bluegreen_adapters.link import Link
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import switched
 
 pytestmark = pytest.mark.integration
@@ -283,7 +283,8 @@ async def test_a_task_that_is_cancelled_while_it_prepares_leaves_no_ticket(
     async with by_channel(engine, manager) as client:
         engine.fault(action="silent", method="prepareStatement", count=1)
         task = asyncio.create_task(client.prepare("SELECT 1"))
-        await until(lambda: len(manager.open_tickets) == 1)
+        await until(lambda: engine.statistics().requests.get("prepareStatement") == {"blue": 1})
+        assert len(manager.open_tickets) == 1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from bluegreen.verify.profiles import chosen
+from bluegreen.verify.hypothesis.profiles import chosen
 from support.connector_suite import Outcome, differences, run_suite
 from support.telling import tell
 

@@ -21,16 +21,23 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters import e6data, running
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.types import Scope
+from bluegreen_adapters import e6data
+from bluegreen_adapters.connection import current_query
+from bluegreen_adapters.connection.connection import Link
 from bluegreen_adapters.e6data import PROTOCOL
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.observe.correlation import NAMES, QueryFilter, correlated, fields, query_fields
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
+from bluegreen_adapters.observe.logging.correlation import (
+    NAMES,
+    QueryFilter,
+    correlated,
+    fields,
+    query_fields,
+)
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import fresh
 
 pytestmark = pytest.mark.integration
@@ -54,9 +61,9 @@ def engine(shared_engine: EngineProcess) -> EngineProcess:
 @pytest.fixture(autouse=True)
 def asked() -> Iterator[None]:
     """What a filter asks for stays asked in an application; the other tests are to be without it."""
-    running.ask()
+    current_query.ask()
     yield
-    running._asked = False
+    current_query._asked = False
 
 
 @pytest.fixture
@@ -234,6 +241,6 @@ async def test_tasks_of_the_asyncio_driver_see_their_own_query_where_they_are_ma
 
 
 def test_nothing_is_kept_where_nobody_has_asked(connection: Any) -> None:
-    running._asked = False
+    current_query._asked = False
     connection.cursor().execute(READ)
     assert fields() == {}

@@ -14,14 +14,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bluegreen.verify.log import check_log
-from bluegreen_adapters.demo.figures import figures
-from bluegreen_adapters.demo.load import Orders
-from bluegreen_adapters.demo.outcomes import Ledger
-from bluegreen_adapters.demo.run import Progress, run
-from bluegreen_adapters.demo.schedule import Planned, Schedule
-from bluegreen_adapters.demo.supervisor import DemoError, Supervisor
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen.verify.trace.checker import check_log
+from bluegreen_adapters.testing.demo.results import Ledger
+from bluegreen_adapters.testing.demo.runner import Progress, run
+from bluegreen_adapters.testing.demo.schedule import Planned, Schedule
+from bluegreen_adapters.testing.demo.stats import figures
+from bluegreen_adapters.testing.demo.worker import Orders
+from bluegreen_adapters.testing.demo.worker_process import DemoError, Supervisor
+from bluegreen_adapters.testing.engine import EngineProcess
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +32,7 @@ SHORT = Schedule(
     most_s=20.0,
 )
 
-DEMO = "from bluegreen_adapters.demo import demo; demo()"
+DEMO = "from bluegreen_adapters.testing.demo import demo; demo()"
 
 
 def spoken(*arguments: str) -> subprocess.CompletedProcess[str]:

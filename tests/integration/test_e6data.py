@@ -23,15 +23,15 @@ from e6data_python_connector import e6data_grpc
 from e6data_python_connector.exceptions import OperationalError
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 
-from bluegreen import registry
+from bluegreen.config.settings import Settings
 from bluegreen.errors import BluegreenError, QueryLost, ScopeConflict, StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime import registry
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.e6data_errors import Lost, Unavailable
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.e6data.errors import Lost, Unavailable
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import READ, WRITE, quick, switched, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]

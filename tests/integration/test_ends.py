@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.ending import HELD, STATUSES, STOCK, ApplicationError, started
 from support.engine import READ, quick, until
 from support.ways import CATALOG, ENGINE, PASSWORD, SCHEMA, USER, WAYS, Connection, Cursor, Way, manager_of

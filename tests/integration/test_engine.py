@@ -25,8 +25,8 @@ from e6data_python_connector.result_batch import decode_result_batches
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server import e6x_engine_pb2_grpc as pb_grpc
 
-from bluegreen_adapters.engine import EngineError, EngineProcess, Fault, encoding
-from bluegreen_adapters.engine.methods import METHODS
+from bluegreen_adapters.testing.engine import EngineError, EngineProcess, Fault, encoding
+from bluegreen_adapters.testing.engine.handlers import METHODS
 from support.forgetting import nothing_known
 from support.tls import Authority
 
@@ -585,7 +585,7 @@ def test_stopping_in_a_forked_child_does_nothing(
 def test_stopping_is_quick_while_a_forked_child_lives() -> None:
     program = """
         import os, time
-        from bluegreen_adapters.engine import EngineProcess, process
+        from bluegreen_adapters.testing.engine import EngineProcess, process
         process._STOP_TIMEOUT_S = 600
         engine = EngineProcess()
         wake, hold = os.pipe()
@@ -608,7 +608,7 @@ def test_stopping_is_quick_while_a_forked_child_lives() -> None:
 def test_the_engine_dies_with_the_process_that_started_it() -> None:
     program = """
         import os, signal
-        from bluegreen_adapters.engine import EngineProcess
+        from bluegreen_adapters.testing.engine import EngineProcess
         print(EngineProcess().port, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -625,7 +625,7 @@ def test_the_engine_can_be_run_by_hand() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     commands = '{"do": "phase", "name": "cutover", "target": "green"}\n\n{"do": "stop"}\n'
     done = subprocess.run(
-        [sys.executable, "-m", "bluegreen_adapters.engine"],
+        [sys.executable, "-m", "bluegreen_adapters.testing.engine"],
         env=environment,
         input=commands,
         capture_output=True,
@@ -640,7 +640,8 @@ def test_the_engine_can_be_run_by_hand() -> None:
 
 def test_importing_the_package_imports_neither_grpc_nor_the_connector() -> None:
     program = (
-        "import sys, bluegreen_adapters.engine; print({'grpc', 'e6data_python_connector'} & set(sys.modules))"
+        "import sys, bluegreen_adapters.testing.engine; "
+        "print({'grpc', 'e6data_python_connector'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

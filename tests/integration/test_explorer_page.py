@@ -15,7 +15,11 @@ from urllib.parse import unquote
 import pytest
 import transitions
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.diagram.page.page import explorer_page
+from bluegreen.errors import EventForbidden
+from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.machines.strategy.events import (
     CooldownEnded,
     Error456,
     QueryCompleted,
@@ -23,27 +27,23 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.diagram.page import explorer_page
-from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.manager import StrategyManager
-from bluegreen.query import QUERY, QueryContext
-from bluegreen.rows import events, forbid, go, ignore
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import State, Table
-from bluegreen.verify.alone import explore_strategy, strategy_events
-from bluegreen.verify.command import _violation
-from bluegreen.verify.counterexample import listed
-from bluegreen.verify.export import facts_of, read_json, to_json
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-from bluegreen.verify.findings import STEPS
-from bluegreen.verify.foreign import from_transitions
-from bluegreen.verify.journal import Journal
-from bluegreen.verify.process import rebased
-from bluegreen.verify.unchecked import Unchecked
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.table.rows import events, forbid, go, ignore
+from bluegreen.table.step import step
+from bluegreen.table.table import State, Table
+from bluegreen.types import Scope, Strategy, Ticket
+from bluegreen.verify.exploration.counterexample import listed
+from bluegreen.verify.exploration.single_table import explore_strategy, strategy_events
+from bluegreen.verify.exploration.version_abstraction import rebase
+from bluegreen.verify.export.formats import facts_of, read_json, to_json
+from bluegreen.verify.export.from_transitions import from_transitions
+from bluegreen.verify.properties.step_invariants import STEPS
+from bluegreen.verify.trace.writer import Journal
+from bluegreen.verify.unvalidated_table import Unchecked
 from bluegreen.verify.verification import Verification
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from selfcheck.cli.explore import _violation
+from selfcheck.mutation.known_bugs import FIELD_BUGS
 from support.browser import Browser, Page, asks_chromium, chromium
 from support.pages import Explorer
 from support.telling import tell
@@ -355,8 +355,8 @@ def test_the_log_of_a_real_run_is_played(explorer: Explorer, tmp_path: Path) -> 
 def test_the_journal_of_a_demo_is_played_and_the_table_says_the_same(
     explorer: Explorer, tmp_path: Path
 ) -> None:
-    demo = pytest.importorskip("bluegreen_adapters.demo.run", reason='needs the extra "e6data"')
-    from bluegreen_adapters.demo.schedule import Planned, Schedule
+    demo = pytest.importorskip("bluegreen_adapters.testing.demo.runner", reason='needs the extra "e6data"')
+    from bluegreen_adapters.testing.demo.schedule import Planned, Schedule
 
     file = tmp_path / "demo.jsonl"
     plan = Schedule(
@@ -409,9 +409,9 @@ def test_a_counterexample_is_played(tab: Page, tmp_path: Path, form: str) -> Non
     wrong = next(bug for bug in FIELD_BUGS if bug.base is STRATEGY and _broken(bug.table()))
     table = wrong.table()
     broken = _broken(table)
-    first = rebased(Context.initial())
+    first = rebase(Context.initial())
     explorer = Explorer(
-        tab, explorer_page(Verification(table, first, strategy_events, plain=rebased)), tmp_path
+        tab, explorer_page(Verification(table, first, strategy_events, plain=rebase)), tmp_path
     )
     told = _violation("strategy", broken.name, broken.detail, broken.events, ())
     text = told["counterexample"] if form == "list" else json.dumps({"violations": [told]})
@@ -419,7 +419,7 @@ def test_a_counterexample_is_played(tab: Page, tmp_path: Path, form: str) -> Non
     state, context, wanted = table.initial, first, [table.initial]
     for event in broken.events:
         taken = step(table, state, context, event)
-        state, context = taken.state, rebased(taken.context)
+        state, context = taken.state, rebase(taken.context)
         wanted.append(state)
     assert [frame["state"] for frame in explorer.frames()] == wanted
 

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from bluegreen import registry
-from bluegreen.alphabet import QueryCompleted
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import QueryCompleted
+from bluegreen.runtime import registry
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope, Strategy, Ticket
 from support.clock import FakeClock
 from support.cluster import MemoryCluster
 

@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from bluegreen.alphabet import QueryCompleted
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed, scopes
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.health import Watch
+from bluegreen.machines.strategy.events import QueryCompleted
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed, scopes
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.health.checks import Watch
 
 pytest.importorskip("grpc_health")
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bluegreen_adapters.observe.grpc_health import AsyncGrpcHealth, GrpcHealth
+from bluegreen_adapters.observe.health.grpc import AsyncGrpcHealth, GrpcHealth
 from support.managing import fail
 
 pytestmark = pytest.mark.integration

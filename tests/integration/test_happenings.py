@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bluegreen.alphabet import QueryCompleted, QueryStarted
+from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost
-from bluegreen.happenings import (
+from bluegreen.machines.strategy.events import QueryCompleted, QueryStarted
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.runtime.telemetry import (
     CacheMissed,
     DetectionEnded,
     Happening,
@@ -29,17 +32,15 @@ from bluegreen.happenings import (
     RequestRetried,
     SessionOpened,
 )
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters import e6data, statements
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.observe.audit import Audit
-from bluegreen_adapters.observe.audit_command import audit as audit_command
-from bluegreen_adapters.observe.audit_verify import verify
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.logs import Logs, to_stream
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters import e6data
+from bluegreen_adapters.connection import statement_logging
+from bluegreen_adapters.observe.audit.cli import audit as audit_command
+from bluegreen_adapters.observe.audit.verifier import verify
+from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.logging.logs import Logs, to_stream
+from bluegreen_adapters.observe.queue import Delivery
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import fresh
 from support.managing import BLUE, GREEN, SCOPE, fail, on_blue, query
 
@@ -151,14 +152,14 @@ def test_a_request_that_is_sent_again_is_told_each_time(
 @pytest.fixture
 def named() -> Iterator[None]:
     yield
-    statements.tell("nothing")
+    statement_logging.tell("nothing")
 
 
 @pytest.mark.usefixtures("named")
 def test_which_query_runs_what_is_told_to_who_asks_as_a_digest(
     connection: Any, happened: list[Happening]
 ) -> None:
-    statements.tell()
+    statement_logging.tell()
     cursor = connection.cursor()
     query_id = cursor.execute(READ)
     connection.get_schema_names("hive")  # a query of one request, which has no id
@@ -166,7 +167,7 @@ def test_which_query_runs_what_is_told_to_who_asks_as_a_digest(
     digest = hashlib.sha256(READ.encode()).hexdigest()
     assert (begun.query, begun.statement) == (query_id, f"sha256:{digest}")
     assert begun.ticket in {one.ticket for one in of(happened, Record)}
-    statements.tell("nothing")
+    statement_logging.tell("nothing")
     connection.cursor().execute(READ)
     assert of(happened, QueryBegun) == [begun]
 
@@ -181,7 +182,7 @@ def test_who_asks_for_the_text_gets_it_on_one_line_of_the_log_and_of_the_audit(
     audit = Audit(tmp_path)
     delivery = Delivery(Logs(to_stream(lines)), audit)
     stop = delivery.follow(manager)
-    statements.tell("text")
+    statement_logging.tell("text")
     query_id = connection.cursor().execute(statement)
     stop()
     assert delivery.close(60)

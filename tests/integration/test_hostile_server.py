@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("resource")
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
-from bluegreen_adapters.engine.statistics import Statistics
+from bluegreen_adapters.testing.engine.statistics import Statistics
 from support.hostile import ABUSES, UNLISTED, Cost, HostileServer, asked, one_line
 from support.telling import tell
 

@@ -12,7 +12,7 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 
 from bluegreen.errors import QueryLost
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import READ, WRITE, Client, by_interceptor, managing, quick
 
 pytestmark = pytest.mark.integration

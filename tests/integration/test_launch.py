@@ -12,10 +12,10 @@ import grpc
 import grpc.aio
 import pytest
 
-from bluegreen_adapters.commands import Failure, Reply, Send
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
-from bluegreen_adapters.grpc_interceptor import SwitchingInterceptor
-from bluegreen_adapters.grpc_sync import SwitchingChannel
+from bluegreen_adapters.connection.requests import Failure, Reply, Send
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
 from support.stacks import Message, Stacks, Stub, fresh_link, serving
 
 METADATA = (("strategy", "blue"),)

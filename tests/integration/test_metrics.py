@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry
 
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
-from bluegreen.registry import forget, managed
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.measuring import Measures
-from bluegreen_adapters.observe.prometheus import PrometheusMeter
+from bluegreen_adapters.observe.metrics.collector import Measures
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
+from bluegreen_adapters.observe.queue import Delivery
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import fresh
 
 pytestmark = pytest.mark.integration

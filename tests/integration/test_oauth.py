@@ -19,8 +19,8 @@ from e6data_python_connector.exceptions import OAuthError, OperationalError
 from e6data_python_connector.result_decode import DecoderLease
 
 from bluegreen.errors import BluegreenError, QueryLost
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.engine.statistics import Statistics
+from bluegreen_adapters.testing.engine import EngineProcess
+from bluegreen_adapters.testing.engine.statistics import Statistics
 from support.engine import READ, fresh, switched, until
 from support.tls import (
     ACCESS_TOKEN,

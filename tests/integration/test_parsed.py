@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from bluegreen.alphabet import AuthSuccess, Error456, QueryStarted
-from bluegreen.diagram.gallery import files
+from bluegreen.diagram.generated_files import files
 from bluegreen.diagram.labels import groups
-from bluegreen.diagram.mermaid import state_diagram
 from bluegreen.diagram.model import diagram_of
-from bluegreen.diagram.plantuml import plantuml
-from bluegreen.query import QUERY
-from bluegreen.recovery import RECOVERY
-from bluegreen.rows import events, forbid, go, ignore
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import State, Table
-from bluegreen.verify.counterexample import mermaid
+from bluegreen.diagram.renderers.mermaid import state_diagram
+from bluegreen.diagram.renderers.plantuml import plantuml
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.strategy.events import AuthSuccess, Error456, QueryStarted
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.rows import events, forbid, go, ignore
+from bluegreen.table.table import State, Table
+from bluegreen.verify.exploration.counterexample import mermaid
 from support.browser import Page, address_of, asks_chromium, chromium
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

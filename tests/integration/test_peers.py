@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from bluegreen.registry import forget, managed, scopes
-from bluegreen_adapters.observe.pages import Pages
-from bluegreen_adapters.observe.peers import WAIT_S, Peers, asked
+from bluegreen.runtime.registry import forget, managed, scopes
+from bluegreen_adapters.observe.health.http import Pages
+from bluegreen_adapters.observe.health.peers import WAIT_S, Peers, asked
 from support.managing import accepting, announce
 from support.peering import SCOPE, holding
 

@@ -19,9 +19,9 @@ import pytest
 
 from bluegreen.errors import StoreError
 from bluegreen.store import Store
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen.types import Scope
 from bluegreen_adapters.stores import open_store
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.fleet import Fleet, Seen, fleet
 from support.nursery import nursery
 from support.redis_server import asks_redis, free_port, redis_server

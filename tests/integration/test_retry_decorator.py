@@ -20,7 +20,7 @@ from e6data_python_connector.exceptions import OperationalError
 
 from bluegreen.errors import QueryLost
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import WRITE, switched, until
 from support.ways import Connection, Way, causes, manager_of, over
 

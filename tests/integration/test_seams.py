@@ -14,13 +14,13 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 from e6data_python_connector import async_cluster_manager, cluster_manager, e6data_grpc
 
-from bluegreen import registry
-from bluegreen.registry import managed
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime import registry
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.e6data_seams import SEAMS, Seam
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.grpc_sync import SwitchingChannel
+from bluegreen_adapters.e6data.patches import SEAMS, Seam
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import READ, quick
 
 pytestmark = pytest.mark.integration

@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
-from bluegreen.settings import Settings
+from bluegreen.config.settings import Settings
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel
-from bluegreen_adapters.grpc_sync import SwitchingChannel
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import READ, fresh, quick
 from support.reach import holding, ours
 from support.ways import USER, Connection, Cursor, Way, manager_of, on_loop, over
@@ -225,7 +225,7 @@ def test_a_channel_without_the_connector_forgets_what_it_kept_when_it_is_closed(
     from e6data_python_connector.server import e6x_engine_pb2 as pb
     from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 
-    from bluegreen_adapters.link import Link
+    from bluegreen_adapters.connection.connection import Link
 
     channel = SwitchingChannel(
         grpc.insecure_channel(engine.address), Link(manager_of(engine), e6data.PROTOCOL)

@@ -23,8 +23,8 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 from e6data_python_connector import e6data_grpc
 
 from bluegreen.errors import StrategyUnavailable
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.engine.statistics import Statistics
+from bluegreen_adapters.testing.engine import EngineProcess
+from bluegreen_adapters.testing.engine.statistics import Statistics
 from support.engine import READ, quick, until
 from support.gateway import Gateway
 from support.tls import Authority

@@ -17,11 +17,11 @@ import pytest
 
 pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
 
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen_adapters.engine import EngineProcess, Statistics
-from bluegreen_adapters.engine.phases import Strategy
-from bluegreen_adapters.engine.scripts import ends_on
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen_adapters.testing.engine import EngineProcess, Statistics
+from bluegreen_adapters.testing.engine.phases import Strategy
+from bluegreen_adapters.testing.engine.scenarios import ends_on
 from support.engine import fresh, going_to, quick, switched, until
 from support.forgetting import nothing_known
 from support.peer import CHILD_THREAD, Heard, Peer

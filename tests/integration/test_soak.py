@@ -13,7 +13,7 @@ pytest.importorskip("e6data_python_connector", reason='needs the extra: pip inst
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-SOAK = "from bluegreen_adapters.soak import soak; soak()"
+SOAK = "from bluegreen_adapters.testing.soak import soak; soak()"
 
 
 def test_a_short_soak_loses_nothing_and_leaves_nothing() -> None:

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.registry import managed
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import quick, switched, until
 from support.forgetting import forget_everything
 from support.ways import NO_V2

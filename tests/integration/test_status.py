@@ -19,14 +19,14 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import attrs
 import pytest
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.registry import forget, managed, scopes
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.registry import forget, managed, scopes
+from bluegreen.types import Scope, Strategy
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.observe.health import readiness
-from bluegreen_adapters.observe.pages import Pages
-from bluegreen_adapters.observe.status import status
+from bluegreen_adapters.observe.health.checks import readiness
+from bluegreen_adapters.observe.health.http import Pages
+from bluegreen_adapters.observe.status.snapshot import status
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.fleet import PASSWORD, USER
 from support.redis_server import free_port
 from support.store_suite import until

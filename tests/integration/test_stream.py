@@ -13,14 +13,14 @@ import attrs
 import grpc
 import pytest
 
-from bluegreen.alphabet import AuthSuccess, CacheInvalidated, StrategyAnnounced
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.grpc_interceptor import SwitchingInterceptor
-from bluegreen_adapters.grpc_sync import SwitchingChannel
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.protocol import Method, Protocol, Role
+from bluegreen.machines.strategy.events import AuthSuccess, CacheInvalidated, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.protocol import Method, Protocol, Role
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
 from support.engine import quick
 
 PROTOCOL = Protocol(

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope, Strategy, Ticket
 from support.clock import FakeClock
 from support.cluster import SWITCHES, MemoryCluster, Schedule, settle
 

@@ -12,14 +12,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode, Tracer
 
+from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.observe.traces import Traces
+from bluegreen_adapters.observe.tracing.traces import Traces
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import fresh
 from support.managing import SCOPE, Cluster
 

@@ -18,11 +18,11 @@ import grpc
 import pytest
 from e6data_python_connector.exceptions import OperationalError
 
-from bluegreen import registry
 from bluegreen.errors import BluegreenError
-from bluegreen.manager import StrategyManager
-from bluegreen.verify.profiles import chosen
-from bluegreen.vocabulary import Strategy
+from bluegreen.runtime import registry
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Strategy
+from bluegreen.verify.hypothesis.profiles import chosen
 from support.clock import FakeClock
 from support.engine import quick
 from support.forgetting import nothing_known

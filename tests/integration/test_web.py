@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.fleet import PASSWORD, USER
 from support.redis_server import free_port
 from support.store_suite import until

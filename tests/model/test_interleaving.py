@@ -11,18 +11,28 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
-from bluegreen.alphabet import QueryCompleted, QueryStarted, Reset, StrategyAnnounced
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.strategy import Context
-from bluegreen.verify import interleavings_command
-from bluegreen.verify.command import verify
-from bluegreen.verify.interleaving import as_test, drawn, explore, needed, replay, retold
-from bluegreen.verify.linear import Answer, Model, Operation, answered, in_one_order, in_sequence, stepped
-from bluegreen.verify.programs import PROGRAMS, THREES, chance
-from bluegreen.verify.reduction import every_schedule
-from bluegreen.verify.runs import INTERLEAVED_ALWAYS, Ran, running
-from bluegreen.verify.runtime_bugs import (
+from bluegreen.machines.strategy.events import QueryCompleted, QueryStarted, Reset, StrategyAnnounced
+from bluegreen.machines.strategy.table import Context
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Strategy, Ticket
+from selfcheck.cli import interleavings as interleavings_command
+from selfcheck.cli.interleavings import interleavings
+from selfcheck.interleaving.execution import INTERLEAVED_ALWAYS, Ran, running
+from selfcheck.interleaving.explorer import as_test, drawn, explore, needed, replay, retold
+from selfcheck.interleaving.linearizability import (
+    Answer,
+    Model,
+    Operation,
+    answered,
+    in_one_order,
+    in_sequence,
+    stepped,
+)
+from selfcheck.interleaving.partial_order import every_schedule
+from selfcheck.interleaving.programs import PROGRAMS, THREES, chance
+from selfcheck.interleaving.scheduler import Access, Choose, Ended, Scheduler, taking
+from selfcheck.mutation.known_runtime_bugs import (
     Blind,
     Busy,
     Crowded,
@@ -32,8 +42,6 @@ from bluegreen.verify.runtime_bugs import (
     Trusting,
     first_broken,
 )
-from bluegreen.verify.scheduler import Access, Choose, Ended, Scheduler, taking
-from bluegreen.vocabulary import Strategy, Ticket
 
 # Some managers are wrong on purpose, and thousands are made: the records of each are held against `step` here.
 pytestmark = pytest.mark.unjournaled
@@ -407,7 +415,7 @@ def run(
     monkeypatch.setattr(
         interleavings_command, "explore", lambda program, **options: explore(program, kind, **options)
     )
-    return CliRunner().invoke(verify, ["interleavings", *arguments])
+    return CliRunner().invoke(interleavings, [*arguments])
 
 
 @pytest.mark.parametrize("threads", ["2", "3"])
@@ -436,7 +444,7 @@ def test_the_command_shows_what_is_wrong_and_ends_with_exit_status_one(
 
 @pytest.mark.parametrize("arguments", [["--threads", "4"], ["--schedules", "0"]])
 def test_wrong_options_of_the_command_end_with_exit_status_two(arguments: list[str]) -> None:
-    done = CliRunner().invoke(verify, ["interleavings", *arguments])
+    done = CliRunner().invoke(interleavings, [*arguments])
     assert done.exit_code == 2
     assert "is not in the range" in done.output
 

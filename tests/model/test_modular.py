@@ -11,21 +11,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bluegreen.settings import Settings
-from bluegreen.verify import command
-from bluegreen.verify.command import verify
-from bluegreen.verify.explorer import Bounds, search
-from bluegreen.verify.fairness import Region
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-from bluegreen.verify.findings import examine
-from bluegreen.verify.hearing import Hearing
-from bluegreen.verify.modular import Modular, distinct
-from bluegreen.verify.moves import EVENTS, Liberties
-from bluegreen.verify.process import Machines, Process
-from bluegreen.verify.sharing_world import Extent
-from bluegreen.verify.verdict import judge
-from bluegreen.verify.world import Size, World
-from bluegreen.vocabulary import Strategy
+from bluegreen.config.settings import Settings
+from bluegreen.types import Strategy
+from selfcheck.cli import explore as command
+from selfcheck.explore.array_liveness import Region
+from selfcheck.explore.breadth_first import Bounds, search
+from selfcheck.explore.checker import examine
+from selfcheck.explore.message_reduction import Hearing
+from selfcheck.explore.thread_modular import Modular, distinct
+from selfcheck.explore.thread_modular_checker import judge
+from selfcheck.model.actions import EVENTS, Liberties
+from selfcheck.model.process import Machines, Process
+from selfcheck.model.product import Size, World
+from selfcheck.model.store import Extent
+from selfcheck.mutation.known_bugs import FIELD_BUGS
 
 pytestmark = pytest.mark.slow
 
@@ -155,8 +154,8 @@ def test_a_cycle_lasts_if_nothing_that_it_could_do_all_the_time_is_put_off(
 
 
 def test_news_that_can_do_nothing_any_more_is_left_out_and_news_that_does_the_same_is_one() -> None:
-    from bluegreen.alphabet import AuthFailure, Error456, PersistentFailure, StrategyAnnounced
-    from bluegreen.strategy import Context
+    from bluegreen.machines.strategy.events import AuthFailure, Error456, PersistentFailure, StrategyAnnounced
+    from bluegreen.machines.strategy.table import Context
 
     hearing = Hearing(Machines(), (), tickets=1)
     active = Context(active=Strategy.BLUE, version=1, verified=True, settings=Settings())
@@ -172,7 +171,9 @@ def test_news_that_can_do_nothing_any_more_is_left_out_and_news_that_does_the_sa
 
 def test_the_command_says_how_many_worlds_are_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "EXTENTS", (Extent(2, 1, 1),))
-    done = CliRunner().invoke(verify, ["--queries", "1", "--switches", "1", "--event", "none", "--json"])
+    done = CliRunner().invoke(
+        command.explore, ["--queries", "1", "--switches", "1", "--event", "none", "--json"]
+    )
     report = json.loads(done.output)
     assert (done.exit_code, report["complete"], report["violations"], report["unreached"]) == (
         0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -13,30 +14,33 @@ import attrs
 import pytest
 from click.testing import CliRunner, Result
 
-from bluegreen.query import QUERY
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify import command, mutants_command
-from bluegreen.verify.alone import explore_strategy
-from bluegreen.verify.command import verify
-from bluegreen.verify.coverage import rows_and_guards
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-from bluegreen.verify.mutants import Verdict, in_world, judged, worth_trying
-from bluegreen.verify.mutation import PROPERTIES, Mutation, tried
-from bluegreen.verify.responses import RESPONSES
-from bluegreen.verify.runtime_bugs import RUNTIME_BUGS
-from bluegreen.verify.scopes import Clusters, first_shared
-from bluegreen.verify.sharing_bugs import SHARING_BUGS, SHARING_PROPERTIES
-from bluegreen.verify.sharing_world import Extent
-from bluegreen.verify.symmetry import MOST, alike
+from bluegreen.config.settings import Settings
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.verify.coverage.rows_and_guards import rows_and_guards
+from bluegreen.verify.exploration.single_table import explore_strategy
+from bluegreen.verify.mutation.operators import Verdict
+from bluegreen.verify.properties.response_properties import RESPONSES
+from selfcheck.__main__ import selfcheck
+from selfcheck.cli import explore as command
+from selfcheck.cli import mutants as mutants_command
+from selfcheck.explore.symmetry import MOST, alike
+from selfcheck.model.scope_isolation import Clusters, first_shared
+from selfcheck.model.store import Extent
+from selfcheck.mutation.known_bugs import FIELD_BUGS
+from selfcheck.mutation.known_runtime_bugs import RUNTIME_BUGS
+from selfcheck.mutation.known_store_bugs import SHARING_BUGS, SHARING_PROPERTIES
+from selfcheck.mutation.own_tables import explore_in_world, judge_own, own_mutants
+from selfcheck.mutation.runner import PROPERTIES, Mutation, tried
 
 pytestmark = pytest.mark.slow
 
-FSM = Path(__file__).parents[2] / "fsm"
+TESTS = Path(__file__).parents[1]
+FSM = TESTS.parent / "fsm"
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(verify, arguments)
+    return CliRunner().invoke(selfcheck, arguments)
 
 
 # Mutants.
@@ -45,9 +49,9 @@ def run(*arguments: str) -> Result:
 def test_of_thirty_mutants_drawn_at_random_each_is_noticed_or_explained() -> None:
     seed = random.randrange(10_000)
     print(f"seed {seed}")
-    every = worth_trying(STRATEGY)
+    every = own_mutants(STRATEGY)
     drawn = random.Random(seed).sample([one for one in every if not one.name.endswith("stay: deleted")], 30)
-    verdicts = [judged(one) for one in drawn]
+    verdicts = [judge_own(one) for one in drawn]
     assert [one.name for one in verdicts if not one.killer and not one.reason] == []
 
 
@@ -70,8 +74,8 @@ DELETED = {
 
 
 def test_each_response_of_the_specification_has_a_row_without_which_it_is_broken() -> None:
-    deleted = {one.name: one for one in worth_trying(STRATEGY)}
-    missed = {name: judged(deleted[f"{row}: deleted"]).killers for name, row in DELETED.items()}
+    deleted = {one.name: one for one in own_mutants(STRATEGY)}
+    missed = {name: judge_own(deleted[f"{row}: deleted"]).killers for name, row in DELETED.items()}
     assert [name for name, killers in missed.items() if name not in killers] == []
     assert set(DELETED) == {one.name for one in RESPONSES}
 
@@ -92,7 +96,7 @@ def test_a_survivor_without_a_reason_and_a_property_that_nothing_breaks_are_fail
 
 def test_a_wrong_table_that_counts_for_ever_ends_all_the_same() -> None:
     bug = next(one for one in FIELD_BUGS if one.name == "replay of a write")
-    verdict = in_world(bug.name, bug.table())
+    verdict = explore_in_world(bug.name, bug.table())
     assert verdict is not None
     assert "I11 at most once" in verdict.killers
     context = bug.base.contexts[0]
@@ -144,16 +148,16 @@ def test_two_clusters_in_one_process_share_nothing_whatever_is_said_to_either() 
 
 
 SHARED = """
-import bluegreen.registry as registry
-from bluegreen.vocabulary import Scope
+import bluegreen.runtime.registry as registry
+from bluegreen.types import Scope
 own = registry.managed
 registry.managed = lambda scope, settings=None: own(Scope(scope.target), settings)
 """
 
 APART = """
 from bluegreen import registry
-from bluegreen.alphabet import AuthSuccess, StrategyAnnounced
-from bluegreen.vocabulary import Scope
+from bluegreen.machines.strategy.events import AuthSuccess, StrategyAnnounced
+from bluegreen.types import Scope
 
 def test_news_of_one_cluster_never_changes_another():
     sales, stock = (registry.managed(Scope("db.example:443", name)) for name in ("sales", "stock"))
@@ -183,7 +187,13 @@ def pytest_in(folder: Path) -> int:
         "no:randomly",
         str(folder),
     ]
-    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(FSM)}, capture_output=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": os.pathsep.join((str(FSM), str(TESTS)))},
+        capture_output=True,
+        check=False,
+    )
     return done.returncode
 
 
@@ -210,8 +220,8 @@ def a_small_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "EXTENTS", (Extent(2, 1, 1),))
 
 
-def test_verify_explores_and_says_that_nothing_is_wrong() -> None:
-    done = run("--queries", "1", "--switches", "1", "--event", "none")
+def test_selfcheck_explores_and_says_that_nothing_is_wrong() -> None:
+    done = run("explore", "--queries", "1", "--switches", "1", "--event", "none")
     assert done.exit_code == 0
     assert "2 processes, 1 decision, 1 fault of the store: 3,564 states" in done.output
     assert "strategy: 120 of 120 rows taken, 84 of 84 guards seen true and false" in done.output
@@ -219,8 +229,8 @@ def test_verify_explores_and_says_that_nothing_is_wrong() -> None:
     assert "violations: 0; ought to happen and did not: nothing" in done.output
 
 
-def test_a_bound_ends_verify_with_exit_status_two_and_it_says_so_in_json() -> None:
-    done = run("--states", "100", "--queries", "1", "--json")
+def test_a_bound_ends_explore_with_exit_status_two_and_it_says_so_in_json() -> None:
+    done = run("explore", "--states", "100", "--queries", "1", "--json")
     assert done.exit_code == 2
     report = json.loads(done.output)
     assert (report["complete"], report["violations"]) == (False, [])
@@ -230,7 +240,8 @@ def test_a_bound_ends_verify_with_exit_status_two_and_it_says_so_in_json() -> No
 def test_processes_can_be_explored_together_with_a_real_store() -> None:
     calm = ("--queries", "1", "--switches", "0", "--event", "none")
     one, two = (
-        json.loads(run("--together", "--processes", number, *calm, "--json").output) for number in ("1", "2")
+        json.loads(run("explore", "--together", "--processes", number, *calm, "--json").output)
+        for number in ("1", "2")
     )
     assert one["complete"]
     assert two["complete"]
@@ -238,13 +249,13 @@ def test_processes_can_be_explored_together_with_a_real_store() -> None:
     assert "worlds" not in two
 
 
-def test_verify_with_a_wrong_table_ends_with_exit_status_one_and_shows_how(
+def test_selfcheck_with_a_wrong_table_ends_with_exit_status_one_and_shows_how(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bug = next(one for one in FIELD_BUGS if one.name == "rollback forgets tickets")
     wrong = explore_strategy(bug.table(), command.STEPS)
     monkeypatch.setattr(command, "explore_strategy", lambda **options: wrong)
-    done = run("--switches", "0", "--queries", "0", "--event", "none")
+    done = run("explore", "--switches", "0", "--queries", "0", "--event", "none")
     assert done.exit_code == 1
     assert "I5 accounted: " in done.output
     assert "sequenceDiagram" in done.output
@@ -254,16 +265,11 @@ def test_verify_with_a_wrong_table_ends_with_exit_status_one_and_shows_how(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--queries", "9"], "9 is not in the range"),
-        (["--event", "sunrise"], "is not one of"),
-        (["--states", "0"], "0 is not in the range"),
+        (["explore", "--queries", "9"], "9 is not in the range"),
+        (["explore", "--event", "sunrise"], "is not one of"),
+        (["explore", "--states", "0"], "0 is not in the range"),
         (["nothing"], "No such command 'nothing'"),
         (["mutants", "--workers", "0"], "0 is not in the range"),
-        (["log"], "usage: verify log"),
-        (["log", "--close", "x"], "usage: verify log"),
-        (["log", "/no/such/journal"], "No such file or directory"),
-        (["export", "yaml", "bluegreen.query:QUERY"], "usage: export"),
-        (["export", "json", "bluegreen.query:NOTHING"], "is no table"),
     ],
 )
 def test_wrong_options_end_with_exit_status_two_and_say_what_is_wrong(
@@ -274,14 +280,8 @@ def test_wrong_options_end_with_exit_status_two_and_say_what_is_wrong(
     assert said in done.output
 
 
-def test_a_table_is_exported_by_the_command() -> None:
-    done = run("export", "json", "bluegreen.query:QUERY")
-    assert done.exit_code == 0
-    assert json.loads(done.output)["initial"] == "Started"
-
-
 @pytest.mark.unjournaled
-def test_verify_mutants_shows_a_counterexample_of_each_bug_and_the_survivors(
+def test_selfcheck_mutants_shows_a_counterexample_of_each_bug_and_the_survivors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bugs = tuple(bug.verdict() for bug in RUNTIME_BUGS)

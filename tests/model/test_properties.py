@@ -8,14 +8,14 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.alphabet import ENDINGS, EVENTS, QueryStarted
+from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.verify.alone import is_news, news
-from bluegreen.verify.properties import STRATEGY_ALWAYS, Taken, broken
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.events import ENDINGS, EVENTS, QueryStarted
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import step
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.single_table import is_news, news
+from bluegreen.verify.properties.base import STRATEGY_ALWAYS, Taken, broken
 
 
 def said(context: Context) -> Iterator[Any]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from bluegreen.strategy import STABLE, STRATEGY, detect_other_first
-from bluegreen.table import Table
-from bluegreen.verify.lease_world import examine_lease
-from bluegreen.verify.moves import Liberties
-from bluegreen.verify.sharing_findings import examine_sharing
-from bluegreen.verify.sharing_world import Extent
-from bluegreen.verify.verdict import judge
-from bluegreen.verify.words import BEYOND, lied_to
-from bluegreen.verify.world_properties import FOUNDED
+from bluegreen.machines.strategy.table import STABLE, STRATEGY, detect_other_first
+from bluegreen.table.table import Table
+from selfcheck.explore.lying_store import BEYOND, lied_to
+from selfcheck.explore.store_checker import examine_sharing
+from selfcheck.explore.thread_modular_checker import judge
+from selfcheck.model.actions import Liberties
+from selfcheck.model.lease import examine_lease
+from selfcheck.model.store import Extent
+from selfcheck.properties.cluster import FOUNDED
 
 
 @pytest.mark.parametrize(

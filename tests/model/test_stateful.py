@@ -9,7 +9,8 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     CacheInvalidated,
@@ -26,11 +27,10 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify.profiles import chosen
-from bluegreen.verify.stateful import StateMachine, state_machine_for
-from bluegreen.vocabulary import Strategy
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.types import Strategy
+from bluegreen.verify.hypothesis.profiles import chosen
+from bluegreen.verify.hypothesis.stateful import StateMachine, state_machine_for
 from support.subjects import ARGUMENTS, BusyManager
 from support.telling import tell
 
@@ -151,7 +151,7 @@ def test_a_channel_that_sends_a_query_elsewhere_is_noticed_by_the_servers_record
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wires: Any = pytest.importorskip("support.wire_subjects", reason='needs the extra "e6data"')
-    from bluegreen_adapters.protocol import Protocol
+    from bluegreen_adapters.connection.protocol import Protocol
 
     routed = Protocol.routed
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.settings import Settings
-from bluegreen.verify.explorer import Bounds
-from bluegreen.verify.runtime_bugs import RuntimeBug
-from bluegreen.verify.users_bugs import USERS_BUGS
-from bluegreen.verify.users_world import USERS_PROPERTIES, examine_users
+from bluegreen.config.settings import Settings
+from selfcheck.explore.breadth_first import Bounds
+from selfcheck.model.users import USERS_PROPERTIES, examine_users
+from selfcheck.mutation.known_runtime_bugs import RuntimeBug
+from selfcheck.mutation.known_user_bugs import USERS_BUGS
 
 
 @pytest.mark.parametrize("commit_when", ["drained", "first_safe_point"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -10,22 +11,23 @@ from pathlib import Path
 import pytest
 
 from bluegreen.errors import TableError
-from bluegreen.query import QUERY
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import Table
-from bluegreen.verify.alone import explore_query, explore_strategy
-from bluegreen.verify.counterexample import as_test, listed, mermaid
-from bluegreen.verify.explorer import Bounds, search
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-from bluegreen.verify.findings import STEPS, examine
-from bluegreen.verify.lasso import lasso
-from bluegreen.verify.moves import Liberties
-from bluegreen.verify.mutants import examined, mutants
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.world import Size, World
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.table import Table
+from bluegreen.verify.exploration.counterexample import as_test, listed, mermaid
+from bluegreen.verify.exploration.liveness import lasso
+from bluegreen.verify.exploration.single_table import explore_query, explore_strategy
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
+from selfcheck.explore.breadth_first import Bounds, search
+from selfcheck.explore.checker import examine
+from selfcheck.model.actions import Liberties
+from selfcheck.model.product import Size, World
+from selfcheck.mutation.known_bugs import FIELD_BUGS
+from selfcheck.mutation.own_tables import explore_mutant, own_mutants
 
 SMALL = Liberties(events=("connection_opened",), kinds=(False,), steps=())
-FSM = Path(__file__).parents[2] / "fsm"
+TESTS = Path(__file__).parents[1]
+FSM = TESTS.parent / "fsm"
 
 
 def test_a_small_world_has_as_many_states_as_it_had_and_nothing_is_wrong_in_it() -> None:
@@ -57,7 +59,7 @@ def test_every_row_of_both_tables_fires_when_they_are_alone() -> None:
 
 @pytest.mark.parametrize("bug", FIELD_BUGS, ids=lambda bug: bug.name)
 def test_every_bug_of_the_field_is_noticed(bug: object) -> None:
-    verdict = examined(bug.name, bug.table())
+    verdict = explore_mutant(bug.name, bug.table())
     assert verdict is not None
     assert verdict.events
 
@@ -69,9 +71,9 @@ def test_a_cycle_that_starves_what_could_be_done_is_no_lasso() -> None:
 
 
 CONFTEST = """
-import bluegreen.manager
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-bluegreen.manager.STRATEGY = next(bug.table() for bug in FIELD_BUGS if bug.name == {name!r})
+import bluegreen.runtime.manager
+from selfcheck.mutation.known_bugs import FIELD_BUGS
+bluegreen.runtime.manager.STRATEGY = next(bug.table() for bug in FIELD_BUGS if bug.name == {name!r})
 """
 
 
@@ -80,7 +82,7 @@ bluegreen.manager.STRATEGY = next(bug.table() for bug in FIELD_BUGS if bug.name 
 )
 def test_a_counterexample_fails_on_the_wrong_table_and_passes_on_ours(name: str, tmp_path: Path) -> None:
     bug = next(bug for bug in FIELD_BUGS if bug.name == name)
-    verdict = examined(name, bug.table())
+    verdict = explore_mutant(name, bug.table())
     assert verdict is not None
     text = as_test((verdict.killer, verdict.reason), verdict.events)
     (tmp_path / "test_it.py").write_text(text, encoding="utf-8")
@@ -101,13 +103,19 @@ def _run(folder: Path) -> int:
         "no:randomly",
         str(folder),
     ]
-    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(FSM)}, capture_output=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": os.pathsep.join((str(FSM), str(TESTS)))},
+        capture_output=True,
+        check=False,
+    )
     return done.returncode
 
 
 def test_a_counterexample_is_shown_as_a_list_and_as_a_diagram() -> None:
     bug = FIELD_BUGS[1]
-    verdict = examined(bug.name, bug.table())
+    verdict = explore_mutant(bug.name, bug.table())
     assert verdict is not None
     told = verdict.killer, verdict.reason
     assert listed(told, verdict.events).splitlines()[-1] == "  2. strategy_announced(green), stale"
@@ -115,7 +123,7 @@ def test_a_counterexample_is_shown_as_a_list_and_as_a_diagram() -> None:
 
 
 def test_a_mutant_without_a_row_for_some_case_is_refused_by_definition() -> None:
-    forced = next(one for one in mutants(QUERY) if one.name.endswith("guard forced to false"))
+    forced = next(one for one in own_mutants(QUERY) if one.name.endswith("guard forced to false"))
     with pytest.raises(TableError):
         Table(
             QUERY.name, QUERY.initial, QUERY.states, QUERY.events, forced.rows, QUERY.contexts, QUERY.samples

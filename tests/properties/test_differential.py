@@ -14,7 +14,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import (
+from bluegreen.errors import EventForbidden
+from bluegreen.machines.query import QUERY, Executed, Prepared, QueryContext, QueryEvent
+from bluegreen.machines.strategy.events import (
     EVENTS,
     AuthSuccess,
     Error456,
@@ -24,13 +26,11 @@ from bluegreen.alphabet import (
     QueryStarted,
     StrategyEvent,
 )
-from bluegreen.errors import EventForbidden
-from bluegreen.machine import Machine, Step
-from bluegreen.query import QUERY, Executed, Prepared, QueryContext, QueryEvent
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.alone import news
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import Machine, Step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.single_table import news
 from support.stock import Model, accepts, stock_machine
 from support.strategies import (
     ENDS,

@@ -32,7 +32,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import EventForbidden, Refusal, StrategyUnavailable
+from bluegreen.machines.strategy.events import (
     EVENTS,
     AuthFailure,
     AuthSuccess,
@@ -52,14 +54,12 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.errors import EventForbidden, Refusal, StrategyUnavailable
-from bluegreen.happenings import Record
-from bluegreen.machine import step
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify.alone import news as variants
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Record
+from bluegreen.table.step import step
+from bluegreen.types import Scope, Strategy, Ticket
+from bluegreen.verify.exploration.single_table import news as variants
 from support.clock import FakeClock
 from support.naive import Crashed, Forbidden, NaiveManager, Unavailable
 

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import (
+from bluegreen.errors import EventForbidden
+from bluegreen.machines.query import QUERY, EndTicket, Errored, Executed, Lose, QueryContext, Replay
+from bluegreen.machines.strategy.events import (
     Authenticate,
     AuthFailure,
     AuthSuccess,
@@ -33,13 +35,11 @@ from bluegreen.alphabet import (
     StrategyAnnounced,
     StrategyEvent,
 )
-from bluegreen.errors import EventForbidden
-from bluegreen.machine import Machine, explain, may, step
-from bluegreen.query import QUERY, EndTicket, Errored, Executed, Lose, QueryContext, Replay
-from bluegreen.rows import Outcome
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import Machine, explain, may, step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
 from support.strategies import (
     BLUE,
     ENDS,

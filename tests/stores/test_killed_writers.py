@@ -14,7 +14,7 @@ import pytest
 
 from support.telling import tell
 
-pytest.importorskip("bluegreen_adapters.stores.lmdb_file")
+pytest.importorskip("bluegreen_adapters.stores.lmdb")
 
 
 @pytest.mark.slow

@@ -19,13 +19,13 @@ import pytest
 
 from bluegreen.errors import SettingsError, StoreError
 from bluegreen.store import Store
-from bluegreen.vocabulary import Scope
+from bluegreen.types import Scope
 from bluegreen_adapters.stores import open_store
-from bluegreen_adapters.stores.places import file_system
+from bluegreen_adapters.stores.paths import file_system
 from support.store_suite import BLUE, GREEN, OTHER, SCOPE, Open, StoreSuite, following, until
 
 lmdb = pytest.importorskip("lmdb")
-lmdb_file = pytest.importorskip("bluegreen_adapters.stores.lmdb_file")
+lmdb_file = pytest.importorskip("bluegreen_adapters.stores.lmdb")
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_the_file_system_is_that_of_the_nearest_mount_whatever_it_is_called() ->
 
 
 def test_a_network_file_system_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bluegreen_adapters.stores.places.file_system", lambda folder: "nfs4")
+    monkeypatch.setattr("bluegreen_adapters.stores.paths.file_system", lambda folder: "nfs4")
     with pytest.raises(StoreError, match="is on nfs4; accepted: a file system of this host"):
         open_store(f"lmdb://{folder}?wait_ms=1000").read(SCOPE)
 

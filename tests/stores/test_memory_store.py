@@ -6,10 +6,10 @@ import os
 
 import pytest
 
+from bluegreen.config.settings import Settings
 from bluegreen.errors import SettingsError
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.sharing import Lease, leased, released
+from bluegreen.machines.store_sync import Lease, leased, released
+from bluegreen.runtime.manager import StrategyManager
 from bluegreen.store import Stamp, Store
 from bluegreen_adapters import stores
 from bluegreen_adapters.stores import joined, open_store

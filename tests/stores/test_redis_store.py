@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from bluegreen.alphabet import QueryCompleted
+from bluegreen.config.settings import Settings
 from bluegreen.errors import SettingsError, StoreError
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
+from bluegreen.machines.strategy.events import QueryCompleted
+from bluegreen.runtime.manager import StrategyManager
 from bluegreen.store import Store
 from bluegreen_adapters.stores import open_store
 from support.managing import Cluster

@@ -10,13 +10,13 @@ import os
 import random
 import sys
 
-from bluegreen.alphabet import QueryCompleted, Reset, StrategyAnnounced
+from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.happenings import Happening, Record
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy, Ticket
-from bluegreen_adapters.observe.audit import Audit
+from bluegreen.machines.strategy.events import QueryCompleted, Reset, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Happening, Record
+from bluegreen.types import Scope, Strategy, Ticket
+from bluegreen_adapters.observe.audit.writer import Audit
 
 BATCH = 64
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bluegreen.alphabet import AuthSuccess, QueryCompleted
-from bluegreen.happenings import Happening, LossReported, RequestFailed
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy, Ticket
-from bluegreen_adapters.observe.audit import Audit
-from bluegreen_adapters.observe.audit_files import files_in
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import AuthSuccess, QueryCompleted
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Happening, LossReported, RequestFailed
+from bluegreen.types import Scope, Strategy, Ticket
+from bluegreen_adapters.observe.audit.format import files_in
+from bluegreen_adapters.observe.audit.writer import Audit
 
 SCOPE = Scope("audited.example:443", "tests")
 NOON_S = 1_795_780_800.0

@@ -24,12 +24,12 @@ from typing import Any
 import attrs
 import yaml
 
-from bluegreen.settings import Settings, relaxed_bounds
-from bluegreen_adapters.engine import Fault
-from bluegreen_adapters.engine.faults import CODES
-from bluegreen_adapters.engine.options import EngineOptions
-from bluegreen_adapters.engine.phases import PHASES, STRATEGIES, Conduct
-from bluegreen_adapters.engine.scripts import script
+from bluegreen.config.settings import Settings, relaxed_bounds
+from bluegreen_adapters.testing.engine import Fault
+from bluegreen_adapters.testing.engine.faults import CODES
+from bluegreen_adapters.testing.engine.options import EngineOptions
+from bluegreen_adapters.testing.engine.phases import PHASES, STRATEGIES, Conduct
+from bluegreen_adapters.testing.engine.scenarios import script
 from support.ways import CAPABILITIES, WAYS
 
 STATEMENTS: Mapping[str, str] = {

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from bluegreen.alphabet import Error456, QueryCompleted, QueryFailed, StrategyAnnounced
 from bluegreen.errors import Refusal
-from bluegreen.happenings import Record
-from bluegreen.manager import StrategyManager
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.events import Error456, QueryCompleted, QueryFailed, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Record
+from bluegreen.types import Strategy, Ticket
 from support.clock import FakeClock
 
 Step = Callable[["MemoryCluster"], None]

@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from bluegreen import registry
+from bluegreen.runtime import registry
 
 FOLDER = "CONNECTOR_SUITE_FOLDER"
 OUTCOMES = "CONNECTOR_SUITE_OUTCOMES"

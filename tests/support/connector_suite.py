@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 
 from bluegreen_adapters.e6data import DISTRIBUTION
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support import connector_plugin
 
 ROOT = Path(__file__).resolve().parents[2]

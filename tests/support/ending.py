@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import READ
 from support.peer import Remote
 from support.ways import CATALOG, PASSWORD, SCHEMA, USER, WAYS, Connection, Cursor, manager_of

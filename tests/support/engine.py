@@ -11,14 +11,14 @@ import grpc
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings, relaxed_bounds
-from bluegreen.vocabulary import Scope
+from bluegreen.config.settings import Settings, relaxed_bounds
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope
+from bluegreen_adapters.connection.connection import Link
 from bluegreen_adapters.e6data import PROTOCOL
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.grpc_interceptor import SwitchingInterceptor
-from bluegreen_adapters.grpc_sync import SwitchingChannel
-from bluegreen_adapters.link import Link
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
+from bluegreen_adapters.testing.engine import EngineProcess
 
 LOGIN = pb.AuthenticateRequest(user="user@example.com", password="secret")
 WRONG = pb.AuthenticateRequest(user="user@example.com", password="wrong")

@@ -9,7 +9,7 @@ import attrs
 
 from bluegreen.errors import StoreError
 from bluegreen.store import Stamp, StoreRecord
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.types import Scope, Strategy
 from bluegreen_adapters.stores.memory import MemoryStore
 
 

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import QueryStarted, StrategyAnnounced
-from bluegreen.happenings import DetectionEnded, Happening, Record, RequestFailed, StoreBack, StoreLost
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import each_manager
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen.machines.strategy.events import QueryStarted, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import each_manager
+from bluegreen.runtime.telemetry import DetectionEnded, Happening, Record, RequestFailed, StoreBack, StoreLost
+from bluegreen_adapters.testing.engine import EngineProcess
 
 USER: Final = "user@example.com"
 PASSWORD: Final = "secret"
@@ -225,7 +225,7 @@ class Fleet:
     ) -> None:
         self.context: Any = multiprocessing.get_context(way)
         if way == "forkserver":
-            self.context.set_forkserver_preload(["support.fleet", "bluegreen_adapters.e6data_seams"])
+            self.context.set_forkserver_preload(["support.fleet", "bluegreen_adapters.e6data.patches"])
         self.orders = {"port": engine.port, "store": store, "threads": threads, "pause_s": pause_s}
         self.members: list[Any] = []
         self.pipes: list[Connection] = []

@@ -9,12 +9,12 @@ from typing import Any
 
 import attrs
 
-from bluegreen.flow import Call, Sleep, Wait
-from bluegreen.manager import StrategyManager
-from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
-from bluegreen_adapters.queries import Rpc, StreamHold
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.sansio import Call, Sleep, Wait
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
+from bluegreen_adapters.connection.query import Rpc, StreamHold
+from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
 
 
 @attrs.define

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from e6data_python_connector import e6data_grpc
 from e6data_python_connector import strategy as cluster_strategy
 
-from bluegreen import registry
+from bluegreen.runtime import registry
 from bluegreen_adapters import e6data
 
 

@@ -30,12 +30,12 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen_adapters.engine.commands import Commands
-from bluegreen_adapters.engine.gateway import Call, Gateway
-from bluegreen_adapters.engine.options import EngineOptions
-from bluegreen_adapters.engine.phases import Phase, Strategy, named, other
-from bluegreen_adapters.engine.stacks import Problem
-from bluegreen_adapters.engine.statistics import Statistics
+from bluegreen_adapters.testing.engine.control import Commands
+from bluegreen_adapters.testing.engine.gateway import Call, Gateway
+from bluegreen_adapters.testing.engine.options import EngineOptions
+from bluegreen_adapters.testing.engine.phases import Phase, Strategy, named, other
+from bluegreen_adapters.testing.engine.stacks import Problem
+from bluegreen_adapters.testing.engine.statistics import Statistics
 
 LONG: Final = 1_000_000
 """Characters of a long announcement."""
@@ -232,7 +232,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 async def serve(abuse: str, max_seconds: float) -> None:
     """Serve until standard input ends, or for so many seconds."""
-    from bluegreen_adapters.engine.server import EngineServer
+    from bluegreen_adapters.testing.engine.server import EngineServer
 
     loop = asyncio.get_running_loop()
     server = EngineServer(HostileGateway(EngineOptions(max_seconds=max_seconds), abuse))
@@ -323,8 +323,8 @@ class _Asker:
 
 def ask(port: int, seconds: float, rate: float, warm_s: float) -> Cost:
     """Ask, and return what that has cost."""
-    from bluegreen.registry import managed
-    from bluegreen.vocabulary import Scope
+    from bluegreen.runtime.registry import managed
+    from bluegreen.types import Scope
     from bluegreen_adapters import e6data
 
     began_s, log = time.monotonic(), _Log()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bluegreen.manager import StrategyManager
-from bluegreen.verify.journal import Journal
-from bluegreen.verify.log import check_log
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.verify.trace.checker import check_log
+from bluegreen.verify.trace.writer import Journal
 
 
 @contextmanager

@@ -19,8 +19,8 @@ import attrs
 
 from bluegreen.errors import StoreError
 from bluegreen.store import Stamp
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.stores.lmdb_file import LmdbStore
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.stores.lmdb import LmdbStore
 
 SCOPE = Scope("killed.example:443")
 WRITERS, READERS = 3, 2

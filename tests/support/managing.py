@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bluegreen.alphabet import AuthSuccess, StrategyAnnounced
 from bluegreen.errors import Refusal, StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.strategy.events import AuthSuccess, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope, Strategy, Ticket
 
 BLUE, GREEN = Strategy.BLUE, Strategy.GREEN
 SCOPE = Scope("unit.example:443", "tests")

@@ -10,11 +10,11 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bluegreen.alphabet import QueryCompleted, QueryStarted
-from bluegreen.happenings import Happening, Record, RequestFailed
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import QueryCompleted, QueryStarted
+from bluegreen.runtime.registry import managed
+from bluegreen.runtime.telemetry import Happening, Record, RequestFailed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.stores import joined
 from support.fleet import PASSWORD, READ, USER

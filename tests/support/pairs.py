@@ -7,9 +7,9 @@ from typing import Any, Final
 import attrs
 import transitions
 
-from bluegreen.diagram.behaviour import DIFFER, SAME, SO_FAR
-from bluegreen.rows import Row, Rows
-from bluegreen.table import Fact, State, Table, events, forbid, go, ignore, stay
+from bluegreen.diagram.diff.behavioural import DIFFER, SAME, SO_FAR
+from bluegreen.table.rows import Row, Rows
+from bluegreen.table.table import Fact, State, Table, events, forbid, go, ignore, stay
 
 Pushed, Bolted, Unbolted, Kicked = events("pushed", "bolted", "unbolted", "kicked")
 

@@ -19,8 +19,8 @@ from typing import Any, cast
 
 import attrs
 
-from bluegreen.settings import Settings
-from bluegreen_adapters.link import Link
+from bluegreen.config.settings import Settings
+from bluegreen_adapters.connection.connection import Link
 from support.engine import going_to, quick, until
 from support.forgetting import nothing_known
 from support.shapes import SHAPES, Asked, Load

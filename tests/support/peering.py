@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bluegreen.registry import managed
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.pages import Pages
-from bluegreen_adapters.observe.peers import Peers
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.health.http import Pages
+from bluegreen_adapters.observe.health.peers import Peers
 from support.managing import accepting
 
 SCOPE = Scope("peers.example:443")

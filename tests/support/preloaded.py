@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bluegreen.alphabet import QueryCompleted
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import QueryCompleted
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.stores import joined
 from support.nursery import first_query

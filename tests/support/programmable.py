@@ -24,7 +24,7 @@ import grpc
 from e6data_python_connector.cluster_server import cluster_pb2
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 
-from bluegreen_adapters.engine.encoding import batch, metadata
+from bluegreen_adapters.testing.engine.encoding import batch, metadata
 
 ROLES: Mapping[str, str] = {
     "authenticate": "login",

@@ -23,8 +23,8 @@ from e6data_python_connector.exceptions import OperationalError
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
-from bluegreen import registry
 from bluegreen.errors import BluegreenError, QueryLost, StrategyUnavailable
+from bluegreen.runtime import registry
 from support.engine import quick
 from support.programmable import (
     DENIED,
@@ -456,7 +456,8 @@ def _judged(way: Way, example: Example, call: Call) -> Iterator[str]:
     elif call.name == "execute":
         yield from _execute_judged(example, call)
     elif call.name in ENDS:
-        yield from _end_judged(call)
+        if not way.ends_by_itself:  # otherwise it closes cursors, and keeps to itself that this failed
+            yield from _end_judged(call)
     elif call.name in ("fetchone", "fetchall"):
         yield from _rows_judged(example, call)
     yield from _repetition_judged(way, call)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 
-from bluegreen_adapters.engine.server import HOST
+from bluegreen_adapters.testing.engine.server import HOST
 
 CHUNK = 64 * 1024
 WITHIN_S = 30.0

@@ -19,8 +19,8 @@ import grpc
 from e6data_python_connector.exceptions import OperationalError
 
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen_adapters.engine import EngineProcess, Statistics
-from bluegreen_adapters.engine.statements import parse
+from bluegreen_adapters.testing.engine import EngineProcess, Statistics
+from bluegreen_adapters.testing.engine.sql import parse
 from support.cases import (
     RPCS,
     STATEMENTS,

@@ -24,11 +24,11 @@ from e6data_python_connector.exceptions import (
     OperationalError,
 )
 
-from bluegreen.alphabet import CloseSessions
+from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.happenings import DetectionEnded, Happening, Record
-from bluegreen.settings import Settings
-from bluegreen_adapters.demo.schedule import Statement
+from bluegreen.machines.strategy.events import CloseSessions
+from bluegreen.runtime.telemetry import DetectionEnded, Happening, Record
+from bluegreen_adapters.testing.demo.schedule import Statement
 from support.engine import quick, until
 from support.ways import Connection, Cursor, Way, causes, manager_of
 

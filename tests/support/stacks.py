@@ -16,11 +16,11 @@ from typing import Any
 import attrs
 import grpc
 
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.protocol import Method, Protocol, Role
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.protocol import Method, Protocol, Role
 
 PROTOCOL = Protocol(
     "stacks",

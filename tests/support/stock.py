@@ -1,6 +1,6 @@
 """The stock `transitions.Machine`, filled from one of our tables: the oracle of the differential test.
 
-Nothing of `bluegreen.machine` is used here, and no row is looked up: every guard of a row is evaluated, by
+Nothing of `bluegreen.table.step` is used here, and no row is looked up: every guard of a row is evaluated, by
 asking its facts one after the other, when `transitions` asks the condition.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import transitions
 
-from bluegreen.rows import Outcome, Row
-from bluegreen.table import Table
+from bluegreen.table.rows import Outcome, Row
+from bluegreen.table.table import Table
 
 
 class Model:

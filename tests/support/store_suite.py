@@ -12,10 +12,10 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from bluegreen.clocks import stamp
 from bluegreen.errors import StoreError
+from bluegreen.runtime.host import stamp
 from bluegreen.store import Store, StoreRecord
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.types import Scope, Strategy
 
 SCOPE = Scope("suite.example:443", "sales")
 OTHER = Scope("suite.example:443", "ops")

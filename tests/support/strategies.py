@@ -6,15 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import (
-    EVENTS,
-    QueryCancelled,
-    QueryCompleted,
-    QueryFailed,
-    QueryStarted,
-    StrategyEvent,
-)
-from bluegreen.query import (
+from bluegreen.config.settings import Settings
+from bluegreen.machines.query import (
     BatchFetched,
     Cancelled,
     Cleared,
@@ -26,11 +19,18 @@ from bluegreen.query import (
     QueryEvent,
     Refused456,
 )
-from bluegreen.settings import Settings
-from bluegreen.strategy import Context
-from bluegreen.verify.alone import is_news
-from bluegreen.verify.alone import news as variants
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.events import (
+    EVENTS,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    QueryStarted,
+    StrategyEvent,
+)
+from bluegreen.machines.strategy.table import Context
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.single_table import is_news
+from bluegreen.verify.exploration.single_table import news as variants
 
 BLUE, GREEN = Strategy.BLUE, Strategy.GREEN
 ENDS = (QueryCompleted, QueryCancelled, QueryFailed)

@@ -7,7 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import EventForbidden, Refusal, StrategyUnavailable
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     DetectionTimedOut,
@@ -17,14 +19,12 @@ from bluegreen.alphabet import (
     QueryFailed,
     QueryStarted,
 )
-from bluegreen.errors import EventForbidden, Refusal, StrategyUnavailable
-from bluegreen.happenings import Record, Snapshot
-from bluegreen.machine import Step
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.strategy import TIMERS
-from bluegreen.verify.subjects import Did, ManagerSubject
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.strategy.table import TIMERS
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Record, Snapshot
+from bluegreen.table.step import Step
+from bluegreen.types import Scope, Strategy, Ticket
+from bluegreen.verify.hypothesis.systems_under_test import Did, ManagerSubject
 from support.clock import FakeClock
 from support.managing import nobody
 

@@ -30,9 +30,9 @@ import pytest
 import trustme
 from e6data_python_connector import e6data_grpc
 
-from bluegreen.settings import Settings
+from bluegreen.config.settings import Settings
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.ways import ENGINE, Connection, Way, _DriverConnection, _given, directly, on_loop
 
 CLIENT_ID, CLIENT_SECRET = "client@example.com", "client secret / +"

@@ -8,15 +8,15 @@ from typing import Any
 
 import attrs
 
-from bluegreen.alphabet import ENDINGS
+from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.query import QUERY, QueryContext
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.alone import TICKETS
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.machines.strategy.events import ENDINGS
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.single_table import TICKETS
 
 _LABEL = re.compile(r"(\w+)(?:\((alone on )?(\w+)(, others served)?\))?(, stale)?")
 

@@ -38,16 +38,16 @@ from e6data_python_connector.result_decode import DecoderLease
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
-from bluegreen_adapters.grpc_interceptor import SwitchingInterceptor
-from bluegreen_adapters.grpc_sync import SwitchingChannel
-from bluegreen_adapters.link import Link
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import quick
 
 USER, PASSWORD, TOKEN = "user@example.com", "secret", "token"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -17,7 +18,9 @@ from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import EventForbidden, QueryLost, StrategyUnavailable
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     ConnectionOpened,
@@ -30,18 +33,16 @@ from bluegreen.alphabet import (
     QueryStarted,
     StrategyAnnounced,
 )
-from bluegreen.errors import EventForbidden, QueryLost, StrategyUnavailable
-from bluegreen.flow import Sleep
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.verify.alone import is_news
-from bluegreen.verify.subjects import Did
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.runtime.sansio import Sleep
+from bluegreen.types import Scope, Strategy, Ticket
+from bluegreen.verify.exploration.single_table import is_news
+from bluegreen.verify.hypothesis.systems_under_test import Did
+from bluegreen_adapters.connection.connection import Link
 from bluegreen_adapters.e6data import PROTOCOL
-from bluegreen_adapters.engine import EngineProcess
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel
-from bluegreen_adapters.grpc_sync import SwitchingChannel
-from bluegreen_adapters.link import Link
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
+from bluegreen_adapters.grpc.channel import SwitchingChannel
+from bluegreen_adapters.testing.engine import EngineProcess
 from support.clock import FakeClock
 from support.engine import LOGIN
 from support.subjects import SETTINGS, WatchedManager, due_s
@@ -309,12 +310,22 @@ class Connection:
         return tuple(self._ticket(one) for one in self._held)
 
     def _await_sessions(self) -> None:
-        """A session that is opened ahead of time is there, so that a run that is repeated does the same."""
+        """A session that is opened ahead of time is there, so that a run that is repeated does the same.
+
+        What is freed in the background has been freed, so that it does not reach the server in the next run.
+        """
         for opening in self.link.sessions.warming:
             self._wait(opening)
+        deadline_s = time.monotonic() + 60
+        while self.link._freeing and time.monotonic() < deadline_s:
+            self._pass_time()
+        assert self.link._freeing == 0
 
     def _wait(self, opening: Future[Any]) -> None:
         opening.exception(60)
+
+    def _pass_time(self) -> None:
+        time.sleep(0.001)
 
     def _check_routes(self, tickets: set[Ticket]) -> None:
         """I2, I11, by the server's own record: each RPC went where a ticket says, and writes ran once at most."""
@@ -354,6 +365,9 @@ class AsyncConnection(Connection):
             await asyncio.wait_for(asyncio.wrap_future(opening), 60)
 
         self._loop.run_until_complete(opened())
+
+    def _pass_time(self) -> None:
+        self._loop.run_until_complete(asyncio.sleep(0.001))
 
 
 @contextmanager
@@ -400,7 +414,10 @@ async def _opened(address: str) -> Any:
 def _without_pauses() -> Iterator[None]:
     """A stack that fails is asked again at once."""
     with pytest.MonkeyPatch.context() as patched:
-        for module in ("bluegreen_adapters.wire", "bluegreen_adapters.sessions"):
+        for module in (
+            "bluegreen_adapters.connection.transport",
+            "bluegreen_adapters.connection.session_pool",
+        ):
             patched.setattr(f"{module}.pause", lambda delay_s: Sleep(0))
         yield
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen.aio import AsyncStrategyManager
-from bluegreen.alphabet import QueryCompleted, QueryFailed, Reset
+from bluegreen.config.settings import Settings
 from bluegreen.errors import DetectionTimedOutError, Refusal, StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.events import QueryCompleted, QueryFailed, Reset
+from bluegreen.runtime.async_manager import AsyncStrategyManager
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.types import Strategy, Ticket
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, SCOPE, announce, counts, on_blue
 

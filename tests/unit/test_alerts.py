@@ -13,10 +13,10 @@ import attrs
 import pytest
 import yaml
 
-from bluegreen_adapters.observe.instruments import INSTRUMENTS
+from bluegreen_adapters.observe.metrics.definitions import INSTRUMENTS
 from support.promtool import asks_promtool, promtool
 
-SHIPPED: Final = files("bluegreen_adapters.observe")
+SHIPPED: Final = files("bluegreen_adapters.observe.metrics")
 DASHBOARD: Final = json.loads((SHIPPED / "dashboard.json").read_text(encoding="utf-8"))
 RULES: Final = yaml.safe_load((SHIPPED / "alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
 PANELS: Final = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -7,7 +7,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.allowance import Allowance
+from bluegreen.runtime.rate_limit import Allowance
 
 PAUSES = st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 7.0]), max_size=60)
 

@@ -15,12 +15,19 @@ from typing import Any
 
 import pytest
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import DetectionEnded, LockWaited, Record, StoreBack, StoreLost, UnlistedRefusal
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.observe.audit import Audit
-from bluegreen_adapters.observe.audit_verify import verify
-from bluegreen_adapters.observe.delivery import Delivery
+from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.telemetry import (
+    DetectionEnded,
+    LockWaited,
+    Record,
+    StoreBack,
+    StoreLost,
+    UnlistedRefusal,
+)
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.observe.audit.verifier import verify
+from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.queue import Delivery
 from support.auditing import DAY_S, NOON_S, SCOPE, lost, observed, paths, queries, refused, said, tell
 from support.clock import FakeClock
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bluegreen.alphabet import StrategyAnnounced
-from bluegreen.happenings import StoreLost
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.observe.audit import Audit
-from bluegreen_adapters.observe.audit_command import audit as command
-from bluegreen_adapters.observe.audit_reading import COLUMNS
+from bluegreen.machines.strategy.events import StrategyAnnounced
+from bluegreen.runtime.telemetry import StoreLost
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.observe.audit.cli import audit as command
+from bluegreen_adapters.observe.audit.reader import COLUMNS
+from bluegreen_adapters.observe.audit.writer import Audit
 from support.auditing import DAY_S, NOON_S, SCOPE, lost, observed, paths, queries, refused, tell
 from support.clock import FakeClock
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.alphabet import StrategyAnnounced
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.observe.audit import Audit
-from bluegreen_adapters.observe.audit_files import FIRST, HEAD_SUFFIX, headed, lines_of, sealed, unsealed
-from bluegreen_adapters.observe.audit_verify import Verified, verify
+from bluegreen.machines.strategy.events import StrategyAnnounced
+from bluegreen.types import Strategy
+from bluegreen_adapters.observe.audit.format import FIRST, HEAD_SUFFIX, headed, lines_of, sealed, unsealed
+from bluegreen_adapters.observe.audit.verifier import Verified, verify
+from bluegreen_adapters.observe.audit.writer import Audit
 from support.auditing import DAY_S, NOON_S, lost, observed, paths, queries, refused, tell
 from support.clock import FakeClock
 

@@ -12,9 +12,9 @@ import attrs
 import pytest
 
 from bluegreen.errors import TableError
-from bluegreen.guards import ALWAYS, Fact, Guard
-from bluegreen.rows import Finding, Outcome, Row, Rows
-from bluegreen.table import State, Table, forbid, go, ignore, stay
+from bluegreen.table.guards import ALWAYS, Fact, Guard
+from bluegreen.table.rows import Finding, Outcome, Row, Rows
+from bluegreen.table.table import State, Table, forbid, go, ignore, stay
 
 
 @attrs.frozen

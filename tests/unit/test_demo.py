@@ -17,16 +17,16 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from bluegreen_adapters.demo import command, report
-from bluegreen_adapters.demo.connections import RENEWED_AFTER, Slot, Ways
-from bluegreen_adapters.demo.figures import Figures, figures, findings, percentile
-from bluegreen_adapters.demo.load import Journal, Worker, ask, described
-from bluegreen_adapters.demo.outcomes import Ledger, Outcome, Run, Window
-from bluegreen_adapters.demo.run import Progress
-from bluegreen_adapters.demo.schedule import KINDS, QUERIES, SWITCHES, Statement, schedule, statements
-from bluegreen_adapters.engine import SCRIPTS, Moment, Statistics, Vanished
-from bluegreen_adapters.engine.statements import parse
-from bluegreen_adapters.engine.statistics import Recorder
+from bluegreen_adapters.testing.demo import command, report
+from bluegreen_adapters.testing.demo.connections import RENEWED_AFTER, Slot, Ways
+from bluegreen_adapters.testing.demo.results import Ledger, Outcome, Run, Window
+from bluegreen_adapters.testing.demo.runner import Progress
+from bluegreen_adapters.testing.demo.schedule import KINDS, QUERIES, SWITCHES, Statement, schedule, statements
+from bluegreen_adapters.testing.demo.stats import Figures, figures, findings, percentile
+from bluegreen_adapters.testing.demo.worker import Journal, Worker, ask, described
+from bluegreen_adapters.testing.engine import SCRIPTS, Moment, Statistics, Vanished
+from bluegreen_adapters.testing.engine.sql import parse
+from bluegreen_adapters.testing.engine.statistics import Recorder
 
 # -- the schedule
 

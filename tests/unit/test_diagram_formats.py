@@ -15,15 +15,16 @@ import attrs
 import pytest
 
 from bluegreen import QUERY, RECOVERY, STRATEGY
-from bluegreen.alphabet import StrategyEffect
-from bluegreen.diagram import dot, picture
-from bluegreen.diagram.composed import RECEIVERS, composition_dot, messages
-from bluegreen.diagram.formats import FORMATS, TEXTS, render
 from bluegreen.diagram.labels import LEVELS, Level
-from bluegreen.diagram.mermaid import state_diagram
 from bluegreen.diagram.model import diagram_of
-from bluegreen.diagram.picture import PictureError, laid_out, png, svg
-from bluegreen.query import QueryEffect
+from bluegreen.diagram.renderers import dot
+from bluegreen.diagram.renderers import svg as svg_module
+from bluegreen.diagram.renderers.formats import FORMATS, TEXTS, render
+from bluegreen.diagram.renderers.mermaid import state_diagram
+from bluegreen.diagram.renderers.svg import PictureError, laid_out, png, svg
+from bluegreen.machines.query import QueryEffect
+from bluegreen.machines.strategy.events import StrategyEffect
+from selfcheck.scenarios.composition import RECEIVERS, composition_dot, messages
 from support.door import DOOR, corridor
 
 DRAWN = Path(__file__).parent / "drawn"
@@ -245,7 +246,7 @@ def test_what_graphviz_refuses_is_told() -> None:
 
 
 def test_without_the_extra_it_is_said_which_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture, "ENGINE", "a-distribution-that-nobody-has")
+    monkeypatch.setattr(svg_module, "ENGINE", "a-distribution-that-nobody-has")
     with pytest.raises(PictureError, match=re.escape('pip install "bluegreen[diagram]"')):
         svg(DOOR)
 
@@ -269,7 +270,7 @@ def test_a_picture_of_two_hundred_states_has_each_of_them() -> None:
 
 
 def test_a_layout_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture, "LAYOUT_LIMIT_S", 0.001)
+    monkeypatch.setattr(svg_module, "LAYOUT_LIMIT_S", 0.001)
     with pytest.raises(PictureError, match=r"was not done after 0\.001 s; draw a part of it"):
         laid_out(dot.dot(corridor(200)), "svg")
 

@@ -10,13 +10,13 @@ import pytest
 import transitions
 
 from bluegreen import QUERY, RECOVERY, STRATEGY, State, events, go
-from bluegreen.alphabet import SAFE_POINTS
-from bluegreen.diagram.formats import TEXTS, render
 from bluegreen.diagram.labels import groups, in_words, wrapped
 from bluegreen.diagram.model import UNDECLARED, diagram_of, part_of
-from bluegreen.diagram.named import table_named
-from bluegreen.verify.export import read_json, to_json
-from bluegreen.verify.unchecked import Unchecked
+from bluegreen.diagram.renderers.formats import TEXTS, render
+from bluegreen.diagram.table_loader import table_named
+from bluegreen.machines.strategy.events import SAFE_POINTS
+from bluegreen.verify.export.formats import read_json, to_json
+from bluegreen.verify.unvalidated_table import Unchecked
 from support.door import DOOR
 
 TABLES: tuple[Any, ...] = (STRATEGY, QUERY, RECOVERY, DOOR)
@@ -125,8 +125,8 @@ LIGHT = Light()
 
 def test_a_table_is_named_by_a_short_name_a_module_or_a_file(tmp_path: Path) -> None:
     assert table_named("strategy") is STRATEGY
-    assert table_named("bluegreen.query:QUERY") is QUERY
-    assert table_named("bluegreen.verify.shipped:RECOVERY_VERIFICATION") is RECOVERY
+    assert table_named("bluegreen.machines.query:QUERY") is QUERY
+    assert table_named("bluegreen.verify.pytest_plugin.builtin_tables:RECOVERY_VERIFICATION") is RECOVERY
     file = tmp_path / "door.json"
     file.write_text(to_json(DOOR), encoding="utf-8")
     assert diagram_of(table_named(str(file))) == diagram_of(DOOR)
@@ -142,9 +142,15 @@ def test_a_machine_of_transitions_is_named_like_a_table(monkeypatch: pytest.Monk
     [
         ("nonsense", "there is no table 'nonsense'; accepted: strategy, query, recovery"),
         ("missing.json", "there is no table 'missing.json'"),
-        ("bluegreen.query:NOTHING", "bluegreen.query:NOTHING is no table: .*has no attribute"),
+        (
+            "bluegreen.machines.query:NOTHING",
+            "bluegreen.machines.query:NOTHING is no table: .*has no attribute",
+        ),
         ("no_such_module:TABLE", "no_such_module:TABLE is no table: No module named"),
-        ("bluegreen.strategy:STABLE", "bluegreen.strategy:STABLE is no table, but a str"),
+        (
+            "bluegreen.machines.strategy.table:STABLE",
+            "bluegreen.machines.strategy.table:STABLE is no table, but a str",
+        ),
     ],
 )
 def test_what_is_no_table_is_refused_with_the_reason(name: str, said: str) -> None:

@@ -7,19 +7,22 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from bluegreen.diagram.command import diagram
-from bluegreen.diagram.gallery import changes, files, write
-from bluegreen.diagram.sequence import sequence
-from bluegreen.diagram.switches import SWITCHES, Switch, run
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.verify.cluster import Phase
-from bluegreen.verify.moves import Move
-from bluegreen.verify.process import rebased
+from bluegreen.cli.diagram import diagram
+from bluegreen.diagram.generated_files import DEFAULT, INDEX, Gallery, changes, files, write
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.verify.exploration.version_abstraction import rebase
+from selfcheck.cli.diagrams import diagrams
+from selfcheck.model.actions import Move
+from selfcheck.model.cluster import Phase
+from selfcheck.scenarios.gallery import own_gallery
+from selfcheck.scenarios.runs import SWITCHES, Switch, run
+from selfcheck.scenarios.sequence import sequence
 
 CHECKOUT = Path(__file__).parents[2]
 in_checkout = pytest.mark.skipif(
@@ -27,28 +30,43 @@ in_checkout = pytest.mark.skipif(
 )
 
 
-once = functools.cache(files)
+@functools.cache
+def once() -> Mapping[str, bytes]:
+    return files(own_gallery())
+
+
+def draw_once(gallery: Gallery = DEFAULT) -> Mapping[str, bytes]:
+    """Return what `once` has drawn: all of it, or of the tables alone."""
+    extra = {name for chapter in own_gallery().chapters for name in chapter.files}
+    if gallery.chapters:
+        return once()
+    return {**{name: data for name, data in once().items() if name not in extra}, INDEX: b"tables"}
 
 
 @pytest.fixture
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is drawn a single time for all tests that do not ask whether it is always the same."""
-    monkeypatch.setattr("bluegreen.diagram.gallery.files", once)
+    monkeypatch.setattr("bluegreen.diagram.generated_files.files", draw_once)
 
 
 def called(*arguments: str) -> Result:
     return CliRunner().invoke(diagram, arguments)
 
 
+def called_for_all(*arguments: str) -> Result:
+    return CliRunner().invoke(diagrams, arguments)
+
+
 @in_checkout
 def test_diagrams_is_what_the_code_draws() -> None:
-    assert list(changes(CHECKOUT / "diagrams")) == [], "refresh with: make diagrams"
+    assert list(changes(CHECKOUT / "diagrams", own_gallery())) == [], "refresh with: make diagrams"
 
 
 HASHED = """
 import hashlib
-from bluegreen.diagram.gallery import files
-for name, data in files().items():
+from bluegreen.diagram.generated_files import files
+from selfcheck.scenarios.gallery import own_gallery
+for name, data in files(own_gallery()).items():
     print(name, hashlib.sha256(data).hexdigest())
 """
 
@@ -70,21 +88,21 @@ def test_each_byte_is_the_same_whatever_the_seed_of_hashes() -> None:
 def test_what_is_stale_missing_or_too_much_is_told_with_what_changed_and_how_to_refresh(
     tmp_path: Path,
 ) -> None:
-    assert set(write(tmp_path)) == set(once())
-    assert called("check", str(tmp_path)).exit_code == 0
+    assert set(write(tmp_path, own_gallery())) == set(once())
+    assert called_for_all("--check", str(tmp_path)).exit_code == 0
     (tmp_path / "query.overview.mmd").write_text("stateDiagram-v2\n    [*] --> Elsewhere\n", encoding="utf-8")
     (tmp_path / "query.overview.png").write_bytes(b"\x89PNG")
     (tmp_path / "composition.dot").unlink()
     (tmp_path / "left_over.svg").write_text("<svg/>", encoding="utf-8")
-    told = called("check", str(tmp_path))
+    told = called_for_all("--check", str(tmp_path))
     assert told.exit_code == 1
     assert "query.overview.mmd is stale\n    --- committed\n    +++ from the code\n" in told.stderr
     assert "    -    [*] --> Elsewhere\n    +    [*] --> Started\n" in told.stderr
     assert re.search(r"query.overview.png is stale\n    4 bytes, now \d+\n", told.stderr)
     assert "composition.dot is missing\n" in told.stderr
     assert "left_over.svg is made by nothing: delete it\n" in told.stderr
-    assert told.stderr.endswith(f"refresh with: bluegreen diagram write {tmp_path}\n")
-    written = called("write", str(tmp_path)).output
+    assert told.stderr.endswith("refresh with: make diagrams\n")
+    written = called_for_all(str(tmp_path)).output
     assert written.splitlines() == [
         f"{tmp_path / name} is written" for name in once()
         if name in ("query.overview.mmd", "query.overview.png", "composition.dot")
@@ -99,6 +117,23 @@ def test_the_option_check_of_the_group_checks_the_directory_of_that_name(
     assert called("--check").exit_code == 1
     write(tmp_path / "diagrams")
     assert called("--check").exit_code == 0
+
+
+@pytest.mark.usefixtures("drawn_once")
+def test_tables_alone_are_drawn_for_users_and_any_table_by_name(tmp_path: Path) -> None:
+    assert called("write", str(tmp_path / "all")).exit_code == 0
+    assert not (tmp_path / "all" / "composition.svg").exists()
+    told = called("check", str(tmp_path / "nothing"))
+    assert told.stderr.endswith(f"refresh with: bluegreen diagram write {tmp_path / 'nothing'}\n")
+
+
+def test_one_table_is_drawn_by_its_name(tmp_path: Path) -> None:
+    query = "bluegreen.machines.query:QUERY"
+    assert called("write", str(tmp_path), query).exit_code == 0
+    assert {file.name.partition(".")[0] for file in tmp_path.iterdir()} == {"README", "query"}
+    assert called("check", str(tmp_path), query).exit_code == 0
+    told = called("check", str(tmp_path), "no.such:TABLE")
+    assert (told.exit_code, "no.such:TABLE is no table" in told.stderr) == (2, True)
 
 
 def test_every_link_of_the_index_leads_to_a_file() -> None:
@@ -118,13 +153,13 @@ runs = pytest.mark.parametrize("name", SWITCHES)
 @runs
 def test_a_run_is_one_of_the_table_from_its_beginning_to_its_end(name: str) -> None:
     """Each step of the strategy machine begins where the one before has ended."""
-    state, context = STRATEGY.initial, rebased(Context.initial())
+    state, context = STRATEGY.initial, rebase(Context.initial())
     for one in run(SWITCHES[name]):
         for taken in one.trail.taken if isinstance(one, Move) else ():
             if isinstance(taken.context, Context):
                 assert (taken.state, taken.context) == (state, context)
                 assert taken.step.row in STRATEGY.rows
-                state, context = taken.step.state, rebased(taken.step.context)
+                state, context = taken.step.state, rebase(taken.step.context)
 
 
 @runs
@@ -181,7 +216,16 @@ def test_what_never_comes_about_is_no_run() -> None:
 
 def test_show_draws_a_part_of_a_table_into_a_file(tmp_path: Path) -> None:
     file = tmp_path / "part.mmd"
-    asked = ("show", "bluegreen.query:QUERY", "--focus", "Prepared", "--events", "executed", "-o", str(file))
+    asked = (
+        "show",
+        "bluegreen.machines.query:QUERY",
+        "--focus",
+        "Prepared",
+        "--events",
+        "executed",
+        "-o",
+        str(file),
+    )
     done = called(*asked)
     assert (done.exit_code, done.output) == (0, "")
     assert file.read_text(encoding="utf-8").splitlines()[-1] == "    Prepared --> Executing : executed"
@@ -204,7 +248,7 @@ def test_what_show_does_not_know_is_wrong_usage(asked: tuple[str, ...]) -> None:
 def test_a_picture_that_cannot_be_laid_out_is_an_error_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bluegreen.diagram.picture.ENGINE", "a-distribution-that-nobody-has")
+    monkeypatch.setattr("bluegreen.diagram.renderers.svg.ENGINE", "a-distribution-that-nobody-has")
     for asked in (("show", "query", "--format", "svg"), ("write", "nowhere"), ("check", "nowhere")):
         refused = called(*asked)
         assert (refused.exit_code, "bluegreen[diagram]" in refused.stderr) == (1, True)
@@ -212,9 +256,8 @@ def test_a_picture_that_cannot_be_laid_out_is_an_error_without_a_traceback(
 
 def test_embed_fills_a_block_with_any_table_and_notices_when_it_is_stale(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
-    block = (
-        "<!-- bluegreen:diagram bluegreen.query:QUERY format={} level=full focus=Prepared events=executed -->"
-    )
+    table = "bluegreen.machines.query:QUERY"
+    block = f"<!-- bluegreen:diagram {table} format={{}} level=full focus=Prepared events=executed -->"
     page = "\n".join(
         f"{block.format(form)}\n<!-- /bluegreen:diagram -->" for form in ("mermaid", "markdown", "svg")
     )

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bluegreen_adapters.engine.__main__ import options_from
-from bluegreen_adapters.engine.commands import Commands
-from bluegreen_adapters.engine.gateway import Gateway
-from bluegreen_adapters.engine.options import EngineOptions
+from bluegreen_adapters.testing.engine.__main__ import options_from
+from bluegreen_adapters.testing.engine.control import Commands
+from bluegreen_adapters.testing.engine.gateway import Gateway
+from bluegreen_adapters.testing.engine.options import EngineOptions
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bluegreen_adapters.engine.faults import Fault, FaultPlan
+from bluegreen_adapters.testing.engine.faults import Fault, FaultPlan
 
 
 def struck(fault: Fault, times: int = 10, **request: Any) -> list[int]:

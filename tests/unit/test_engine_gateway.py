@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bluegreen_adapters.engine.gateway import (
+from bluegreen_adapters.testing.engine.gateway import (
     BAD_TOKEN,
     SILENCE,
     SUSPENDED,
@@ -17,10 +17,10 @@ from bluegreen_adapters.engine.gateway import (
     Gateway,
     Served,
 )
-from bluegreen_adapters.engine.methods import METHODS
-from bluegreen_adapters.engine.options import REFUSALS, EngineOptions
-from bluegreen_adapters.engine.phases import named
-from bluegreen_adapters.engine.stacks import ACCESS_DENIED, Problem
+from bluegreen_adapters.testing.engine.handlers import METHODS
+from bluegreen_adapters.testing.engine.options import REFUSALS, EngineOptions
+from bluegreen_adapters.testing.engine.phases import named
+from bluegreen_adapters.testing.engine.stacks import ACCESS_DENIED, Problem
 
 REFUSED = REFUSALS["unknown"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen_adapters.engine.phases import PHASES, Conduct, Phase, Strategy, named, other
-from bluegreen_adapters.engine.scripts import SCRIPTS, ends_on, script
+from bluegreen_adapters.testing.engine.phases import PHASES, Conduct, Phase, Strategy, named, other
+from bluegreen_adapters.testing.engine.scenarios import SCRIPTS, ends_on, script
 
 # phase -> (new, prepared, running, announces) of the origin, then of the target, in a switch blue -> green
 EXPECTED = {

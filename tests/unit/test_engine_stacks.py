@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bluegreen_adapters.engine.stacks import ROTATED_IDS_KEPT, Problem, Query, Stack
+from bluegreen_adapters.testing.engine.stacks import ROTATED_IDS_KEPT, Problem, Query, Stack
 
 
 def prepared(stack: Stack, text: str = "SELECT 1 /*+ rows(5) batch(2) */") -> Query:

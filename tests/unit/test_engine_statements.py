@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen_adapters.engine.statements import parse, writes
+from bluegreen_adapters.testing.engine.sql import parse, writes
 
 
 @pytest.mark.parametrize(

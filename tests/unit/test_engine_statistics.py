@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from bluegreen_adapters.engine.phases import named
-from bluegreen_adapters.engine.stacks import Query, Stack
-from bluegreen_adapters.engine.statistics import SAMPLE_LIMIT, Offence, Recorder, Statistics
+from bluegreen_adapters.testing.engine.phases import named
+from bluegreen_adapters.testing.engine.stacks import Query, Stack
+from bluegreen_adapters.testing.engine.statistics import SAMPLE_LIMIT, Offence, Recorder, Statistics
 
 
 def query(stack: Stack, text: str, *, executed: bool = False, handed: int = 0) -> Query:

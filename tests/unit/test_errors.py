@@ -25,8 +25,8 @@ from bluegreen.errors import (
     UnknownStrategy,
     unreachable,
 )
-from bluegreen.rows import Finding
-from bluegreen.vocabulary import Scope
+from bluegreen.table.rows import Finding
+from bluegreen.types import Scope
 
 SCOPE = Scope("db.example:443", "sales")
 HOSTILE = "\x1b" * 60

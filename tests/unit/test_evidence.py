@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen_adapters import evidence
-from bluegreen_adapters.e6data_protocol import PROTOCOL, STATUSES
-from bluegreen_adapters.evidence import (
+from bluegreen_adapters.connection import evidence
+from bluegreen_adapters.connection.evidence import (
     EVIDENCE,
     FORM_LIMIT,
     SCAN_LIMIT,
@@ -28,6 +27,7 @@ from bluegreen_adapters.evidence import (
     check_form,
     rule_of_setting,
 )
+from bluegreen_adapters.e6data.protocol import PROTOCOL, STATUSES
 
 # -- the table
 

@@ -8,17 +8,17 @@ import threading
 
 import pytest
 
-from bluegreen.aio import AsyncStrategyManager
-from bluegreen.alphabet import Error456, QueryCompleted, StrategyAnnounced
-from bluegreen.clocks import stamp
+from bluegreen.config.settings import Settings
 from bluegreen.errors import Refusal, StrategyUnavailable
-from bluegreen.exchange import LEASE_S
-from bluegreen.happenings import DetectionEnded, Happening, StoreBack, StoreLost
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.sharing import APART, JOINED
+from bluegreen.machines.store_sync import APART, JOINED
+from bluegreen.machines.strategy.events import Error456, QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.async_manager import AsyncStrategyManager
+from bluegreen.runtime.host import stamp
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.store_synchroniser import LEASE_S
+from bluegreen.runtime.telemetry import DetectionEnded, Happening, StoreBack, StoreLost
 from bluegreen.store import Stamp
-from bluegreen.vocabulary import Strategy
+from bluegreen.types import Strategy
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
 from support.faulty_store import FaultyStore

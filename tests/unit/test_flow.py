@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.flow import Call, Flow, Sleep, Wait, run, run_async
+from bluegreen.runtime.sansio import Call, Flow, Sleep, Wait, run, run_async
 
 
 @attrs.frozen

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bluegreen.alphabet import StrategyAnnounced
+from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen_adapters import wire
-from bluegreen_adapters.commands import Launch, Outcome
-from bluegreen_adapters.queries import StreamHold
+from bluegreen.machines.strategy.events import StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen_adapters.connection import transport
+from bluegreen_adapters.connection.query import StreamHold
+from bluegreen_adapters.connection.requests import Launch, Outcome
 from support.flow_cluster import REFUSED, UNAVAILABLE, FlowCluster, FlowConnection, Message, StatusError
 from support.managing import BLUE, GREEN, SCOPE, on_blue
 
@@ -27,7 +27,7 @@ def manager() -> StrategyManager:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> FlowCluster:
     # The messages of these stacks are plain values, which have no description to make an empty one from.
-    monkeypatch.setattr(wire, "blank_request", lambda _, __: Message())
+    monkeypatch.setattr(transport, "blank_request", lambda _, __: Message())
     return FlowCluster()
 
 
@@ -180,7 +180,7 @@ def test_rows_fetched_by_another_connection_forbid_to_run_the_query_again(
 def test_stream_without_id_holds_its_ticket_until_it_has_ended(
     cluster: FlowCluster, connection: FlowConnection, manager: StrategyManager, over: str
 ) -> None:
-    from bluegreen_adapters.queries import Rpc
+    from bluegreen_adapters.connection.query import Rpc
 
     hold = StreamHold()
     rpc = Rpc("names", connection.link.protocol.methods["names"], Message(), stream=hold)
@@ -197,7 +197,7 @@ def test_stream_without_id_holds_its_ticket_until_it_has_ended(
 def test_stream_that_breaks_off_ends_its_ticket(
     cluster: FlowCluster, connection: FlowConnection, manager: StrategyManager
 ) -> None:
-    from bluegreen_adapters.queries import Rpc
+    from bluegreen_adapters.connection.query import Rpc
 
     rpc = Rpc("names", connection.link.protocol.methods["names"], Message(), stream=StreamHold())
     cluster.run(connection.link.call(rpc))

@@ -13,8 +13,8 @@ import pytest
 from grpc._channel import _InactiveRpcError
 
 from bluegreen.errors import DetectionTimedOutError, QueryLost, StrategyUnavailable
-from bluegreen.flow import Flow, run
-from bluegreen_adapters.grpc_errors import as_aio_error, as_call_error, raising
+from bluegreen.runtime.sansio import Flow, run
+from bluegreen_adapters.grpc.errors import as_aio_error, as_call_error, raising
 from support.calls import members_of
 
 LOST = QueryLost("q-1", "blue", 3, "its stack is gone")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.guards import ALWAYS, Fact, Guard, told, valuations
+from bluegreen.table.guards import ALWAYS, Fact, Guard, told, valuations
 
 A = Fact("a", (True, False), lambda context, _: context)
 B = Fact("b", (True, False), lambda _, event: event)

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 import attrs
 import pytest
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
+from bluegreen.config.settings import Settings
 from bluegreen.errors import StoreError, StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.health import CHECKS, EVERY_S, Health, Watch, health, readiness
+from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.health.checks import CHECKS, EVERY_S, Health, Watch, health, readiness
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, accepting, refusing

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import attrs
 import pytest
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import Corrected, Happening
-from bluegreen.integrity import CORRECTIONS, Kept, corrected, examined
-from bluegreen.machine import step
-from bluegreen.manager import StrategyManager
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE, STRATEGY
-from bluegreen.vocabulary import Scope, Ticket
+from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE, STRATEGY
+from bluegreen.runtime.consistency import CORRECTIONS, Kept, corrected, examined
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Corrected, Happening
+from bluegreen.table.step import step
+from bluegreen.types import Scope, Ticket
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, accepting

@@ -11,16 +11,16 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.alphabet import AuthSuccess, CacheInvalidated, StrategyAnnounced
+from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.flow import Sleep, Wait
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
-from bluegreen_adapters.queries import Rpc
-from bluegreen_adapters.sessions import Sessions
+from bluegreen.machines.strategy.events import AuthSuccess, CacheInvalidated, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.sansio import Sleep, Wait
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
+from bluegreen_adapters.connection.query import Rpc
+from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
+from bluegreen_adapters.connection.session_pool import Sessions
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, SCOPE, on_blue
 
@@ -741,7 +741,7 @@ def test_a_replay_presents_the_token_of_the_call_that_needs_it(link: Link, stack
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("bluegreen_adapters.queries.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bluegreen_adapters.connection.query.time.monotonic", lambda: now[0])
     return now
 
 
@@ -838,7 +838,7 @@ class Recorder:
 
 
 def test_what_a_channel_cannot_decide_it_leaves_to_the_real_one(link: Link) -> None:
-    grpc_sync = pytest.importorskip("bluegreen_adapters.grpc_sync", reason="needs grpcio")
+    grpc_sync = pytest.importorskip("bluegreen_adapters.grpc.channel", reason="needs grpcio")
     real = Recorder()
     with grpc_sync.SwitchingChannel(real, link) as channel:
         channel.subscribe(print)

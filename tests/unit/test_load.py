@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bluegreen_adapters.demo import load
-from bluegreen_adapters.demo.schedule import probes
+from bluegreen_adapters.testing.demo import worker
+from bluegreen_adapters.testing.demo.schedule import probes
 from support.clock import FakeClock
 
 
@@ -53,14 +53,14 @@ def test_a_thread_with_a_pace_keeps_it_whatever_its_queries_take(
     monkeypatch: pytest.MonkeyPatch, takes_s: list[float], began_s: list[float]
 ) -> None:
     clock, out = FakeClock(0.0), io.StringIO()
-    monkeypatch.setattr(load, "time", SimpleNamespace(monotonic=clock))
-    monkeypatch.setattr(load, "AFTER_ERROR_S", 0.0)
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(worker, "AFTER_ERROR_S", 0.0)
     left = list(takes_s)
     slot: Any = Slot(clock, left)
     stop: Any = Stop(clock, left)
-    worker = load.Worker(
-        1, slot, asked=probes(1), first_s=0.5, every_s=1.0, stop=stop, journal=load.Journal(out), started_s=0.0,
+    one = worker.Worker(
+        1, slot, asked=probes(1), first_s=0.5, every_s=1.0, stop=stop, journal=worker.Journal(out), started_s=0.0,
     )  # fmt: skip
-    worker.run()
+    one.run()
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [line["began"][3] for line in told if "began" in line] == began_s

@@ -11,7 +11,9 @@ import transitions
 from transitions.extensions import GraphMachine
 from transitions.extensions.markup import MarkupMachine
 
-from bluegreen.alphabet import (
+from bluegreen.errors import BluegreenError, EventForbidden, GuardError
+from bluegreen.machines.query import QUERY, Cleared, Prepared, QueryContext
+from bluegreen.machines.strategy.events import (
     Audit,
     AuthSuccess,
     CacheStrategy,
@@ -22,13 +24,11 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.errors import BluegreenError, EventForbidden, GuardError
-from bluegreen.machine import Machine, Refused, Step, explain, may, step
-from bluegreen.query import QUERY, Cleared, Prepared, QueryContext
-from bluegreen.rows import Outcome
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Fact, State, Table, forbid, go, ignore
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import Machine, Refused, Step, explain, may, step
+from bluegreen.table.table import Fact, State, Table, forbid, go, ignore
+from bluegreen.types import Strategy, Ticket
 
 B, G = Strategy.BLUE, Strategy.GREEN
 NEW = Context.initial()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bluegreen import forks
-from bluegreen import manager as manager_module
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import DetectionTimedOutError, EventForbidden, Refusal, StrategyUnavailable
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     CacheInvalidated,
@@ -26,13 +26,13 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.errors import DetectionTimedOutError, EventForbidden, Refusal, StrategyUnavailable
-from bluegreen.flow import Flow, Wait
-from bluegreen.happenings import Record
-from bluegreen.machine import step
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.runtime import fork_safety
+from bluegreen.runtime import manager as manager_module
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.sansio import Flow, Wait
+from bluegreen.runtime.telemetry import Record
+from bluegreen.table.step import step
+from bluegreen.types import Scope, Strategy, Ticket
 from support.clock import FakeClock
 from support.managing import (
     BLUE,
@@ -866,7 +866,7 @@ def test_a_child_keeps_what_was_read_and_nothing_that_was_held(
     announce(stable)
     lock, version = stable._lock, stable.version
     with lock:
-        forks._after_fork_in_child()
+        fork_safety._after_fork_in_child()
         assert (stable.state, stable.active, stable.pending) == ("PendingTransition", BLUE, GREEN)
         assert stable.version == version
         assert stable.open_tickets == ()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bluegreen import manager as manager_module
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import StrategyUnavailable
+from bluegreen.machines.strategy.events import (
     AuthSuccess,
     DetectionTimedOut,
     Error456,
@@ -18,9 +19,8 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.errors import StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
+from bluegreen.runtime import manager as manager_module
+from bluegreen.runtime.manager import StrategyManager
 from support.clock import FakeClock
 from support.interleave import every_line
 from support.managing import (

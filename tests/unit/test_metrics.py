@@ -10,15 +10,15 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bluegreen.alphabet import CacheInvalidated, QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import Happening, Record, RequestFailed, UnlistedRefusal
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.observe.instruments import INSTRUMENTS
-from bluegreen_adapters.observe.measuring import Measures
-from bluegreen_adapters.observe.prometheus import PrometheusMeter
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import CacheInvalidated, QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.runtime.telemetry import Happening, Record, RequestFailed, UnlistedRefusal
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.observe.metrics.collector import Measures
+from bluegreen_adapters.observe.metrics.definitions import INSTRUMENTS
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
 
 SCOPE = Scope("db.example:443", "measured")
 
@@ -154,12 +154,12 @@ def test_each_metric_is_declared_once_with_its_unit_last(registry: CollectorRegi
 
 PROCESS = """
 from prometheus_client import CollectorRegistry, REGISTRY, generate_latest, multiprocess
-from bluegreen.alphabet import QueryCompleted
-from bluegreen.registry import managed
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.measuring import Measures
-from bluegreen_adapters.observe.prometheus import PrometheusMeter
+from bluegreen.machines.strategy.events import QueryCompleted
+from bluegreen.runtime.registry import managed
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.queue import Delivery
+from bluegreen_adapters.observe.metrics.collector import Measures
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
 measures = Measures(PrometheusMeter(REGISTRY))
 delivery = Delivery(measures)
 delivery.follow_all()

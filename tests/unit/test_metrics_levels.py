@@ -8,18 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bluegreen.alphabet import CacheInvalidated, Error456, QueryCompleted
+from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.happenings import CacheMissed, Happening
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.instruments import WRONG_STRATEGY
-from bluegreen_adapters.observe.measuring import Measures
-from bluegreen_adapters.observe.prometheus import PrometheusMeter
-from bluegreen_adapters.protocol import Fault
+from bluegreen.machines.strategy.events import CacheInvalidated, Error456, QueryCompleted
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.runtime.telemetry import CacheMissed, Happening
+from bluegreen.types import Scope
+from bluegreen_adapters.connection.protocol import Fault
+from bluegreen_adapters.observe.metrics.collector import Measures
+from bluegreen_adapters.observe.metrics.definitions import WRONG_STRATEGY
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
+from bluegreen_adapters.observe.queue import Delivery
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, Cluster, announce, nobody, on_blue

@@ -10,10 +10,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 
-from bluegreen_adapters.observe.instruments import INSTRUMENTS
-from bluegreen_adapters.observe.measuring import Meter
-from bluegreen_adapters.observe.otel import OpenTelemetryMeter
-from bluegreen_adapters.observe.prometheus import PrometheusMeter
+from bluegreen_adapters.observe.metrics.collector import Meter
+from bluegreen_adapters.observe.metrics.definitions import INSTRUMENTS
+from bluegreen_adapters.observe.metrics.otel import OpenTelemetryMeter
+from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
 
 Found = dict[tuple[str, frozenset[tuple[str, str]]], Any]
 

@@ -13,13 +13,13 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.happenings import Happening, RequestFailed, StoreBack, StoreLost, UnlistedRefusal
-from bluegreen.registry import forget, managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.logs import Logs, to_logger, to_stream, to_structlog
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.registry import forget, managed
+from bluegreen.runtime.telemetry import Happening, RequestFailed, StoreBack, StoreLost, UnlistedRefusal
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.observe.logging.logs import Logs, to_logger, to_stream, to_structlog
+from bluegreen_adapters.observe.queue import Delivery
 
 SCOPE = Scope("db.example:443", "observed")
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from bluegreen.alphabet import CacheInvalidated, Error456
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen_adapters.commands import Outcome, Reply
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import CacheInvalidated, Error456
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen_adapters.connection.requests import Outcome, Reply
 from support.clock import FakeClock
 from support.flow_cluster import (
     DENIED,

@@ -17,28 +17,28 @@ import pytest
 import transitions
 from click.testing import CliRunner
 
-from bluegreen.diagram.beginnings import beginnings_of
-from bluegreen.diagram.command import diagram
-from bluegreen.diagram.page import SCRIPTS, explorer_page
-from bluegreen.diagram.picture import PictureError
-from bluegreen.diagram.walks import MOST, compiled, free
+from bluegreen.cli.diagram import diagram
+from bluegreen.diagram.page.data import MOST, compiled, free
+from bluegreen.diagram.page.initial_states import beginnings_of
+from bluegreen.diagram.page.page import SCRIPTS, explorer_page
+from bluegreen.diagram.renderers.svg import PictureError
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.query import QUERY
-from bluegreen.recovery import RECOVERY
-from bluegreen.rows import events, go
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import State, Table
-from bluegreen.verify.alone import explore_strategy, strategy_events
-from bluegreen.verify.counterexample import told
-from bluegreen.verify.export import to_json
-from bluegreen.verify.foreign import from_transitions
-from bluegreen.verify.process import rebased
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.rows import events, go
+from bluegreen.table.step import step
+from bluegreen.table.table import State, Table
+from bluegreen.verify.exploration.counterexample import describe_event
+from bluegreen.verify.exploration.single_table import explore_strategy, strategy_events
+from bluegreen.verify.exploration.version_abstraction import rebase
+from bluegreen.verify.export.formats import to_json
+from bluegreen.verify.export.from_transitions import from_transitions
 from bluegreen.verify.verification import Verification
 
 (Pushed,) = events("pushed")
 
-EVENTS_OF = "bluegreen.verify.shipped:RECOVERY_VERIFICATION"
+EVENTS_OF = "bluegreen.verify.pytest_plugin.builtin_tables:RECOVERY_VERIFICATION"
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_each_step_in_the_page_is_the_one_that_the_table_takes() -> None:
         assert data["states"][at]["name"] == state
         assert data["contexts"][known] == [_plain(getattr(context, name)) for name in data["fields"]]
         for event in strategy_events(state, context):
-            index = labels.index(told(event))
+            index = labels.index(describe_event(event))
             row, _ = data["cells"][cell][index]
             assert data["rows"][row]["name"] == STRATEGY.row(state, context, event).name
             try:
@@ -69,7 +69,7 @@ def test_each_step_in_the_page_is_the_one_that_the_table_takes() -> None:
                 assert index not in moves
                 continue
             target, _, grown = moves.get(index, (number, None, 0))
-            assert nodes[target] == (taken.state, rebased(taken.context))
+            assert nodes[target] == (taken.state, rebase(taken.context))
             assert grown == taken.context.version - context.version
             compared += 1
     assert compared == explored.steps
@@ -126,7 +126,8 @@ def test_the_policy_allows_the_scripts_and_the_style_of_the_page_and_nothing_els
 
 def test_a_page_is_the_same_whatever_the_seed_of_hashes() -> None:
     made = (
-        "from bluegreen.diagram.page import *; from bluegreen.query import QUERY; print(explorer_page(QUERY))"
+        "from bluegreen.diagram.page.page import explorer_page; from bluegreen.machines.query import QUERY; "
+        "print(explorer_page(QUERY))"
     )
     said = {
         subprocess.run(
@@ -196,7 +197,7 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     def absent(*_: Any) -> bytes:
         raise PictureError("the program is not there")
 
-    monkeypatch.setattr("bluegreen.diagram.page.laid_out", absent)
+    monkeypatch.setattr("bluegreen.diagram.page.page.laid_out", absent)
     refused = called("recovery")
     assert (refused.exit_code, refused.output) == (1, "Error: the program is not there\n")
 

@@ -11,13 +11,13 @@ from wsgiref.validate import validator
 
 import pytest
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed, scopes
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.pages import Pages
-from bluegreen_adapters.observe.status import TICKETS, status
+from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed, scopes
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.health.http import Pages
+from bluegreen_adapters.observe.status.snapshot import TICKETS, status
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, accepting, refusing
 

@@ -8,11 +8,11 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.commands import Outcome, Send
-from bluegreen_adapters.protocol import Probe, Protocol
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Strategy
+from bluegreen_adapters.connection.protocol import Probe, Protocol
+from bluegreen_adapters.connection.requests import Outcome, Send
 from support.flow_cluster import (
     DENIED,
     PROTOCOL,
@@ -114,9 +114,9 @@ class Interceptor(FlowCluster):
 def test_query_is_begun_once_more_as_a_probe_if_the_declared_one_cannot_be_sent(
     manager: StrategyManager, monkeypatch: pytest.MonkeyPatch, is_dead: bool
 ) -> None:
-    from bluegreen_adapters import wire
+    from bluegreen_adapters.connection import transport
 
-    monkeypatch.setattr(wire, "blank_request", lambda _, __: Message())
+    monkeypatch.setattr(transport, "blank_request", lambda _, __: Message())
     cluster = Interceptor()
     connection = cluster.connect(manager, "me")
     query = connection.begin(WRITE)

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.protocol import (
+from bluegreen.types import Strategy
+from bluegreen_adapters.connection.protocol import (
     Fault,
     Method,
     Probe,
@@ -148,8 +148,8 @@ def test_this_is_not_provably_a_read(statement: str) -> None:
 
 
 def test_nothing_of_a_request_or_its_metadata_is_in_a_representation() -> None:
-    from bluegreen_adapters.commands import Send
-    from bluegreen_adapters.queries import Rpc
+    from bluegreen_adapters.connection.query import Rpc
+    from bluegreen_adapters.connection.requests import Send
 
     secret: Any = {"password": "s3cret"}
     for value in (

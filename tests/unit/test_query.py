@@ -13,10 +13,8 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.query import (
+from bluegreen.machines.query import (
     QUERY,
     BatchFetched,
     Cancelled,
@@ -31,8 +29,10 @@ from bluegreen.query import (
     Refused456,
     Replay,
 )
-from bluegreen.rows import Outcome
-from bluegreen.vocabulary import Ticket
+from bluegreen.machines.strategy.events import QueryCancelled, QueryCompleted, QueryFailed
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import step
+from bluegreen.types import Ticket
 
 TICKET = Ticket(7, "blue", 3)
 NEW = QueryContext(TICKET)

@@ -71,9 +71,11 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 def test_the_page_of_the_e6data_adapter_lists_every_seam_with_its_reason() -> None:
     pytest.importorskip("e6data_python_connector", reason='needs the extra: pip install "bluegreen[e6data]"')
     from bluegreen_adapters.e6data import CHECKED_VERSIONS
-    from bluegreen_adapters.e6data_seams import SEAMS
+    from bluegreen_adapters.e6data.patches import SEAMS
 
-    page = (README.parent / "adapters" / "bluegreen_adapters" / "e6data.md").read_text(encoding="utf-8")
+    page = (README.parent / "adapters" / "bluegreen_adapters" / "e6data" / "README.md").read_text(
+        encoding="utf-8"
+    )
     assert [line for line in page.splitlines() if line.startswith("| `")] == [
         f"| `{seam}` | {seam.why} |" for seam in SEAMS
     ]

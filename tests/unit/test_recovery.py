@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 import pytest
 
+from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.recovery import (
+from bluegreen.machines.retry import (
     POLICY,
     RECOVERY,
     Answered,
@@ -25,8 +25,8 @@ from bluegreen.recovery import (
     TransientError,
     WrongStrategy,
 )
-from bluegreen.rows import Outcome
-from bluegreen.settings import Settings
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import step
 
 PAUSE = POLICY["transient"].first_delay_s
 

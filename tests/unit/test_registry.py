@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen import forks, registry
-from bluegreen.alphabet import QueryCompleted
+from bluegreen.config.settings import Settings
 from bluegreen.errors import ScopeConflict, SettingsError
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import forget, managed, scopes
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.machines.strategy.events import QueryCompleted
+from bluegreen.runtime import fork_safety, registry
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import forget, managed, scopes
+from bluegreen.types import Scope
 
 SCOPE = Scope("registry.example:443", "one")
 OTHER = Scope("registry.example:443", "two")
@@ -132,7 +132,7 @@ def test_who_comes_second_to_an_unknown_scope_gets_the_first_one_s_manager() -> 
 
 def test_it_can_be_imported_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    for module in (registry, forks):
+    for module in (registry, fork_safety):
         names = runpy.run_path(str(module.__file__))
         assert callable(names["_after_fork_in_child"])
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from bluegreen.guards import Fact
-from bluegreen.rows import (
+from bluegreen.table.guards import Fact
+from bluegreen.table.rows import (
     Declaration,
     Finding,
     Outcome,

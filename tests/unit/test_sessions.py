@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen_adapters.commands import Failure
-from bluegreen_adapters.protocol import Fault
-from bluegreen_adapters.sessions import told
+from bluegreen_adapters.connection.protocol import Fault
+from bluegreen_adapters.connection.requests import Failure
+from bluegreen_adapters.connection.session_pool import told
 
 FAILED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bluegreen.config.settings import ENVIRONMENT_PREFIX, Settings, describe, relaxed_bounds
 from bluegreen.errors import BluegreenError, SettingsError
-from bluegreen.settings import ENVIRONMENT_PREFIX, Settings, describe, relaxed_bounds
-from bluegreen.vocabulary import Strategy
+from bluegreen.types import Strategy
 
 DEFAULTS: dict[str, Any] = {
     "cache_ttl_s": 300,

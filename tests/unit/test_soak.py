@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen_adapters.demo.load import living, resident
-from bluegreen_adapters.demo.outcomes import Outcome, Run, Vitals, Window
-from bluegreen_adapters.demo.schedule import KINDS, LONG_MIX, PROBE, probes, schedule, statements
-from bluegreen_adapters.engine.statements import parse
-from bluegreen_adapters.engine.statistics import Moment, Statistics
-from bluegreen_adapters.soak.stalls import ANNOUNCED, SAMPLES, TAIL_S, UNANNOUNCED, stalls
-from bluegreen_adapters.soak.verdict import FEW, caveats, found
+from bluegreen_adapters.testing.demo.results import Outcome, Run, Vitals, Window
+from bluegreen_adapters.testing.demo.schedule import KINDS, LONG_MIX, PROBE, probes, schedule, statements
+from bluegreen_adapters.testing.demo.worker import living, resident
+from bluegreen_adapters.testing.engine.sql import parse
+from bluegreen_adapters.testing.engine.statistics import Moment, Statistics
+from bluegreen_adapters.testing.soak.assessment import FEW, caveats, found
+from bluegreen_adapters.testing.soak.latency import ANNOUNCED, SAMPLES, TAIL_S, UNANNOUNCED, stalls
 
 NOTHING = Statistics(
     requests={},
@@ -75,7 +75,7 @@ def test_the_long_queries_are_no_probes_and_all_of_them_take_time() -> None:
 
 
 def test_ten_minutes_hold_more_than_three_hundred_switches_at_the_period_of_the_command() -> None:
-    from bluegreen_adapters.soak.command import LEAD_S, PERIOD_S
+    from bluegreen_adapters.testing.soak.command import LEAD_S, PERIOD_S
 
     plan = schedule(round(600 / PERIOD_S), 1, lead_s=LEAD_S, period_s=PERIOD_S, least_queries=0)
     assert len(plan.switches) >= 300
@@ -229,8 +229,8 @@ def test_the_process_knows_its_memory_and_what_is_alive_in_it() -> None:
     held = resident()
     assert held is None or held > 1_000_000
     pytest.importorskip("grpc", reason='needs the extra: pip install "bluegreen[grpc]"')
-    from bluegreen.vocabulary import Strategy
-    from bluegreen_adapters.sessions import Session
+    from bluegreen.types import Strategy
+    from bluegreen_adapters.connection.session_pool import Session
 
     before = living()
     session = Session(Strategy.BLUE, "s", 0)

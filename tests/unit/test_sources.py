@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bluegreen.alphabet import QueryCompleted
-from bluegreen.config_command import config
+from bluegreen.cli.config import config
+from bluegreen.config.loader import configured
+from bluegreen.config.settings import CHANGEABLE, Settings
 from bluegreen.errors import SettingsError
-from bluegreen.happenings import Happening, Reconfigured
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import CHANGEABLE, Settings
-from bluegreen.sources import configured
+from bluegreen.machines.strategy.events import QueryCompleted
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Happening, Reconfigured
 from support.clock import FakeClock
 from support.managing import BLUE, SCOPE, Cluster, on_blue, query
 

@@ -18,8 +18,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlglot.errors import ErrorLevel, ParseError
 
-from bluegreen_adapters import sql_allowlist, sql_classifier
-from bluegreen_adapters.sql_classifier import (
+from bluegreen_adapters.sql import allowlist
+from bluegreen_adapters.sql import classifier as sql_classifier
+from bluegreen_adapters.sql.classifier import (
     DEFAULT_CLASSIFIER,
     MAX_BYTES,
     MAX_DEPTH,
@@ -296,9 +297,9 @@ def test_preload_loads_what_the_first_statement_needs() -> None:
 
 
 def test_no_list_allows_what_another_one_refuses() -> None:
-    assert not sql_allowlist.WRITING_WORDS & (sql_allowlist.FUNCTIONS | sql_allowlist.SYNTAX)
-    assert sql_allowlist.TABLE_FUNCTIONS <= sql_allowlist.FUNCTIONS
-    assert sql_allowlist.TABLE_NODES <= sql_allowlist.NODES
+    assert not allowlist.WRITING_WORDS & (allowlist.FUNCTIONS | allowlist.SYNTAX)
+    assert allowlist.TABLE_FUNCTIONS <= allowlist.FUNCTIONS
+    assert allowlist.TABLE_NODES <= allowlist.NODES
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_no_list_allows_what_another_one_refuses() -> None:
     ],
 )  # fmt: skip
 def test_a_typed_node_that_can_write_is_on_no_list(name: str) -> None:
-    assert name not in sql_allowlist.NODES
+    assert name not in allowlist.NODES
 
 
 def test_the_tree_alone_refuses_calls_and_statements_inside_a_select() -> None:

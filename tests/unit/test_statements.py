@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen_adapters.statements import TEXT_LIMIT, shown, tell
+from bluegreen_adapters.connection.statement_logging import TEXT_LIMIT, shown, tell
 
 
 @pytest.fixture(autouse=True)

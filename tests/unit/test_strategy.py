@@ -14,7 +14,9 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import EventForbidden
+from bluegreen.machines.strategy.events import (
     EVENTS,
     Audit,
     Authenticate,
@@ -42,12 +44,10 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.rows import Outcome
-from bluegreen.settings import Settings
-from bluegreen.strategy import BOTH, STRATEGY, TIMERS, Context
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.table import BOTH, STRATEGY, TIMERS, Context
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import step
+from bluegreen.types import Strategy, Ticket
 
 B, G = Strategy.BLUE, Strategy.GREEN
 D, S, P, F = "Detecting", "Stable", "PendingTransition", "Failed"

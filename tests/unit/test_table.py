@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from bluegreen.errors import GuardError
-from bluegreen.table import Fact, State, Table, forbid, go, ignore, stay
+from bluegreen.table.table import Fact, State, Table, forbid, go, ignore, stay
 
 
 @attrs.frozen

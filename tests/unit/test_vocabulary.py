@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bluegreen.alphabet import EVENTS, Error456, StrategyEffect, StrategyEvent
 from bluegreen.errors import UnknownStrategy
-from bluegreen.vocabulary import Scope, Strategy, Ticket, optional_strategy, parse_strategy
+from bluegreen.machines.strategy.events import EVENTS, Error456, StrategyEffect, StrategyEvent
+from bluegreen.types import Scope, Strategy, Ticket, optional_strategy, parse_strategy
 
 PARSERS = [Strategy.parse, parse_strategy, optional_strategy]
 

@@ -15,13 +15,13 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from bluegreen import EventForbidden, Fact, Machine, State, Table, events, go, ignore, stay
-from bluegreen.diagram.mermaid import state_diagram
-from bluegreen.rows import Outcome
+from bluegreen.diagram.renderers.mermaid import state_diagram
+from bluegreen.table.rows import Outcome
 from bluegreen.verify import Always, Eventually, Sometimes, Verification, explore
-from bluegreen.verify.export import read_json, to_json, to_scxml
-from bluegreen.verify.reach import reach
-from bluegreen.verify.stateful import state_machine_for
-from bluegreen.verify.subjects import MachineSubject
+from bluegreen.verify.coverage.reachable import reach
+from bluegreen.verify.export.formats import read_json, to_json, to_scxml
+from bluegreen.verify.hypothesis.stateful import state_machine_for
+from bluegreen.verify.hypothesis.systems_under_test import MachineSubject
 from examples import circuit_breaker
 from examples.circuit_breaker import (
     BREAKER,

@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bluegreen.alphabet import QueryCompleted, StrategyAnnounced
-from bluegreen.diagram.command import diagram
-from bluegreen.diagram.counts import counted, tally_json
-from bluegreen.diagram.marked import as_dot, as_mermaid
-from bluegreen.diagram.overlay import INFEASIBLE, MISSED, TAKEN, explored, overlay
-from bluegreen.diagram.overlay_text import picture, text
-from bluegreen.diagram.picture import laid_out
-from bluegreen.manager import StrategyManager
-from bluegreen.query import QUERY
-from bluegreen.recovery import RECOVERY, Answered, Attempts, DetectionFailed, TransientError
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify.export import to_json
-from bluegreen.verify.journal import Journal
-from bluegreen.verify.tally import Tally
-from bluegreen.vocabulary import Scope
+from bluegreen.cli.diagram import diagram
+from bluegreen.diagram.annotated import as_dot, as_mermaid
+from bluegreen.diagram.coverage.io import counted, tally_json
+from bluegreen.diagram.coverage.overlay import INFEASIBLE, MISSED, TAKEN, explored, overlay
+from bluegreen.diagram.coverage.text import picture, text
+from bluegreen.diagram.renderers.svg import laid_out
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import RECOVERY, Answered, Attempts, DetectionFailed, TransientError
+from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.export.formats import to_json
+from bluegreen.verify.trace.writer import Journal
 from support.pairs import DOOR, SNAPPING, Uses
 
 GOLDEN = Path(__file__).parent / "diffs"

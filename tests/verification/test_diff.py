@@ -14,23 +14,23 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bluegreen.diagram
-from bluegreen.diagram.behaviour import DIFFER, SAME, UNKNOWN, compare_cases
-from bluegreen.diagram.command import diagram
-from bluegreen.diagram.diff import diff
-from bluegreen.diagram.diff_picture import picture
-from bluegreen.diagram.diff_text import plain, text
-from bluegreen.diagram.graph import Graph, graph_of, starts_of
-from bluegreen.diagram.marked import as_dot
-from bluegreen.diagram.picture import laid_out
-from bluegreen.diagram.sides import Compared, Side, compared, side
+from bluegreen.cli.diagram import diagram
+from bluegreen.diagram.annotated import as_dot
+from bluegreen.diagram.diff.behavioural import DIFFER, SAME, UNKNOWN, compare_cases
+from bluegreen.diagram.diff.inputs import Compared, Side, compared, side
+from bluegreen.diagram.diff.state_graph import Graph, graph_of, starts_of
+from bluegreen.diagram.diff.structural import diff
+from bluegreen.diagram.diff.svg import picture
+from bluegreen.diagram.diff.text import plain, text
+from bluegreen.diagram.renderers.svg import laid_out
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.query import QUERY
-from bluegreen.recovery import RECOVERY
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import State, Table, go, ignore
-from bluegreen.verify.export import read_json, to_json
-from bluegreen.verify.fieldbugs import FIELD_BUGS, FieldBug
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.step import step
+from bluegreen.table.table import State, Table, go, ignore
+from bluegreen.verify.export.formats import read_json, to_json
+from selfcheck.mutation.known_bugs import FIELD_BUGS, FieldBug
 from support.pairs import DOOR, PAIRS, Bolted, Pair, Pushed, Uses
 
 GOLDEN = Path(__file__).parent / "diffs"
@@ -233,10 +233,10 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_exit_status_is_0_if_nothing_differs() -> None:
-    result = run("recovery", "bluegreen.recovery:RECOVERY")
+    result = run("recovery", "bluegreen.machines.retry:RECOVERY")
     assert (result.exit_code, result.output.splitlines()[0]) == (
         0,
-        "bluegreen.recovery:RECOVERY against recovery: no row differs",
+        "bluegreen.machines.retry:RECOVERY against recovery: no row differs",
     )
 
 
@@ -261,7 +261,7 @@ def test_the_exit_status_is_1_if_rows_differ_though_behaviour_does_not(tmp_path:
             "'nothing' is no table, file or revision; accepted: strategy, query, recovery",
         ),
         (["recovery", "no_such_module:TABLE"], "no_such_module:TABLE is no table"),
-        (["recovery", "bluegreen.query:STARTED"], "is no table, but a str"),
+        (["recovery", "bluegreen.machines.query:STARTED"], "is no table, but a str"),
         (["recovery", "query", "--format", "pdf"], "'pdf' is not one of"),
         (["recovery", __file__], "is no exported table"),
     ],

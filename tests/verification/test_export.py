@@ -10,24 +10,24 @@ from xml.etree import ElementTree as ET
 import attrs
 import pytest
 
+from bluegreen.cli.verify_export import export
 from bluegreen.errors import EventForbidden, TableError
-from bluegreen.guards import Fact, valuations
-from bluegreen.machine import step
-from bluegreen.query import QUERY
-from bluegreen.recovery import RECOVERY
-from bluegreen.rows import Outcome, cell_facts
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import State, Table, go
-from bluegreen.verify.alone import strategy_events
-from bluegreen.verify.export import SCXML, read_json, to_json, to_scxml
-from bluegreen.verify.export_command import export
-from bluegreen.verify.process import NOW
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.guards import Fact, valuations
+from bluegreen.table.rows import Outcome, cell_facts
+from bluegreen.table.step import step
+from bluegreen.table.table import State, Table, go
+from bluegreen.verify.exploration.single_table import strategy_events
+from bluegreen.verify.exploration.version_abstraction import NOW
+from bluegreen.verify.export.formats import SCXML, read_json, to_json, to_scxml
 
 COMMITTED = Path(__file__).parent / "exported"
 TABLES: dict[str, Any] = {
-    "bluegreen.strategy:STRATEGY": STRATEGY,
-    "bluegreen.query:QUERY": QUERY,
-    "bluegreen.recovery:RECOVERY": RECOVERY,
+    "bluegreen.machines.strategy.table:STRATEGY": STRATEGY,
+    "bluegreen.machines.query:QUERY": QUERY,
+    "bluegreen.machines.retry:RECOVERY": RECOVERY,
 }
 tables = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 
@@ -38,7 +38,7 @@ def test_the_committed_export_is_that_of_the_table(name: str, kind: str) -> None
     said: list[str] = []
     assert export([kind, name], said.append) == 0
     path = COMMITTED / f"{TABLES[name].name}.{kind}"
-    again = f"python -m bluegreen.verify.export_command {kind} {name}"
+    again = f"python -m bluegreen.cli.verify_export {kind} {name}"
     assert path.read_text("utf-8") == said[0] + "\n", f"changed: write it anew with {again}"
 
 
@@ -155,8 +155,8 @@ def test_a_value_that_json_has_no_word_for_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["json"], ["yaml", "bluegreen.query:QUERY"], ["json", "bluegreen.query:NONE"],
-                  ["json", "no_such_module:TABLE"], ["json", "bluegreen.query:STARTED"]],
+    "arguments", [[], ["json"], ["yaml", "bluegreen.machines.query:QUERY"], ["json", "bluegreen.machines.query:NONE"],
+                  ["json", "no_such_module:TABLE"], ["json", "bluegreen.machines.query:STARTED"]],
 )  # fmt: skip
 def test_what_is_no_table_is_wrong_usage(arguments: list[str]) -> None:
     said: list[str] = []

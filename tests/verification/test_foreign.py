@@ -16,12 +16,12 @@ from transitions.extensions import HierarchicalGraphMachine, HierarchicalMachine
 from transitions.extensions.asyncio import AsyncMachine, HierarchicalAsyncMachine
 
 from bluegreen import STRATEGY, Context, Machine
-from bluegreen.diagram.mermaid import state_diagram
+from bluegreen.diagram.renderers.mermaid import state_diagram
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.rows import Outcome
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import step
 from bluegreen.verify import Always, Verification, explore, from_transitions
-from bluegreen.verify.foreign import MOST, field
+from bluegreen.verify.export.from_transitions import MOST, field
 
 CONDITIONS = ("ready", "allowed", "late")
 TRIGGERS = ("pushed", "pulled", "turned")

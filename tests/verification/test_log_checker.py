@@ -12,8 +12,11 @@ from typing import Any
 import attrs
 import pytest
 
-import bluegreen.manager as manager_module
-from bluegreen.alphabet import (
+import bluegreen.runtime.manager as manager_module
+from bluegreen.cli.verify_log import verify_logs
+from bluegreen.config.settings import Settings
+from bluegreen.errors import BluegreenError, StrategyUnavailable
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     CacheInvalidated,
@@ -31,18 +34,15 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.errors import BluegreenError, StrategyUnavailable
-from bluegreen.machine import step
-from bluegreen.manager import StrategyManager
-from bluegreen.rows import Outcome
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context, end_ticket, start_on_active
-from bluegreen.table import Table
-from bluegreen.verify.journal import Journal
-from bluegreen.verify.lines import FORMER_ROWS, Short, Whole, recorded, situation
-from bluegreen.verify.log import check_log
-from bluegreen.verify.log_command import verify_logs
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.machines.strategy.table import STRATEGY, Context, end_ticket, start_on_active
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.types import Scope, Strategy
+from bluegreen.verify.trace.checker import check_log
+from bluegreen.verify.trace.format import FORMER_ROWS, Short, Whole, recorded, situation
+from bluegreen.verify.trace.writer import Journal
 
 TRIES = 1_000
 ENDS = (QueryCompleted, QueryCancelled, QueryFailed)

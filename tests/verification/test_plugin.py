@@ -301,7 +301,7 @@ def test_a_plain_table_and_a_machine_of_transitions_are_declared_by_name(project
         LAMP = from_transitions(machine, name="lamp")
         """
     )
-    entries = "bluegreen_tables=lamps:LAMP\nbluegreen.recovery:RECOVERY"
+    entries = "bluegreen_tables=lamps:LAMP\nbluegreen.machines.retry:RECOVERY"
     result = project.runpytest_inprocess("--bluegreen-verify", "-v", "-o", entries)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
@@ -334,7 +334,7 @@ def test_the_plugin_works_without_xdist(project: pytest.Pytester) -> None:
 
 
 def test_after_the_run_steps_cost_what_they_did(project: pytest.Pytester) -> None:
-    from bluegreen.table import Table
+    from bluegreen.table.table import Table
 
     before = Table.row
     project.makepyfile(doors=GOOD, test_doors=TESTS)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from bluegreen.diagram.command import diagram
+from bluegreen.cli.diagram import diagram
 from support.repository import DOOR, LAMP, Repository
 
 CHECKOUT = Path(__file__).resolve().parents[2]

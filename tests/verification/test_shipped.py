@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from bluegreen.verify.shipped import (
+from bluegreen.verify.pytest_plugin.builtin_tables import (
     LEASE_VERIFICATION,
     QUERY_VERIFICATION,
     RECOVERY_VERIFICATION,

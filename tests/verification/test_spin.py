@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify.agreement import compare
-from bluegreen.verify.composition import Composition
-from bluegreen.verify.export_command import export
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-from bluegreen.verify.promela import MODEL, TABLES, promela, tables
-from bluegreen.verify.spin import SpinError, judge, missing
+from bluegreen.cli.verify_export import export
+from bluegreen.machines.strategy.table import STRATEGY
+from selfcheck.model.composition import Composition
+from selfcheck.mutation.known_bugs import FIELD_BUGS
+from selfcheck.spin.compare import compare
+from selfcheck.spin.promela import MODEL, TABLES, promela, tables
+from selfcheck.spin.runner import SpinError, judge, missing
 
 pytestmark = pytest.mark.slow
 

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from bluegreen.alphabet import QueryFailed, QueryStarted, RollbackRequested, StrategyAnnounced
+from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.query import QUERY
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import State, Table, go
-from bluegreen.verify.pasting import Shown, as_code, bare, imports
-from bluegreen.verify.profiles import PROFILES, chosen
-from bluegreen.verify.properties import Always
-from bluegreen.verify.stateful import Disagreement, StateMachine, state_machine_for
-from bluegreen.verify.steering import Steering, numbers
-from bluegreen.verify.subjects import MachineSubject, ManagerSubject
-from bluegreen.verify.tally import Tally
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.strategy.events import QueryFailed, QueryStarted, RollbackRequested, StrategyAnnounced
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.table import State, Table, go
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.hypothesis.bias import Steering, numbers
+from bluegreen.verify.hypothesis.code_repr import Shown, as_code, bare, imports
+from bluegreen.verify.hypothesis.profiles import PROFILES, chosen
+from bluegreen.verify.hypothesis.stateful import Disagreement, StateMachine, state_machine_for
+from bluegreen.verify.hypothesis.systems_under_test import MachineSubject, ManagerSubject
+from bluegreen.verify.properties.base import Always
 from support.subjects import ARGUMENTS
 
 pytestmark = pytest.mark.unjournaled

@@ -8,17 +8,17 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen.alphabet import AuthSuccess, QueryStarted
 from bluegreen.errors import EventForbidden, GuardError
-from bluegreen.machine import step
-from bluegreen.query import QUERY
-from bluegreen.recovery import RECOVERY
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Fact, State, Table, go, stay
-from bluegreen.verify.alone import explore, strategy_events
-from bluegreen.verify.coverage import rows_and_guards
-from bluegreen.verify.process import rebased
-from bluegreen.verify.tally import Tally
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.strategy.events import AuthSuccess, QueryStarted
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import step
+from bluegreen.table.table import Fact, State, Table, go, stay
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.coverage.rows_and_guards import rows_and_guards
+from bluegreen.verify.exploration.single_table import explore, strategy_events
+from bluegreen.verify.exploration.version_abstraction import rebase
 
 FIRST = Context.initial()
 
@@ -103,7 +103,7 @@ def explored(tally: Tally) -> Tally:
             tally.took(state, context, event)
             yield event
 
-    explore(STRATEGY, rebased(FIRST), events_of, plain=rebased)
+    explore(STRATEGY, rebase(FIRST), events_of, plain=rebase)
     return tally
 
 

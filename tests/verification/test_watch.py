@@ -9,8 +9,8 @@ import weakref
 import pytest
 
 from bluegreen import EventForbidden, Machine, explain, may, step
-from bluegreen.verify.summary import Covered, covered, lines
-from bluegreen.verify.watch import Watch
+from bluegreen.verify.coverage.recorder import Watch
+from bluegreen.verify.coverage.report import Covered, covered, lines
 from examples.circuit_breaker import (
     BREAKER,
     VERIFICATION,

@@ -17,8 +17,8 @@ import threading
 import weakref
 from typing import Protocol
 
-from bluegreen.manager import StrategyManager
-from bluegreen.vocabulary import Strategy
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Strategy
 
 
 class Voucher(Protocol):

@@ -18,23 +18,23 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import ConnectionOpened, Error456
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.flow import Flow
-from bluegreen.happenings import QueryBegun
-from bluegreen.manager import StrategyManager
-from bluegreen.query import Cancelled, Cleared, Errored, Executed
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters import running, statements
-from bluegreen_adapters.acceptance import record_of
-from bluegreen_adapters.commands import Blank, Failure, Outcome, Reply
-from bluegreen_adapters.evidence import Fault, Request
-from bluegreen_adapters.protocol import Credentials, Protocol, Role, read
-from bluegreen_adapters.queries import Begun, Place, Query, QueryId, Rpc
-from bluegreen_adapters.repair import Raised, Repairs
-from bluegreen_adapters.sessions import NotAccepted
-from bluegreen_adapters.sql_classifier import SqlClassifier
-from bluegreen_adapters.wire import TooLate, Wire, in_time
+from bluegreen.machines.query import Cancelled, Cleared, Errored, Executed
+from bluegreen.machines.strategy.events import ConnectionOpened, Error456
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.sansio import Flow
+from bluegreen.runtime.telemetry import QueryBegun
+from bluegreen.types import Strategy
+from bluegreen_adapters.connection import current_query, statement_logging
+from bluegreen_adapters.connection.acceptance import record_of
+from bluegreen_adapters.connection.evidence import Fault, Request
+from bluegreen_adapters.connection.protocol import Credentials, Protocol, Role, read
+from bluegreen_adapters.connection.query import Begun, Place, Query, QueryId, Rpc
+from bluegreen_adapters.connection.recovery import Raised, Repairs
+from bluegreen_adapters.connection.requests import Blank, Failure, Outcome, Reply
+from bluegreen_adapters.connection.session_pool import NotAccepted
+from bluegreen_adapters.connection.transport import TooLate, Wire, in_time
+from bluegreen_adapters.sql.classifier import SqlClassifier
 
 __all__ = ["Blank", "Link", "Raised"]
 
@@ -132,9 +132,9 @@ class Link:
     def enter(self, rpc: Rpc) -> None:
         """Take note of which query the thread or task that calls works with; see `running`."""
         if rpc.method.role is Role.BEGIN:
-            running.works_with(self.manager.scope)
+            current_query.works_with(self.manager.scope)
         elif rpc.method.role in (Role.USE, Role.END) and (query := self._query_of(rpc)) is not None:
-            running.works_with(self.manager.scope, query)
+            current_query.works_with(self.manager.scope, query)
 
     def close(self) -> None:
         """End every ticket of this connection, and accept no further call."""
@@ -195,8 +195,8 @@ class Link:
     def _begin(self, rpc: Rpc) -> Flow[Any]:
         """A query begins. Until it has its id, a refusal means that it begins again elsewhere."""
         query = self._query(rpc.kept(self.protocol.proof_keys))
-        if running.is_asked():
-            running.begun(query)
+        if current_query.is_asked():
+            current_query.begun(query)
         with self.repairs.guarded(query):
             message = yield from self.repairs.prepared(query, rpc)
         if self.protocol.kind(rpc.name) is Request.EXECUTE:  # its begin has executed it
@@ -209,7 +209,7 @@ class Link:
             self.repairs.finish(query, Cleared())
             return self._wire.masked(message)
         watched = self._registered(query, real)
-        if self.manager.observed and statements.is_told():
+        if self.manager.observed and statement_logging.is_told():
             self._told(query)
         yield from self.sessions.warmed()
         setattr(message, self.protocol.query, watched)
@@ -227,7 +227,7 @@ class Link:
 
     def _told(self, query: Query) -> None:
         """Tell what the query runs, where the application has asked for that."""
-        statement = statements.shown(read(query.begin.request, self.protocol.statement))
+        statement = statement_logging.shown(read(query.begin.request, self.protocol.statement))
         if statement is not None and query.ticket is not None and query.public_id is not None:
             manager = self.manager
             manager.report(

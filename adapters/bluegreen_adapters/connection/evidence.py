@@ -22,8 +22,8 @@ from typing import Any, Final, Literal, get_args
 
 import attrs
 
+from bluegreen.config.reply_forms import ANY_CODE, CODES, parse_form
 from bluegreen.errors import BluegreenError
-from bluegreen.forms import ANY_CODE, CODES, parse_form
 
 FORM_LIMIT: Final = 512
 """Longest form, and longest message that can be one, in characters."""

@@ -22,8 +22,8 @@ from typing import Any, Final, Literal
 import attrs
 from google.protobuf.message_factory import GetMessageClass
 
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.evidence import (
+from bluegreen.types import Strategy
+from bluegreen_adapters.connection.evidence import (
     EVIDENCE,
     SCAN_LIMIT,
     Evidence,
@@ -35,7 +35,7 @@ from bluegreen_adapters.evidence import (
     check_evidence,
     is_tuple,
 )
-from bluegreen_adapters.sql_classifier import DEFAULT_CLASSIFIER, SqlClassifier, only_reads
+from bluegreen_adapters.sql.classifier import DEFAULT_CLASSIFIER, SqlClassifier, only_reads
 
 __all__ = [
     "EVIDENCE",
@@ -107,8 +107,8 @@ class Method:
 
     >>> Method(Role.USE, effect="excuted")
     Traceback (most recent call last):
-    bluegreen_adapters.evidence.ProtocolError: effect of a method with role USE must be one of None, 'executed', \
-'fetched', got 'excuted'
+    bluegreen_adapters.connection.evidence.ProtocolError: effect of a method with role USE must be one of None, \
+'executed', 'fetched', got 'excuted'
     """
 
     role: Role

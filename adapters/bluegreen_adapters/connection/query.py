@@ -12,8 +12,7 @@ from typing import Any
 
 import attrs
 
-from bluegreen.machine import step
-from bluegreen.query import (
+from bluegreen.machines.query import (
     QUERY,
     EndTicket,
     Errored,
@@ -23,9 +22,10 @@ from bluegreen.query import (
     Refused456,
     Replay,
 )
-from bluegreen.vocabulary import Strategy, Ticket
-from bluegreen_adapters.protocol import Metadata, Method
-from bluegreen_adapters.sessions import Session
+from bluegreen.table.step import step
+from bluegreen.types import Strategy, Ticket
+from bluegreen_adapters.connection.protocol import Metadata, Method
+from bluegreen_adapters.connection.session_pool import Session
 
 
 @attrs.define(eq=False)

@@ -15,12 +15,8 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import AuthFailure, Error456, PersistentFailure, QueryCancelled
 from bluegreen.errors import EventForbidden, QueryLost, StrategyUnavailable
-from bluegreen.flow import Flow, Wait
-from bluegreen.happenings import LossReported, QueryReplayed
-from bluegreen.manager import StrategyManager
-from bluegreen.query import (
+from bluegreen.machines.query import (
     BatchFetched,
     Errored,
     Executed,
@@ -30,13 +26,17 @@ from bluegreen.query import (
     Refused456,
     Replay,
 )
-from bluegreen.vocabulary import Strategy, Ticket
-from bluegreen_adapters.commands import Failure, Outcome, Reply
-from bluegreen_adapters.evidence import Fault, Request, Then
-from bluegreen_adapters.protocol import read
-from bluegreen_adapters.queries import Place, Query, Rpc, Settled
-from bluegreen_adapters.sessions import AcceptedElsewhere, NotAccepted, told
-from bluegreen_adapters.wire import Wire
+from bluegreen.machines.strategy.events import AuthFailure, Error456, PersistentFailure, QueryCancelled
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.sansio import Flow, Wait
+from bluegreen.runtime.telemetry import LossReported, QueryReplayed
+from bluegreen.types import Strategy, Ticket
+from bluegreen_adapters.connection.evidence import Fault, Request, Then
+from bluegreen_adapters.connection.protocol import read
+from bluegreen_adapters.connection.query import Place, Query, Rpc, Settled
+from bluegreen_adapters.connection.requests import Failure, Outcome, Reply
+from bluegreen_adapters.connection.session_pool import AcceptedElsewhere, NotAccepted, told
+from bluegreen_adapters.connection.transport import Wire
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""Commands of the flows of a connection, and the answers of their drivers. `bluegreen.flow` has the rest.
+"""Commands of the flows of a connection, and the answers of their drivers. `bluegreen.runtime.sansio` has the rest.
 
 An answer is a `Reply` or a `Failure`, never an exception: what a status means is for the flow to say.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from bluegreen_adapters.evidence import Evidence, Fault, Then
-from bluegreen_adapters.protocol import Metadata
+from bluegreen_adapters.connection.evidence import Evidence, Fault, Then
+from bluegreen_adapters.connection.protocol import Metadata
 
 
 @attrs.frozen

@@ -16,18 +16,18 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from bluegreen.allowance import Allowance
-from bluegreen.alphabet import AuthSuccess, StrategyAnnounced
 from bluegreen.errors import Refusal, StrategyUnavailable, UnknownStrategy
-from bluegreen.flow import Flow, Sleep, Wait
-from bluegreen.happenings import RequestFailed, SessionOpened, UnlistedRefusal
-from bluegreen.manager import StrategyManager
-from bluegreen.recovery import POLICY
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.acceptance import AcceptanceRecord, record_of
-from bluegreen_adapters.commands import Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.evidence import Evidence, Fault, ProtocolError, Request
-from bluegreen_adapters.protocol import Credentials, Metadata, Protocol, read
+from bluegreen.machines.retry import POLICY
+from bluegreen.machines.strategy.events import AuthSuccess, StrategyAnnounced
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.sansio import Flow, Sleep, Wait
+from bluegreen.runtime.telemetry import RequestFailed, SessionOpened, UnlistedRefusal
+from bluegreen.types import Strategy
+from bluegreen_adapters.connection.acceptance import AcceptanceRecord, record_of
+from bluegreen_adapters.connection.evidence import Evidence, Fault, ProtocolError, Request
+from bluegreen_adapters.connection.protocol import Credentials, Metadata, Protocol, read
+from bluegreen_adapters.connection.requests import Failure, Launch, Outcome, Reply, Send
 
 _log = logging.getLogger("bluegreen.sessions")
 _HANDSHAKE: Final = re.compile(

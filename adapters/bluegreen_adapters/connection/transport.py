@@ -4,7 +4,7 @@
 stack: a retry after a pause, a new session, a probe. What the reply says about strategies is reported to the strategy
 machine. Nothing is begun again here: `repair` does that.
 
-Source: `evidence.EVIDENCE`, and the policy `bluegreen.recovery.POLICY`.
+Source: `evidence.EVIDENCE`, and the policy `bluegreen.machines.retry.POLICY`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,8 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from bluegreen.alphabet import AuthFailure, Error456, PersistentFailure
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.flow import Call, Flow, Sleep, Wait
-from bluegreen.happenings import RequestFailed, RequestRetried
-from bluegreen.machine import step
-from bluegreen.manager import StrategyManager
-from bluegreen.recovery import (
+from bluegreen.machines.retry import (
     RECOVERY,
     Attempts,
     AuthenticateAgain,
@@ -28,12 +23,25 @@ from bluegreen.recovery import (
     RetryAfter,
     TransientError,
 )
-from bluegreen.vocabulary import Ticket
-from bluegreen_adapters.commands import Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.evidence import Evidence, Fault, Request, rule_of_setting
-from bluegreen_adapters.protocol import Credentials, Probe, Protocol, Role, blank_request, read, rewritten
-from bluegreen_adapters.queries import Place, Query, Rpc
-from bluegreen_adapters.sessions import NotAccepted, Session, Sessions, pause
+from bluegreen.machines.strategy.events import AuthFailure, Error456, PersistentFailure
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.sansio import Call, Flow, Sleep, Wait
+from bluegreen.runtime.telemetry import RequestFailed, RequestRetried
+from bluegreen.table.step import step
+from bluegreen.types import Ticket
+from bluegreen_adapters.connection.evidence import Evidence, Fault, Request, rule_of_setting
+from bluegreen_adapters.connection.protocol import (
+    Credentials,
+    Probe,
+    Protocol,
+    Role,
+    blank_request,
+    read,
+    rewritten,
+)
+from bluegreen_adapters.connection.query import Place, Query, Rpc
+from bluegreen_adapters.connection.requests import Failure, Launch, Outcome, Reply, Send
+from bluegreen_adapters.connection.session_pool import NotAccepted, Session, Sessions, pause
 
 T = TypeVar("T")
 

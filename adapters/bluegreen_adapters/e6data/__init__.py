@@ -23,10 +23,10 @@ from typing import Any, Final
 
 import attrs
 
+from bluegreen.config.loader import configured
+from bluegreen.config.settings import Settings
 from bluegreen.errors import BluegreenError
-from bluegreen.settings import Settings
-from bluegreen.sources import configured
-from bluegreen_adapters.e6data_protocol import CLUSTER_PROTOCOL, PROTOCOL
+from bluegreen_adapters.e6data.protocol import CLUSTER_PROTOCOL, PROTOCOL
 from bluegreen_adapters.stores import shared
 
 __all__ = [
@@ -65,7 +65,7 @@ def _checked() -> ModuleType:
     if not any(version.startswith(f"{series}.") for series in CHECKED_VERSIONS):
         series = ", ".join(f"{known}.*" for known in CHECKED_VERSIONS)
         raise UnsupportedConnector(f"{DISTRIBUTION} {version} was not checked; supported: {series}")
-    seams = importlib.import_module("bluegreen_adapters.e6data_seams")
+    seams = importlib.import_module("bluegreen_adapters.e6data.patches")
     if missing := seams.missing():
         raise UnsupportedConnector(f"{DISTRIBUTION} {version} has no {', '.join(map(str, missing))}")
     return seams
@@ -93,7 +93,7 @@ def uninstall() -> None:
     """Undo `install`. Connections that are open stay covered, except that a cursor of theirs that is let go
     without `clear` is then noticed only when its connection is."""
     if importlib.util.find_spec("e6data_python_connector") is not None:
-        importlib.import_module("bluegreen_adapters.e6data_seams").unpatch()
+        importlib.import_module("bluegreen_adapters.e6data.patches").unpatch()
 
 
 def connect(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:

@@ -19,16 +19,16 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.registry import managed, scopes
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.e6data_errors import Lost, Unavailable
-from bluegreen_adapters.e6data_protocol import CLUSTER_PROTOCOL, PROTOCOL
-from bluegreen_adapters.grpc_aio import AsyncSwitchingChannel
-from bluegreen_adapters.grpc_sync import SwitchingChannel
-from bluegreen_adapters.link import Link, Raised
-from bluegreen_adapters.protocol import Credentials, Metadata, Protocol
-from bluegreen_adapters.queries import QueryId
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.registry import managed, scopes
+from bluegreen.types import Scope
+from bluegreen_adapters.connection.connection import Link, Raised
+from bluegreen_adapters.connection.protocol import Credentials, Metadata, Protocol
+from bluegreen_adapters.connection.query import QueryId
+from bluegreen_adapters.e6data.errors import Lost, Unavailable
+from bluegreen_adapters.e6data.protocol import CLUSTER_PROTOCOL, PROTOCOL
+from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
+from bluegreen_adapters.grpc.channel import SwitchingChannel
 from bluegreen_adapters.stores import joined
 
 PACKAGE: Final = "e6data_python_connector"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, Final
 
-from bluegreen_adapters.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
+from bluegreen_adapters.connection.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
 
 _BEGIN: Final = Method(Role.BEGIN, repeatable=True)
 _EXECUTE: Final = Method(Role.USE, effect="executed")

@@ -19,12 +19,12 @@ import attrs
 import grpc
 import grpc.aio
 
-from bluegreen_adapters.commands import Send
-from bluegreen_adapters.grpc_aio_calls import AsyncPort, StreamCall, UnaryCall
-from bluegreen_adapters.grpc_port import check_messages, parser_of, rpc_of
-from bluegreen_adapters.grpc_types import AioUnaryStreamBase, AioUnaryUnaryBase
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.queries import Begun, Rpc
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.query import Begun, Rpc
+from bluegreen_adapters.connection.requests import Send
+from bluegreen_adapters.grpc.aio_calls import AsyncPort, StreamCall, UnaryCall
+from bluegreen_adapters.grpc.base_types import AioUnaryStreamBase, AioUnaryUnaryBase
+from bluegreen_adapters.grpc.driver import check_messages, parser_of, rpc_of
 
 
 class _UnaryUnary(AioUnaryUnaryBase):

@@ -30,13 +30,13 @@ import grpc
 import grpc.aio
 
 from bluegreen.errors import BluegreenError
-from bluegreen.flow import Flow, run_async
-from bluegreen_adapters.commands import Blank, Launch, Outcome, Reply, Send
-from bluegreen_adapters.grpc_errors import as_aio_error, raising
-from bluegreen_adapters.grpc_port import failure_of, time_remaining
-from bluegreen_adapters.grpc_types import AioUnaryStreamCallBase, AioUnaryUnaryCallBase
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.queries import Rpc
+from bluegreen.runtime.sansio import Flow, run_async
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.query import Rpc
+from bluegreen_adapters.connection.requests import Blank, Launch, Outcome, Reply, Send
+from bluegreen_adapters.grpc.base_types import AioUnaryStreamCallBase, AioUnaryUnaryCallBase
+from bluegreen_adapters.grpc.driver import failure_of, time_remaining
+from bluegreen_adapters.grpc.errors import as_aio_error, raising
 
 _log = logging.getLogger("bluegreen.grpc")
 

@@ -41,13 +41,13 @@ from typing import Any, Final
 import attrs
 import grpc
 
-from bluegreen.flow import Call, Flow, Sleep, Wait
-from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.grpc_errors import CallError, as_call_error, raising, traceback_of
-from bluegreen_adapters.grpc_port import Port, failure_of, outcome_of, time_remaining
-from bluegreen_adapters.grpc_types import FutureBase
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.queries import Rpc
+from bluegreen.runtime.sansio import Call, Flow, Sleep, Wait
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.query import Rpc
+from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
+from bluegreen_adapters.grpc.base_types import FutureBase
+from bluegreen_adapters.grpc.driver import Port, failure_of, outcome_of, time_remaining
+from bluegreen_adapters.grpc.errors import CallError, as_call_error, raising, traceback_of
 
 _log = logging.getLogger("bluegreen.grpc")
 

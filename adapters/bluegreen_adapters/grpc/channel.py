@@ -14,10 +14,10 @@ from typing import Any
 
 import grpc
 
-from bluegreen_adapters.grpc_calls import Ended, FutureCall, StreamCall
-from bluegreen_adapters.grpc_port import Port, check_messages, rpc_of
-from bluegreen_adapters.grpc_types import UnaryStreamBase, UnaryUnaryBase
-from bluegreen_adapters.link import Link
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.grpc.base_types import UnaryStreamBase, UnaryUnaryBase
+from bluegreen_adapters.grpc.calls import Ended, FutureCall, StreamCall
+from bluegreen_adapters.grpc.driver import Port, check_messages, rpc_of
 
 
 class _UnaryUnary(UnaryUnaryBase):

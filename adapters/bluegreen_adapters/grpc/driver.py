@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message_factory import GetMessageClass
 
-from bluegreen.flow import Flow, run
-from bluegreen_adapters import running
-from bluegreen_adapters.commands import Blank, Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.grpc_errors import as_call_error, raising
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.protocol import Protocol
-from bluegreen_adapters.queries import Rpc, StreamHold
+from bluegreen.runtime.sansio import Flow, run
+from bluegreen_adapters.connection import current_query
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.protocol import Protocol
+from bluegreen_adapters.connection.query import Rpc, StreamHold
+from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
+from bluegreen_adapters.grpc.errors import as_call_error, raising
 
 if TYPE_CHECKING:
-    from bluegreen_adapters.grpc_calls import CallState
+    from bluegreen_adapters.grpc.calls import CallState
 
 _log = logging.getLogger("bluegreen.grpc")
 
@@ -74,7 +74,7 @@ def rpc_of(
     hold = StreamHold() if stream else None
     version = link.manager.version
     rpc = Rpc(name, method, request, tuple(metadata or ()), deadline_s, given, version, stream=hold)
-    if running.is_asked():  # here, since this is still the thread or task that calls
+    if current_query.is_asked():  # here, since this is still the thread or task that calls
         link.enter(rpc)
     return rpc
 

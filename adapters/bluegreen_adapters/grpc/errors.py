@@ -25,8 +25,8 @@ import grpc
 import grpc.aio
 
 from bluegreen.errors import BluegreenError, QueryLost, StrategyUnavailable
-from bluegreen.flow import Flow
-from bluegreen_adapters.grpc_types import FutureBase
+from bluegreen.runtime.sansio import Flow
+from bluegreen_adapters.grpc.base_types import FutureBase
 
 T = TypeVar("T")
 

@@ -21,11 +21,11 @@ from typing import Any
 import attrs
 import grpc
 
-from bluegreen_adapters.commands import Outcome, Reply, Send
-from bluegreen_adapters.grpc_calls import FutureCall, StreamCall
-from bluegreen_adapters.grpc_port import Port, failure_of, parser_of, rpc_of
-from bluegreen_adapters.link import Link
-from bluegreen_adapters.queries import Rpc
+from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.query import Rpc
+from bluegreen_adapters.connection.requests import Outcome, Reply, Send
+from bluegreen_adapters.grpc.calls import FutureCall, StreamCall
+from bluegreen_adapters.grpc.driver import Port, failure_of, parser_of, rpc_of
 
 _log = logging.getLogger("bluegreen.grpc")
 

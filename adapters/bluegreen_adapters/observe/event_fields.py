@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bluegreen.errors import unreachable
-from bluegreen.happenings import (
+from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
@@ -29,7 +29,7 @@ from bluegreen.happenings import (
     StoreLost,
     UnlistedRefusal,
 )
-from bluegreen.vocabulary import Ticket
+from bluegreen.types import Ticket
 
 
 class Told(NamedTuple):
@@ -45,7 +45,7 @@ def told(happening: Happening) -> Told:
 
     A change of strategy is INFO; start and end of a query are DEBUG; a lost query is an ERROR.
 
-    >>> from bluegreen.vocabulary import Scope
+    >>> from bluegreen.types import Scope
     >>> told(StoreLost(Scope("db.example:443"), 1.5, "redis", "no answer"))
     Told(level=30, event='store_lost', fields={'scope': 'db.example:443', 'store': 'redis', 'reason': 'no answer'})
 

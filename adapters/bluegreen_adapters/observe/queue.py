@@ -1,7 +1,7 @@
 """Delivery: what managers tell is handed on in a thread of its own, so that no query waits for who gets it.
 
->>> from bluegreen.registry import forget, managed
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.runtime.registry import forget, managed
+>>> from bluegreen.types import Scope
 >>> found = []
 >>> delivery = Delivery(found.extend)
 >>> stop = delivery.follow_all()
@@ -23,11 +23,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bluegreen.allowance import Allowance
-from bluegreen.forks import reborn_in_children
-from bluegreen.happenings import Happening
-from bluegreen.manager import StrategyManager
-from bluegreen_adapters.observe.following import follow_all
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.telemetry import Happening
+from bluegreen_adapters.observe.subscribe_all import follow_all
 
 LIMIT: Final = 10_000
 """How many happenings wait at most. What comes then is dropped, and counted."""

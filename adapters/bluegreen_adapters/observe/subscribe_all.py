@@ -1,7 +1,7 @@
 """Observing every manager of a process, those that are new later too.
 
->>> from bluegreen.registry import forget, managed
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.runtime.registry import forget, managed
+>>> from bluegreen.types import Scope
 >>> found = []
 >>> stop = follow_all(found.append)
 >>> ticket = managed(Scope("db.example:443", "following")).start(lambda strategy, seconds_left: None)
@@ -15,9 +15,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 
-from bluegreen.happenings import Witness
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import each_manager
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import each_manager
+from bluegreen.runtime.telemetry import Witness
 
 
 def follow_all(witness: Witness) -> Callable[[], None]:

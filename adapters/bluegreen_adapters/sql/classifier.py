@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from bluegreen_adapters.sql_allowlist import (
+from bluegreen_adapters.sql.allowlist import (
     FUNCTIONS,
     NODES,
     SEQUENCE_COLUMNS,
@@ -73,7 +73,7 @@ escapes a quote), the scan refuses the text, whatever the dialect.
 """
 
 ENGINE_HINTS: Final = frozenset({"rows", "batch", "sleep_ms", "fail"})
-"""Hints of the test engine in `bluegreen_adapters.engine`. They say how an answer comes, and mean nothing to a
+"""Hints of the test engine in `bluegreen_adapters.testing.engine`. They say how an answer comes, and mean nothing to a
 database."""
 
 

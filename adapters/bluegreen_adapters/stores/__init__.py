@@ -20,16 +20,16 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from bluegreen.errors import SettingsError
-from bluegreen.manager import StrategyManager
+from bluegreen.runtime.manager import StrategyManager
 from bluegreen.store import Store
 
 _OPENERS: Final = {
     "memory": "bluegreen_adapters.stores.memory",
-    "lmdb": "bluegreen_adapters.stores.lmdb_file",
-    "redis": "bluegreen_adapters.stores.redis_stream",
-    "rediss": "bluegreen_adapters.stores.redis_stream",
-    "redis+sentinel": "bluegreen_adapters.stores.redis_stream",
-    "redis+cluster": "bluegreen_adapters.stores.redis_stream",
+    "lmdb": "bluegreen_adapters.stores.lmdb",
+    "redis": "bluegreen_adapters.stores.redis",
+    "rediss": "bluegreen_adapters.stores.redis",
+    "redis+sentinel": "bluegreen_adapters.stores.redis",
+    "redis+cluster": "bluegreen_adapters.stores.redis",
 }
 """Which module opens which kind of URL: its function `opened(url)`."""
 

@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as TooLate
 from typing import Any, TypeVar
 
 from bluegreen.errors import StoreError
-from bluegreen.forks import reborn_in_children
+from bluegreen.runtime.fork_safety import reborn_in_children
 
 T = TypeVar("T")
 Job = tuple[Callable[[], Any], Future[Any]] | None

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Final
 
 from bluegreen.errors import StoreError
-from bluegreen.exchange import Exchange
-from bluegreen.forks import reborn_in_children
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.store_synchroniser import Exchange
 from bluegreen.store import Store, StoreRecord
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.types import Scope, Strategy
 
 TTL_S: Final = 1.0
 """How long a process may be silent that carries news, before another one does."""

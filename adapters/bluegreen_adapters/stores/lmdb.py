@@ -28,15 +28,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import attrs
 import lmdb
 
-from bluegreen.clocks import stamp
 from bluegreen.errors import SettingsError, StoreError
-from bluegreen.forks import reborn_in_children
-from bluegreen.sharing import Lease, leased, released
+from bluegreen.machines.store_sync import Lease, leased, released
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.host import stamp
 from bluegreen.store import Store, StoreRecord
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.stores.bounded import Bounded
-from bluegreen_adapters.stores.options import WAIT_MS, Range, numbers
-from bluegreen_adapters.stores.places import checked, secured
+from bluegreen.types import Scope
+from bluegreen_adapters.stores.bounded_executor import Bounded
+from bluegreen_adapters.stores.paths import checked, secured
+from bluegreen_adapters.stores.url_options import WAIT_MS, Range, numbers
 
 T = TypeVar("T")
 

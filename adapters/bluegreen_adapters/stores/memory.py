@@ -1,7 +1,7 @@
 """A store in the memory of this process: the default, and what the others are measured against.
 
 >>> from bluegreen.store import StoreRecord
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.types import Scope
 >>> store, scope = MemoryStore(), Scope("db.example:443")
 >>> empty = store.read(scope)
 >>> written = store.write(scope, StoreRecord(incarnation=empty.incarnation, epoch=1, announced="green"))
@@ -15,12 +15,12 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from bluegreen.clocks import stamp
 from bluegreen.errors import StoreError
-from bluegreen.forks import reborn_in_children
-from bluegreen.sharing import Lease, leased, released
+from bluegreen.machines.store_sync import Lease, leased, released
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.host import stamp
 from bluegreen.store import StoreRecord
-from bluegreen.vocabulary import Scope
+from bluegreen.types import Scope
 
 
 class MemoryStore:

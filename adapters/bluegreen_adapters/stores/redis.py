@@ -30,11 +30,11 @@ import redis.exceptions
 import redis.sentinel
 
 from bluegreen.errors import SettingsError, StoreError
-from bluegreen.forks import reborn_in_children
+from bluegreen.runtime.fork_safety import reborn_in_children
 from bluegreen.store import StoreRecord
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.stores.bounded import Bounded
-from bluegreen_adapters.stores.options import WAIT_MS, numbers
+from bluegreen.types import Scope
+from bluegreen_adapters.stores.bounded_executor import Bounded
+from bluegreen_adapters.stores.url_options import WAIT_MS, numbers
 
 T = TypeVar("T")
 _log = logging.getLogger("bluegreen.stores")

@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from bluegreen.config.loader import Configured, configured
+from bluegreen.config.settings import without_credentials
 from bluegreen.errors import SettingsError
-from bluegreen.settings import without_credentials
-from bluegreen.sources import Configured, configured
 
 
 @click.group("config")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from bluegreen.diagram.coverage_command import coverage
-from bluegreen.diagram.diff_command import diff
-from bluegreen.diagram.embed_command import embed
-from bluegreen.diagram.gallery import DIRECTORY
-from bluegreen.diagram.gallery_command import check, checked, write
-from bluegreen.diagram.page_command import page
-from bluegreen.diagram.show_command import show
+from bluegreen.cli.diagram_coverage import coverage
+from bluegreen.cli.diagram_diff import diff
+from bluegreen.cli.diagram_embed import embed
+from bluegreen.cli.diagram_gallery import check, check_directory, write
+from bluegreen.cli.diagram_page import page
+from bluegreen.cli.diagram_show import show
+from bluegreen.diagram.generated_files import DEFAULT, DIRECTORY
 
 
 @click.group(invoke_without_command=True)
@@ -24,7 +24,7 @@ def diagram(context: click.Context, wanted: bool) -> None:
     if context.invoked_subcommand is not None:
         return
     if wanted:
-        sys.exit(checked(Path(DIRECTORY)))
+        sys.exit(check_directory(Path(DIRECTORY), DEFAULT, f"bluegreen diagram write {DIRECTORY}"))
     click.echo(context.get_help())
 
 

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import click
 
-from bluegreen.diagram.counts import counted
-from bluegreen.diagram.graph import NotExplored, table_and_beside
-from bluegreen.diagram.marked import Marked, as_dot, as_mermaid, as_svg
-from bluegreen.diagram.named import SHIPPED, table_named
-from bluegreen.diagram.overlay import Overlay, explored, overlay
-from bluegreen.diagram.overlay_text import markdown, picture, text
-from bluegreen.diagram.picture import PictureError
-from bluegreen.verify.reach import Reach
+from bluegreen.diagram.annotated import Marked, as_dot, as_mermaid, as_svg
+from bluegreen.diagram.coverage.io import counted
+from bluegreen.diagram.coverage.overlay import Overlay, explored, overlay
+from bluegreen.diagram.coverage.text import markdown, picture, text
+from bluegreen.diagram.diff.state_graph import NotExplored, table_and_beside
+from bluegreen.diagram.renderers.svg import PictureError
+from bluegreen.diagram.table_loader import SHIPPED, table_named
+from bluegreen.verify.coverage.reachable import Reach
 
 WRITTEN: Final[Mapping[str, Callable[[Overlay], str]]] = {"text": text, "markdown": markdown}
 DRAWN: Final[Mapping[str, Callable[[Marked], str]]] = {"mermaid": as_mermaid, "dot": as_dot, "svg": as_svg}

@@ -9,14 +9,14 @@ from typing import Final
 
 import click
 
-from bluegreen.diagram.diff_picture import picture
-from bluegreen.diagram.diff_text import as_json, markdown, missing, text
-from bluegreen.diagram.graph import STATES
-from bluegreen.diagram.marked import as_dot, as_mermaid, as_svg
-from bluegreen.diagram.named import SHIPPED
-from bluegreen.diagram.picture import PictureError
-from bluegreen.diagram.revision import RevisionError
-from bluegreen.diagram.sides import Compared, compared, side
+from bluegreen.diagram.annotated import as_dot, as_mermaid, as_svg
+from bluegreen.diagram.diff.git_revision import RevisionError
+from bluegreen.diagram.diff.inputs import Compared, compared, side
+from bluegreen.diagram.diff.state_graph import STATES
+from bluegreen.diagram.diff.svg import picture
+from bluegreen.diagram.diff.text import as_json, markdown, missing, text
+from bluegreen.diagram.renderers.svg import PictureError
+from bluegreen.diagram.table_loader import SHIPPED
 
 FORMATS: Final[Mapping[str, Callable[[Compared], str]]] = {
     "text": text,

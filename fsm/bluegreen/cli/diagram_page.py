@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from bluegreen.diagram.beginnings import MOST_TICKETS
-from bluegreen.diagram.named import found_named, table_named
-from bluegreen.diagram.page import explorer_page
-from bluegreen.diagram.picture import PictureError
-from bluegreen.verify.alone import TICKETS
+from bluegreen.diagram.page.initial_states import MOST_TICKETS
+from bluegreen.diagram.page.page import explorer_page
+from bluegreen.diagram.renderers.svg import PictureError
+from bluegreen.diagram.table_loader import found_named, table_named
+from bluegreen.verify.exploration.single_table import TICKETS
 from bluegreen.verify.verification import Verification
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from bluegreen.diagram.formats import FORMATS
 from bluegreen.diagram.labels import LEVELS, Level
 from bluegreen.diagram.model import diagram_of, part_of
-from bluegreen.diagram.named import table_named
-from bluegreen.diagram.picture import PictureError
+from bluegreen.diagram.renderers.formats import FORMATS
+from bluegreen.diagram.renderers.svg import PictureError
+from bluegreen.diagram.table_loader import table_named
 
 
 @click.command("show")

@@ -1,140 +1,130 @@
-"""The command `verify`: explore the shipped machines; and its sub-commands, for threads, mutants, logs and exports."""
+"""Command `verify`: explore tables of yours, check journals, and export tables for other tools."""
 
 from __future__ import annotations
 
 import json
 import sys
-from functools import partial
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
-import attrs
 import click
 
-from bluegreen.query import QUERY
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify.agreement import compare
-from bluegreen.verify.alone import Explored, explore_query, explore_strategy
-from bluegreen.verify.composition import Composition
-from bluegreen.verify.counterexample import as_query_test, as_test, listed, mermaid
-from bluegreen.verify.counterexample import told as event_told
-from bluegreen.verify.coverage import Coverage, rows_and_guards
-from bluegreen.verify.explorer import Bounds
-from bluegreen.verify.export_command import export
-from bluegreen.verify.findings import STEPS, Found, Violation, examine
-from bluegreen.verify.interleavings_command import interleavings
-from bluegreen.verify.lease_world import Leased, examine_lease
-from bluegreen.verify.log_command import verify_logs
-from bluegreen.verify.moves import EVENTS, Liberties
-from bluegreen.verify.mutants_command import mutants
-from bluegreen.verify.progress import searching
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.sharing_findings import Shared, examine_sharing
-from bluegreen.verify.sharing_world import Extent
-from bluegreen.verify.spin import SpinError
-from bluegreen.verify.users_world import Served, examine_users
-from bluegreen.verify.verdict import Judged, judge
-from bluegreen.verify.words import lied_to
-from bluegreen.verify.world import Size, World
-from bluegreen.vocabulary import Strategy
+from bluegreen.cli.verify_export import export
+from bluegreen.cli.verify_log import verify_logs
+from bluegreen.errors import TableError
+from bluegreen.verify.coverage.rows_and_guards import rows_and_guards
+from bluegreen.verify.exploration.counterexample import describe_event, listed, mermaid
+from bluegreen.verify.exploration.single_table import Explored
+from bluegreen.verify.pytest_plugin.discovery import Declared, declared
+from bluegreen.verify.verification import Mutated
 
-_AS_IT_IS = {"ignore_unknown_options": True}
+_AS_IT_IS: Final = {"ignore_unknown_options": True}
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-@click.option(
-    "--processes",
-    type=click.IntRange(1, 3),
-    default=2,
-    show_default=True,
-    help="Processes that share a store.",
-)
-@click.option(
-    "--queries",
-    type=click.IntRange(0, 4),
-    default=3,
-    show_default=True,
-    help="Queries in flight at a time, in each process.",
-)
-@click.option(
-    "--switches", type=click.IntRange(0, 5), default=3, show_default=True, help="Switches of the cluster."
-)
-@click.option(
-    "--event",
-    "events",
-    multiple=True,
-    type=click.Choice(["none", *sorted(EVENTS)]),
-    help="What time and people may bring: everything by default; may be repeated.",
-)
-@click.option(
-    "--reads/--writes-only", default=False, show_default=True, help="Whether there are statements that read."
-)
-@click.option("--crashes/--no-crashes", default=True, show_default=True, help="Whether a process may crash.")
-@click.option(
-    "--together",
-    is_flag=True,
-    help="Explore all processes as one world, with a store that keeps what was written and queries that they "
-    "share, instead of each with whatever the others can do to it; for small worlds.",
-)
-@click.option(
-    "--states",
-    type=click.IntRange(1),
-    default=50_000_000,
-    show_default=True,
-    help="States that are kept at most.",
-)
-@click.option(
-    "--memory-mb",
-    type=click.IntRange(1),
-    default=8192,
-    show_default=True,
-    help="Memory that is used at most.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON, and nothing else.")
-def verify(
-    context: click.Context, processes: int, queries: int, switches: int, events: tuple[str, ...], reads: bool,
-    crashes: bool, together: bool, states: int, memory_mb: int, as_json: bool,
-) -> None:  # fmt: skip
-    """Explore the machines, alone and in a world: what never may happen, what has to, what follows.
+class _TablesOrCommands(click.Group):
+    """A group in which anything but a sub-command is a table to verify."""
 
-    Exit status 0: everything was seen, and nothing is wrong; 1: something is; 2: a bound ended the search, or the
-    options are wrong. A sub-command has its own options, and says what its exit status means.
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "tables", tables, args
+
+
+@click.group(cls=_TablesOrCommands, subcommand_metavar="MODULE:NAME... | COMMAND [ARGS]...")
+def verify() -> None:
+    """Explore tables: what never may happen, what has to, what follows.
+
+    MODULE:NAME names a Verification, or a Table; MODULE alone stands for every Verification in it. Modules are
+    looked for in the working directory as well. `bluegreen verify MODULE:NAME --help` lists the options.
+
+    Exit status 0: everything was seen, and nothing is wrong; 1: something is; 2: a bound ended the search, or there is
+    no such table. A sub-command says what its own exit status means.
     """
-    if context.invoked_subcommand is not None:
-        return
-    chosen = tuple(one for one in events or EVENTS if one != "none")
-    liberties = Liberties(events=chosen, kinds=(True, False) if reads else (False,), steps=())
-    alone = [*_alone()]
-    bounds = Bounds(states, memory_mb)
-    with searching(states) as told:
-        if together:
-            make = partial(World, Size(processes, queries, switches), liberties, crashes=crashes)
-            whole = examine(make, bounds=bounds, told=told)
-            report = _report(alone, whole, {"unreduced": whole.unreduced})
-        else:
-            # Begins that execute double what each query may do, so that they have a smaller world of their own.
-            plain = attrs.evolve(liberties, at_once=queries <= EXECUTING_BEGINS)
-            found = judge(queries, switches, plain, crashes=crashes, bounds=bounds, told=told)
-            covered = {
-                "unreduced": found.worlds(1),
-                "processes": processes,
-                "switches": switches,
-                "worlds": found.worlds(processes),
+
+
+@click.command("tables")
+@click.argument("entries", metavar="MODULE:NAME...", nargs=-1, required=True)
+@click.option("--mutants", is_flag=True, help="Also try wrong tables: does a property notice each of them?")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, and nothing else.")
+def tables(entries: Sequence[str], mutants: bool, as_json: bool) -> None:
+    """Explore each table that is named.
+
+    Exit status 0: everything was seen, and nothing is wrong; 1: something is; 2: a bound ended the search, or there is
+    no such table.
+    """
+    here = str(Path.cwd())  # a console script has its own directory there, not the user's
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    reports = [_report(one, mutants=mutants) for one in declared(entries)]
+    click.echo(json.dumps(reports, indent=2) if as_json else "\n".join(map(_text, reports)))
+    sys.exit(max((_status(one) for one in reports), key=(0, 2, 1).index))
+
+
+def _report(one: Declared, *, mutants: bool) -> dict[str, Any]:
+    if one.error is not None or one.verification is None:
+        return {"table": one.name, "error": str(one.error), "is_refused": isinstance(one.error, TableError)}
+    found = one.verification.explore()
+    report = {"table": one.name, "error": "", **_as_report(one.name, found)}
+    covered = rows_and_guards(one.verification.table, found.missed)
+    report["coverage"] = {
+        "text": str(covered), "untaken": list(covered.untaken), "one_way": list(covered.one_way)
+    }  # fmt: skip
+    if mutants:
+        report["mutants"] = _of_mutants(one.verification.mutate())
+    return report
+
+
+def _as_report(name: str, found: Explored) -> dict[str, Any]:
+    return {
+        "states": found.states,
+        "steps": found.steps,
+        "complete": found.complete,
+        "unreached": list(found.unreached),
+        "violations": [
+            {
+                "table": name,
+                "property": one.name,
+                "events": [describe_event(event) for event in one.events],
+                "counterexample": listed((one.name, one.detail), one.events),
+                "mermaid": mermaid((one.name, one.detail), one.events),
             }
-            report = _report(alone, found, covered)
-            if not plain.at_once:
-                small = judge(EXECUTING_BEGINS, min(switches, 2), liberties, crashes=crashes, bounds=bounds)
-                report = _with_executing_begins(report, small)
-            report = _with_users(report, examine_users(min(switches, 1)))
-            report = _with_a_store(report, _sharing(), lied_to(min(queries, 2)), _silent(switches, liberties))
-    click.echo(json.dumps(report, indent=2) if as_json else _text(report))
-    wrong = report["violations"] or report["unreached"]
-    sys.exit(1 if wrong else 0 if report["complete"] else 2)
+            for one in found.violations
+        ],
+        "text": str(found),
+    }
 
 
-verify.add_command(mutants)
-verify.add_command(interleavings)
+def _of_mutants(found: Mutated) -> dict[str, Any]:
+    return {
+        "text": str(found),
+        "survivors": list(found.survivors),
+        "stale": list(found.stale),
+        "vacuous": list(found.vacuous),
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    if report["error"]:
+        return f"{report['table']}: {report['error']}"
+    lines = [f"{report['table']}: {report['text']}", f"  {report['coverage']['text']}"]
+    lines += [f"    guard seen one way only: {name}" for name in report["coverage"]["one_way"]]
+    lines += [one["mermaid"] for one in report["violations"]]
+    if "mutants" in report:
+        lines.append(f"  {report['mutants']['text']}")
+    return "\n".join(lines)
+
+
+def _status(report: dict[str, Any]) -> int:
+    """Return 0 for a table that is right, 1 for one that is wrong, 2 for one that was not seen whole."""
+    if report["error"]:
+        return 1 if report["is_refused"] else 2
+    found = report.get("mutants", {})
+    if report["violations"] or report["unreached"] or found.get("survivors") or found.get("stale"):
+        return 1
+    return 0 if report["complete"] else 2
 
 
 @verify.command("log", context_settings=_AS_IT_IS, add_help_option=False)
@@ -149,202 +139,3 @@ def log(arguments: tuple[str, ...]) -> None:
 def export_table(arguments: tuple[str, ...]) -> None:
     """Write a table for other tools. `verify export` alone says how."""
     sys.exit(export(arguments, click.echo))
-
-
-@verify.command("spin")
-@click.option("--queries", type=click.IntRange(0, 2), default=1, show_default=True, help="Queries at a time.")
-def spin(queries: int) -> None:
-    """Let SPIN search the composition of our machines too, and compare.
-
-    Exit status 0: both searches found the same states, and nothing wrong; 1: not; 2: SPIN could not be asked.
-    """
-    try:
-        agreed = compare(Composition.of(queries))
-    except SpinError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    click.echo(str(agreed))
-    sys.exit(0 if agreed.same and not agreed.ours.broken else 1)
-
-
-def _alone() -> list[tuple[str, Explored]]:
-    """Explore each table by itself, under each setting that it looks at."""
-    drained, at_once = Settings(), Settings(commit_when="first_safe_point")
-    fallen_back = Settings(default_strategy=Strategy.GREEN)
-    found = [
-        (STRATEGY.name, explore_strategy(properties=STEPS, settings=one))
-        for one in (drained, at_once, fallen_back)
-    ]
-    return found + [
-        (QUERY.name, explore_query(properties=QUERY_ALWAYS, reads=reads, replay=replay))
-        for reads in (True, False)
-        for replay in ("reads", "never")
-    ]
-
-
-EXECUTING_BEGINS: Final = 2
-"""How many queries at most are explored with begins that execute as well."""
-
-EXTENTS: Final = (Extent(2, 2, 1), Extent(3, 1, 1))
-"""How many processes share a faulty store, how often they decide, and how many faults there are."""
-
-
-def _sharing() -> list[Shared | Leased]:
-    return [*map(examine_sharing, EXTENTS), *map(examine_lease, (2, 3))]
-
-
-def _silent(switches: int, liberties: Liberties) -> Judged:
-    """Explore a process with one query and a store that says nothing wrong: what is pending was announced there."""
-    return judge(1, min(switches, 1), liberties, words=False)
-
-
-def _with_a_store(
-    report: dict[str, Any], sharing: list[Shared | Leased], lied: Judged, silent: Judged
-) -> dict[str, Any]:
-    """Add what was found where the store is faulty, or lies, or is silent."""
-    searches = [one.searched for one in (*sharing, lied, silent)]
-    broken = [one for found in (*sharing, lied, silent) for one in found.violations]
-    report["sharing"] = [
-        {"text": _told(one), "states": one.searched.states, "steps": one.searched.steps} for one in sharing
-    ]
-    report["lied_to"] = {"states": lied.searched.states, "steps": lied.searched.steps}
-    report["complete"] = report["complete"] and all(one.complete for one in searches)
-    report["violations"] += [_of_store(one) for one in broken]
-    return report
-
-
-def _with_executing_begins(report: dict[str, Any], found: Judged) -> dict[str, Any]:
-    """Add what was found where a begin may execute as well."""
-    report["executing_begins"] = {"states": found.searched.states, "steps": found.searched.steps}
-    report["complete"] = report["complete"] and found.searched.complete
-    report["violations"] += [
-        _violation(STRATEGY.name, one.name, one.detail, one.events, one.path) for one in found.violations
-    ]
-    report["unreached"] = [name for name in report["unreached"] if name in found.unreached]
-    return report
-
-
-def _with_users(report: dict[str, Any], users: Served) -> dict[str, Any]:
-    """Add what was found of two users, of whom one is refused for reasons of its own."""
-    report["users"] = {"states": users.searched.states, "steps": users.searched.steps}
-    report["complete"] = report["complete"] and users.searched.complete
-    report["violations"] += [_of_store(one) | {"table": "users"} for one in users.violations]
-    report["unreached"] += users.unreached if report["switches"] else ()
-    return report
-
-
-def _told(one: Shared | Leased) -> str:
-    if isinstance(one, Leased):
-        return f"{one.processes} processes and a lease"
-    extent = one.extent
-    faults = "fault" if extent.faults == 1 else "faults"
-    decisions = "decision" if extent.decisions == 1 else "decisions"
-    return (
-        f"{extent.processes} processes, {extent.decisions} {decisions}, {extent.faults} {faults} of the store"
-    )
-
-
-def _of_store(one: Violation) -> dict[str, Any]:
-    told = one.name, one.detail
-    shown = {
-        "counterexample": listed(told, one.events, one.path),
-        "mermaid": mermaid(told, one.events, one.path),
-    }
-    events = [event_told(event) for event in one.events]
-    return {"table": "sharing", "property": one.name, "events": events, "test": "", **shown}
-
-
-def _coverage(alone: list[tuple[str, Explored]]) -> list[Coverage]:
-    covered: list[Coverage] = []
-    for table in (STRATEGY, QUERY):
-        missed = [one.missed for name, one in alone if name == table.name]
-        never = [row for row in missed[0] if all(row in other for other in missed)]
-        covered.append(rows_and_guards(table, never))
-    return covered
-
-
-def _report(
-    alone: list[tuple[str, Explored]], found: Found | Judged, covered: dict[str, int]
-) -> dict[str, Any]:
-    searched = found.searched
-    violations = [
-        _violation(name, broken.name, broken.detail, broken.events, ())
-        for name, one in alone
-        for broken in one.violations
-    ]
-    violations += [
-        _violation(STRATEGY.name, one.name, one.detail, one.events, one.path) for one in found.violations
-    ]
-    return {
-        "alone": [{"table": name, "states": one.states, "steps": one.steps} for name, one in alone],
-        "coverage": [
-            {"text": str(one), "untaken": list(one.untaken), "one_way": list(one.one_way)}
-            for one in _coverage(alone)
-        ],
-        "states": searched.states,
-        **covered,
-        "steps": searched.steps,
-        "depth": searched.depth,
-        "seconds": round(searched.seconds, 2),
-        "complete": searched.complete,
-        "unreached": list(found.unreached),
-        "violations": violations,
-    }
-
-
-def _violation(
-    table: str, name: str, detail: str, events: tuple[Any, ...], path: tuple[str, ...]
-) -> dict[str, Any]:
-    told = name, detail
-    strategy = table == STRATEGY.name
-    return {
-        "table": table,
-        "property": name,
-        "events": [event_told(event) for event in events],
-        "counterexample": listed(told, events, path),
-        "mermaid": mermaid(told, events, path),
-        "test": as_test(told, events) if strategy else as_query_test(told, events, QUERY.contexts[0]),
-    }
-
-
-def _text(report: dict[str, Any]) -> str:
-    alone = report["alone"]
-    lines = [
-        f"alone: {sum(one['states'] for one in alone):,} states, {sum(one['steps'] for one in alone):,} steps"
-    ]
-    for one in report["coverage"]:
-        lines.append(f"  {one['text']}")
-        lines += [f"    not taken: {name}" for name in one["untaken"]]
-        lines += [f"    guard seen one way only: {name}" for name in one["one_way"]]
-    whole = "complete" if report["complete"] else "NOT complete: a bound ended it"
-    lines.append(
-        f"world: {report['states']:,} states ({report['unreduced']:,} before symmetry reduction), "
-        f"{report['steps']:,} steps, depth {report['depth']}, {report['seconds']} s, {whole}"
-    )
-    if "worlds" in report:
-        lines.append(
-            "  of one process, with all that its cluster, the store and other processes can do to it; "
-            f"{report['processes']} processes make at most {report['worlds']:,} worlds of these"
-        )
-        lines.append(
-            "  the store says anything at any time, any number of times; a wrong word costs a query one refusal, never "
-            f"the query: {report['lied_to']['states']:,} states of a cluster that stands still"
-        )
-        if begins := report.get("executing_begins"):
-            lines.append(
-                f"  with begins that execute, up to {EXECUTING_BEGINS} queries: {begins['states']:,} states, "
-                f"{begins['steps']:,} steps"
-            )
-        lines.append(
-            "  two users, one of whom any stack may refuse at any time, which changes nothing for the other one: "
-            f"{report['users']['states']:,} states, {report['users']['steps']:,} steps"
-        )
-        lines.append("store:")
-        lines += [
-            f"  {one['text']}: {one['states']:,} states, {one['steps']:,} steps" for one in report["sharing"]
-        ]
-    unreached = ", ".join(report["unreached"]) or "nothing"
-    lines.append(f"violations: {len(report['violations'])}; ought to happen and did not: {unreached}")
-    for one in report["violations"]:
-        lines += [text for text in (one["counterexample"], one["mermaid"], one["test"]) if text]
-    return "\n".join(lines)

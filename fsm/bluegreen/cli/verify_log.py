@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bluegreen.verify.log import check_log
-from bluegreen.verify.log_report import Report
+from bluegreen.verify.trace.checker import check_log
+from bluegreen.verify.trace.report import Report
 
 USAGE: Final = """\
 usage: verify log [--open] FILE...

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import attrs
 
+from bluegreen.config.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 from bluegreen.errors import SettingsError
-from bluegreen.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 
 FILE: Final = "bluegreen.toml"
 PROJECT: Final = "pyproject.toml"

@@ -12,13 +12,13 @@ from typing import Any, Final, cast
 
 import attrs
 
+from bluegreen.config.reply_forms import parse_form
 from bluegreen.errors import SettingsError, UnknownStrategy
-from bluegreen.forms import parse_form
-from bluegreen.vocabulary import Strategy, optional_strategy
+from bluegreen.types import Strategy, optional_strategy
 
 ENVIRONMENT_PREFIX: Final = "BLUEGREEN_"
 CONFIG_VARIABLE: Final = "BLUEGREEN_CONFIG"
-"""Names a file of settings, see `bluegreen.sources`; it is no setting itself."""
+"""Names a file of settings, see `bluegreen.config.loader`; it is no setting itself."""
 
 CHANGEABLE: Final = (
     "cache_ttl_s", "retry_attempts", "detection_timeout_s", "logging_level", "drain_timeout_s", "failed_cooldown_s",

@@ -21,8 +21,8 @@ from typing import Final
 
 import attrs
 
-from bluegreen.diagram.dot import BOX, IN_TIME, INK, LARGE, LINE, PAPER, quoted
-from bluegreen.diagram.picture import drawn
+from bluegreen.diagram.renderers.dot import BOX, IN_TIME, INK, LARGE, LINE, PAPER, quoted
+from bluegreen.diagram.renderers.svg import drawn
 
 SOLID: Final = "solid"
 BOLD: Final = "bold"

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from bluegreen import errors
-from bluegreen.diagram.formats import render
+from bluegreen.config.settings import ENVIRONMENT_PREFIX, describe
 from bluegreen.diagram.labels import LEVELS
-from bluegreen.diagram.markdown import table
-from bluegreen.diagram.mermaid import state_diagram
 from bluegreen.diagram.model import diagram_of, part_of
-from bluegreen.diagram.named import table_named
-from bluegreen.diagram.picture import PictureError
-from bluegreen.query import QUERY
-from bluegreen.settings import ENVIRONMENT_PREFIX, describe
-from bluegreen.strategy import STRATEGY
+from bluegreen.diagram.renderers.formats import render
+from bluegreen.diagram.renderers.markdown import table
+from bluegreen.diagram.renderers.mermaid import state_diagram
+from bluegreen.diagram.renderers.svg import PictureError
+from bluegreen.diagram.table_loader import table_named
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.strategy.table import STRATEGY
 
 
 def _mermaid(text: str) -> str:

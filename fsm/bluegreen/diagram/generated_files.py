@@ -1,4 +1,4 @@
-"""The files of `diagrams/`: everything that is drawn of the shipped machines, made anew or held against what is there.
+"""Directories of generated files: every picture of some tables, written, or compared with what is there.
 
 Each file is made by the code alone, in the same bytes on every supported Python and platform.
 """
@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from bluegreen.diagram.composed import composition_dot, composition_told
-from bluegreen.diagram.formats import FORMATS
+import attrs
+
 from bluegreen.diagram.labels import LEVELS, Level
 from bluegreen.diagram.model import diagram_of
-from bluegreen.diagram.named import SHIPPED
-from bluegreen.diagram.picture import drawn
-from bluegreen.diagram.sequence import sequence
-from bluegreen.diagram.switches import SWITCHES, run
+from bluegreen.diagram.renderers.formats import FORMATS
+from bluegreen.diagram.table_loader import SHIPPED
+from bluegreen.table.rows import Declaration
 
 DIRECTORY: Final = "diagrams"
 INDEX: Final = "README.md"
@@ -31,17 +30,9 @@ _ENDINGS: Final[Mapping[Level, Mapping[str, str]]] = {
 _LINES: Final = 20
 """Lines of a difference that are shown of each file."""
 
-_ABOUT: Final = (
-    "Everything here is drawn from the code, and a test compares each byte. After a change of a table, make it anew "
-    "with `make diagrams`, or `bluegreen diagram write`. How to draw other tables is told in "
-    "[another page](../fsm/bluegreen/diagram/README.md)."
-)
-_COMPOSITION: Final = "Who sends which event, and whom each effect is for, as read off the reachable steps."
-_RUNS: Final = (
-    "Runs of the [world model](../fsm/bluegreen/verify/world.py), as its search finds them: what is said, and what the "
-    "machine does with it. A stack that takes a request and never answers is not among them: in the model every "
-    "request has an answer, and a silent one is the transport's time-out; the tests play it with a real server."
-)
+ABOUT: Final = "Everything here is drawn from the code. Draw it again with `bluegreen diagram write`."
+"""First paragraph of the index, by default."""
+
 _MACHINES: Final[Mapping[str, str]] = {
     "strategy": "Which strategy does the next query go to? One for each scope.",
     "query": "What may be repaired, and when does a ticket end? One for each query.",
@@ -51,22 +42,51 @@ _MACHINES: Final[Mapping[str, str]] = {
 }
 
 
-def files() -> Mapping[str, bytes]:
+@attrs.frozen
+class Chapter:
+    """A part of the index beside the tables, with files of its own.
+
+    Args:
+        text: paragraphs of Markdown.
+        files: the files by name.
+    """
+
+    text: str
+    files: Mapping[str, str | bytes]
+
+
+@attrs.frozen
+class Gallery:
+    """What a directory of generated files holds.
+
+    Args:
+        tables: the tables by the names that their files begin with; by default those that ship.
+        chapters: further parts of the index, with their files.
+        about: first paragraph of the index.
+    """
+
+    tables: Mapping[str, Declaration] = SHIPPED
+    chapters: tuple[Chapter, ...] = ()
+    about: str = ABOUT
+
+
+DEFAULT: Final = Gallery()
+
+
+def files(gallery: Gallery = DEFAULT) -> Mapping[str, bytes]:
     """Return every file by its name, each with its bytes.
 
     Raises:
         PictureError: a picture cannot be laid out.
     """
-    made: dict[str, str | bytes] = {INDEX: _index()}
-    for name, table in SHIPPED.items():
+    made: dict[str, str | bytes] = {INDEX: _index(gallery)}
+    for name, table in gallery.tables.items():
         for level in LEVELS:
             for ending, form in _ENDINGS[level].items():
                 made[f"{name}.{level}.{ending}"] = FORMATS[form](table, level)
         made[f"{name}.table.md"] = f"# {name}\n\n{FORMATS['markdown'](table, 'full')!s}"
-    made["composition.dot"] = composition_dot()
-    made["composition.svg"] = drawn(composition_dot(), "composition", composition_told())
-    for name, switch in SWITCHES.items():
-        made[f"switch.{name}.mmd"] = sequence(run(switch))
+    for chapter in gallery.chapters:
+        made.update(chapter.files)
     return {name: _bytes(text) for name, text in made.items()}
 
 
@@ -74,14 +94,14 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else f"{text.rstrip()}\n".encode()
 
 
-def write(directory: Path) -> tuple[str, ...]:
+def write(directory: Path, gallery: Gallery = DEFAULT) -> tuple[str, ...]:
     """Write all files that are not there, or not the same; return their names. No other file is touched.
 
     Raises:
         PictureError: a picture cannot be laid out; nothing is written then.
         OSError: a file cannot be written.
     """
-    made = files()
+    made = files(gallery)
     directory.mkdir(parents=True, exist_ok=True)
     stale = [name for name, data in made.items() if _present(directory / name) != data]
     for name in stale:
@@ -89,13 +109,13 @@ def write(directory: Path) -> tuple[str, ...]:
     return tuple(stale)
 
 
-def changes(directory: Path) -> Iterator[str]:
+def changes(directory: Path, gallery: Gallery = DEFAULT) -> Iterator[str]:
     """Yield what is wrong with a directory, file by file: what changed, what is missing, what nothing makes.
 
     Raises:
         PictureError: a picture cannot be laid out.
     """
-    made = files()
+    made = files(gallery)
     for name, data in made.items():
         before = _present(directory / name)
         if before is None:
@@ -122,34 +142,23 @@ def _difference(before: bytes, after: bytes) -> str:
     return "\n".join([*shown, f"    ... and {more} lines more"] if more > 0 else shown)
 
 
-def _index() -> str:
-    """The page of the directory."""
-    parts = ["# Diagrams", _ABOUT]
-    parts += [part for name in SHIPPED for part in _machine(name)]
-    parts += [
-        "## The composition",
-        _COMPOSITION,
-        "![The parts and what they say to each other](composition.svg)",
-    ]
-    parts += ["As text: [DOT](composition.dot).", "## Each kind of switch", _RUNS]
-    for name, switch in SWITCHES.items():
-        parts += [f"### {_capital(switch.title)}", switch.told, f"```mermaid\n{sequence(run(switch))}\n```"]
-        parts += [f"As a file: [switch.{name}.mmd](switch.{name}.mmd)."]
+def _index(gallery: Gallery) -> str:
+    """Return the page of the directory."""
+    parts = ["# Diagrams", gallery.about]
+    parts += [part for name, table in gallery.tables.items() for part in _machine(name, table)]
+    parts += [chapter.text for chapter in gallery.chapters]
     return "\n\n".join(parts)
 
 
-def _machine(name: str) -> Iterator[str]:
-    diagram = diagram_of(SHIPPED[name])
+def _machine(name: str, table: Declaration) -> Iterator[str]:
+    diagram = diagram_of(table)
+    counts = f"{len(diagram.nodes)} states, {len(diagram.events)} events, {len(diagram.arrows)} rows."
     yield f"## The {name} machine"
-    yield f"{_MACHINES[name]} {len(diagram.nodes)} states, {len(diagram.events)} events, {len(diagram.arrows)} rows."
+    yield f"{_MACHINES[name]} {counts}" if name in _MACHINES else counts
     yield f"![States and transitions of the {name} machine; the text formats say the same]({name}.overview.svg)"
     texts = "; ".join(
         f"{level}: "
         + ", ".join(f"[{form}]({name}.{level}.{ending})" for ending, form in _ENDINGS[level].items())
         for level in LEVELS
     )
-    yield f"Every row, with guard and reason: [table]({name}.table.md). {_capital(texts)}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    yield f"Every row, with guard and reason: [table]({name}.table.md). {texts[:1].upper()}{texts[1:]}."

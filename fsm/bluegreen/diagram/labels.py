@@ -1,7 +1,7 @@
 """What every renderer writes beside an arrow: rows that are drawn as one, and their words.
 
 >>> from bluegreen.diagram.model import diagram_of
->>> from bluegreen.query import QUERY
+>>> from bluegreen.machines.query import QUERY
 >>> [group.label() for group in groups(diagram_of(QUERY).cell("Prepared", "refused_456"), "full")]
 ['refused_456 [replays left] / restart, fails, replays', 'refused_456 [not replays left] / fails']
 """

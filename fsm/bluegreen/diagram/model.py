@@ -3,7 +3,7 @@
 Every renderer draws from this and from nothing else, so that they agree, and the same table always gives the
 same text.
 
-    >>> from bluegreen.query import QUERY
+    >>> from bluegreen.machines.query import QUERY
     >>> diagram = diagram_of(QUERY)
     >>> [arrow.target for arrow in diagram.cell("Prepared", "executed")]
     ['Executing']
@@ -18,9 +18,9 @@ from typing import Final
 
 import attrs
 
-from bluegreen.guards import ALWAYS, Guard
-from bluegreen.rows import Declaration, Outcome
-from bluegreen.verify.export import name_of
+from bluegreen.table.guards import ALWAYS, Guard
+from bluegreen.table.rows import Declaration, Outcome
+from bluegreen.verify.export.formats import name_of
 
 UNDECLARED: Final = "not declared"
 

@@ -1,6 +1,6 @@
 """Tables by the name under which a command line gets them: a short name, `module:NAME`, or a file of JSON.
 
->>> table_named("query").name, table_named("bluegreen.recovery:RECOVERY").name
+>>> table_named("query").name, table_named("bluegreen.machines.retry:RECOVERY").name
 ('query', 'recovery')
 """
 
@@ -16,12 +16,12 @@ from typing import Any, Final
 import transitions
 
 from bluegreen.errors import TableError
-from bluegreen.query import QUERY
-from bluegreen.recovery import RECOVERY
-from bluegreen.rows import Declaration
-from bluegreen.sharing import LEASE, SHARING
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify.export import read_json
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.store_sync import LEASE, SHARING
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.rows import Declaration
+from bluegreen.verify.export.formats import read_json
 
 SHIPPED: Final[Mapping[str, Declaration]] = {
     table.name: table for table in (STRATEGY, QUERY, RECOVERY, SHARING, LEASE)
@@ -87,7 +87,7 @@ def _as_table(found: Any, name: str) -> Declaration:
     if isinstance(table, Declaration):
         return table
     if isinstance(found, transitions.Machine):
-        from bluegreen.verify.foreign import from_transitions
+        from bluegreen.verify.export.from_transitions import from_transitions
 
         try:
             return from_transitions(found)

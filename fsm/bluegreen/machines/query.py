@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
-from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed
-from bluegreen.guards import Fact
-from bluegreen.recovery import POLICY
-from bluegreen.table import State, Table, forbid, go, ignore, stay
-from bluegreen.vocabulary import Ticket
+from bluegreen.machines.retry import POLICY
+from bluegreen.machines.strategy.events import QueryCancelled, QueryCompleted, QueryFailed
+from bluegreen.table.guards import Fact
+from bluegreen.table.table import State, Table, forbid, go, ignore, stay
+from bluegreen.types import Ticket
 
 Doubt = Literal["none", "harmless", "execute", "gone"]
 """What a failed RPC leaves open:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from bluegreen.guards import Fact
-from bluegreen.table import State, Table, forbid, go, ignore, stay
+from bluegreen.table.guards import Fact
+from bluegreen.table.table import State, Table, forbid, go, ignore, stay
 
 
 @attrs.frozen

@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from bluegreen.guards import Fact
-from bluegreen.machine import step
 from bluegreen.store import Stamp, StoreRecord
-from bluegreen.table import State, Table, go, ignore, stay
-from bluegreen.vocabulary import Strategy
+from bluegreen.table.guards import Fact
+from bluegreen.table.step import step
+from bluegreen.table.table import State, Table, go, ignore, stay
+from bluegreen.types import Strategy
 
 APART: Final = "Apart"
 JOINED: Final = "Joined"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from bluegreen.alphabet import Ending
-from bluegreen.flow import Call, Flow, run_async
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managed
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import Ending
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managed
+from bluegreen.runtime.sansio import Call, Flow, run_async
+from bluegreen.types import Scope, Strategy, Ticket
 
 
 class AsyncStrategyManager:

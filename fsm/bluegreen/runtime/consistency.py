@@ -3,7 +3,7 @@
 Nothing here changes anything, and nothing of it is needed as long as there is no defect: every step keeps what is
 checked here. It finds what a defect, a debugger or a broken machine has left, and says how to go on from there.
 
->>> from bluegreen.vocabulary import Ticket
+>>> from bluegreen.types import Ticket
 >>> kept = Kept("Stable", Context(active=Strategy.BLUE, open_blue=1), {1: Ticket(1, "blue", 0)})
 >>> examined(kept)
 ()
@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.strategy import DETECTING, STRATEGY, Context
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.table import DETECTING, STRATEGY, Context
+from bluegreen.types import Strategy, Ticket
 
 CORRECTIONS: Final[Mapping[str, str]] = {
     "transition_state_validity": "reset_transition_state",

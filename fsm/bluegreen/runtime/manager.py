@@ -22,7 +22,17 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from bluegreen.alphabet import (
+from bluegreen.config.loader import configured
+from bluegreen.config.settings import CHANGEABLE, Settings
+from bluegreen.errors import (
+    DetectionTimedOutError,
+    EventForbidden,
+    Refusal,
+    SettingsError,
+    StrategyUnavailable,
+    unreachable,
+)
+from bluegreen.machines.strategy.events import (
     ENDINGS,
     Audit,
     Authenticate,
@@ -45,19 +55,13 @@ from bluegreen.alphabet import (
     StrategyEffect,
     StrategyEvent,
 )
-from bluegreen.audience import Audience
-from bluegreen.errors import (
-    DetectionTimedOutError,
-    EventForbidden,
-    Refusal,
-    SettingsError,
-    StrategyUnavailable,
-    unreachable,
-)
-from bluegreen.exchange import LOOK_AGAIN_S, PATIENCE, Exchange
-from bluegreen.flow import Call, Flow, Sleep, Wait, run
-from bluegreen.forks import reborn_in_children
-from bluegreen.happenings import (
+from bluegreen.machines.strategy.table import STRATEGY, TIMERS, Context, Timer
+from bluegreen.runtime.consistency import Finding, Kept, corrected, examined
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.observers import Audience
+from bluegreen.runtime.sansio import Call, Flow, Sleep, Wait, run
+from bluegreen.runtime.store_synchroniser import LOOK_AGAIN_S, PATIENCE, Exchange
+from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
@@ -71,14 +75,10 @@ from bluegreen.happenings import (
     StoreLost,
     Witness,
 )
-from bluegreen.integrity import Finding, Kept, corrected, examined
-from bluegreen.machine import Step, step
-from bluegreen.rows import Outcome
-from bluegreen.settings import CHANGEABLE, Settings
-from bluegreen.sources import configured
 from bluegreen.store import Store
-from bluegreen.strategy import STRATEGY, TIMERS, Context, Timer
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.table.rows import Outcome
+from bluegreen.table.step import Step, step
+from bluegreen.types import Scope, Strategy, Ticket
 
 Prove = Callable[[Strategy, float], Generator[Any, Any, None]]
 """(strategy, seconds left) -> a flow that returns if the strategy accepts, and raises `Refusal` if not."""
@@ -122,7 +122,7 @@ class StrategyManager:
         settings: the scope's settings; by default from the environment and a file, see `sources`.
         clock: monotonic seconds; tests pass their own.
 
-    >>> from bluegreen.alphabet import QueryCompleted
+    >>> from bluegreen.machines.strategy.events import QueryCompleted
     >>> manager = StrategyManager(Scope("db.example:443"))
     >>> ticket = manager.start(lambda strategy, seconds_left: None)   # proves any strategy
     >>> ticket.strategy, manager.state

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from bluegreen.allowance import Allowance
-from bluegreen.happenings import Happening, Observer, Record, Witness
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.telemetry import Happening, Observer, Record, Witness
+from bluegreen.types import Scope
 
 _log = logging.getLogger("bluegreen")
 _BURST: Final = 100

@@ -1,6 +1,6 @@
 """One manager per scope and process.
 
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.types import Scope
 >>> managed(Scope("db.example:443", "sales")) is managed(Scope("db.example:443", "sales"))
 True
 """
@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import attrs
 
+from bluegreen.config.settings import Settings
 from bluegreen.errors import ScopeConflict
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.types import Scope
 
 _managers: dict[Scope, StrategyManager] = {}
 _lock = threading.Lock()

@@ -12,10 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bluegreen.clocks import stamp, who
 from bluegreen.errors import StoreError, unreachable
-from bluegreen.machine import step
-from bluegreen.sharing import (
+from bluegreen.machines.store_sync import (
     SHARING,
     Hear,
     ReadAgain,
@@ -30,8 +28,10 @@ from bluegreen.sharing import (
     WriteAccepted,
     WriteRefused,
 )
+from bluegreen.runtime.host import stamp, who
 from bluegreen.store import Stamp, Store, StoreRecord
-from bluegreen.vocabulary import Scope, Strategy
+from bluegreen.table.step import step
+from bluegreen.types import Scope, Strategy
 
 LEASE_S: Final = 1.0
 """How long a process may detect for all. A detection takes milliseconds; who is silent for longer may be dead."""

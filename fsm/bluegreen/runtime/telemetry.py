@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import attrs
 
-from bluegreen.alphabet import StrategyEvent
-from bluegreen.machine import Step
-from bluegreen.strategy import Context
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.strategy.events import StrategyEvent
+from bluegreen.machines.strategy.table import Context
+from bluegreen.table.step import Step
+from bluegreen.types import Scope, Strategy, Ticket
 
 
 class Snapshot(NamedTuple):

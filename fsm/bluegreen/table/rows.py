@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from bluegreen.guards import ALWAYS, Fact, Guard, Valuation, as_tuple, told
+from bluegreen.table.guards import ALWAYS, Fact, Guard, Valuation, as_tuple, told
 
 Reducer = Callable[[Any, Any], Any]
 """(context, event) -> context; pure."""

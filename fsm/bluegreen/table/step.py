@@ -14,7 +14,7 @@ import transitions
 from transitions.core import Condition, EventData, Transition
 
 from bluegreen.errors import EventForbidden
-from bluegreen.table import Outcome, Row, Table
+from bluegreen.table.table import Outcome, Row, Table
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -130,7 +130,7 @@ class Machine(transitions.Machine, Generic[C, E, F]):
 
     `machine.send(event)` takes an event object. Triggers take its fields: `machine.error_456("blue", 3)`.
 
-    >>> from bluegreen.strategy import STRATEGY, Context, AuthSuccess
+    >>> from bluegreen.machines.strategy.table import STRATEGY, Context, AuthSuccess
     >>> machine = Machine(STRATEGY, Context.initial())
     >>> machine.send(AuthSuccess("blue", 0)).state
     'Stable'

@@ -23,10 +23,21 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from bluegreen.checks import results, structure
 from bluegreen.errors import GuardError, TableError
-from bluegreen.guards import Fact, Guard, valuations
-from bluegreen.rows import Declaration, Outcome, Row, State, cell_facts, events, forbid, go, ignore, stay
+from bluegreen.table.guards import Fact, Guard, valuations
+from bluegreen.table.rows import (
+    Declaration,
+    Outcome,
+    Row,
+    State,
+    cell_facts,
+    events,
+    forbid,
+    go,
+    ignore,
+    stay,
+)
+from bluegreen.table.validation import results, structure
 
 __all__ = ["Fact", "Guard", "Outcome", "Row", "State", "Table", "events", "forbid", "go", "ignore", "stay"]
 

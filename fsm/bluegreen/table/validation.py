@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, Final
 
-from bluegreen.guards import Fact, valuations
-from bluegreen.rows import Declaration, Finding, Outcome, Row, State, cell_facts, event_name
+from bluegreen.table.guards import Fact, valuations
+from bluegreen.table.rows import Declaration, Finding, Outcome, Row, State, cell_facts, event_name
 
 RowOf = Callable[[str, Any, Any], Row]
 Cells = dict[tuple[str, type[Any]], tuple[Row, ...]]

@@ -13,10 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from bluegreen.verify.alone import explore
-    from bluegreen.verify.foreign import from_transitions
-    from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken
-    from bluegreen.verify.tally import Tally
+    from bluegreen.verify.coverage.counter import Tally
+    from bluegreen.verify.exploration.single_table import explore
+    from bluegreen.verify.export.from_transitions import from_transitions
+    from bluegreen.verify.properties.base import Always, Eventually, Sometimes, Taken
     from bluegreen.verify.verification import Verification
 
 __all__ = [
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 _MODULES: Final = {
-    "Tally": "tally",
+    "Tally": "coverage.counter",
     "Verification": "verification",
-    "explore": "alone",
-    "from_transitions": "foreign",
+    "explore": "exploration.single_table",
+    "from_transitions": "export.from_transitions",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'properties')}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'properties.base')}"), name)

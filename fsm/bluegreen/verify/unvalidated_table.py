@@ -1,6 +1,6 @@
 """A table that stands whatever is found wrong with it: to be drawn, to be explored, to see who else notices.
 
->>> from bluegreen.recovery import RECOVERY
+>>> from bluegreen.machines.retry import RECOVERY
 >>> Unchecked("lost", "Nowhere", RECOVERY.states, RECOVERY.events, RECOVERY.rows).findings[0].kind
 'unknown state'
 """
@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 import attrs
 
 from bluegreen.errors import TableError
-from bluegreen.rows import Finding
-from bluegreen.table import Table
+from bluegreen.table.rows import Finding
+from bluegreen.table.table import Table
 
 C = TypeVar("C")
 E = TypeVar("E")

@@ -1,7 +1,7 @@
 """Any machine: what a user says about a table of their own, and all that can be asked of it.
 
->>> from bluegreen.recovery import RECOVERY, Attempts
->>> from bluegreen.verify.properties import Always
+>>> from bluegreen.machines.retry import RECOVERY, Attempts
+>>> from bluegreen.verify.properties.base import Always
 >>> bounded = Always("bounded", "at most three retries", lambda taken: taken.step.context.transient <= 3)
 >>> found = Verification(RECOVERY, Attempts(), properties=(bounded,)).explore()
 >>> found.complete, found.violations, found.missed
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from bluegreen.guards import as_tuple
-from bluegreen.table import Table
-from bluegreen.verify.alone import EventsOf, Explored, explore
-from bluegreen.verify.properties import Property
+from bluegreen.table.guards import as_tuple
+from bluegreen.table.table import Table
+from bluegreen.verify.exploration.single_table import EventsOf, Explored, explore
+from bluegreen.verify.properties.base import Property
 
 if TYPE_CHECKING:
-    from bluegreen.verify.mutants import Verdict
+    from bluegreen.verify.mutation.operators import Verdict
 
 
 def _as_it_is(context: Any) -> Any:
@@ -88,7 +88,7 @@ class Verification:
 
     def mutate(self) -> Mutated:
         """Try every mutant of the table: whether its definition or a property notices."""
-        from bluegreen.verify.mutants import judged, worth_trying
+        from bluegreen.verify.mutation.operators import effective_mutants, judge
 
         bound = 2 * self.explore().states + 100
         context: Any = self.context.__class__
@@ -98,11 +98,11 @@ class Verification:
         def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
             return self._examined(name, table, bound)
 
-        verdicts = tuple(judged(mutant, examined) for mutant in worth_trying(self.table, dropped))
+        verdicts = tuple(judge(mutant, examined) for mutant in effective_mutants(self.table, dropped))
         return Mutated(verdicts, dict(self.explained), tuple(one.name for one in self.properties))
 
     def _examined(self, name: str, table: Table[Any, Any, Any], bound: int) -> Verdict | None:
-        from bluegreen.verify.mutants import Verdict
+        from bluegreen.verify.mutation.operators import Verdict
 
         found = self.explore(table, states=bound)
         also = (*(one.name for one in found.violations), *found.unreached)
@@ -145,7 +145,7 @@ class Mutated:
     @property
     def vacuous(self) -> tuple[str, ...]:
         """Properties that no mutant breaks: they may be said of nothing."""
-        from bluegreen.verify.mutants import vacuous
+        from bluegreen.verify.mutation.operators import vacuous
 
         return vacuous(list(self.verdicts), self.properties)
 

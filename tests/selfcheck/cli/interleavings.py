@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import click
 
-from bluegreen.verify.counterexample import listed, mermaid
-from bluegreen.verify.interleaving import Explored, as_test, explore, needed, retold
-from bluegreen.verify.programs import PROGRAMS, THREES, chance
-from bluegreen.verify.progress import counting
+from bluegreen.verify.exploration.counterexample import listed, mermaid
+from selfcheck.cli.progress import counting
+from selfcheck.interleaving.explorer import Explored, as_test, explore, needed, retold
+from selfcheck.interleaving.programs import PROGRAMS, THREES, chance
 
 BY_CHANCE: Final = {2: (4, 3), 3: (4, 2)}
 """For each number of threads: how many programs are made at random, and how many operations a thread does in them."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from bluegreen.verify.counterexample import as_test, listed, mermaid
-from bluegreen.verify.mutants import Verdict
-from bluegreen.verify.mutation import Mutation, mutate
-from bluegreen.verify.progress import counting
+from bluegreen.verify.exploration.counterexample import as_test, listed, mermaid
+from bluegreen.verify.mutation.operators import Verdict
+from selfcheck.cli.progress import counting
+from selfcheck.mutation.runner import Mutation, mutate
 
 
 @click.command("mutants")
@@ -68,7 +68,7 @@ def _bug(one: Verdict) -> dict[str, Any]:
 
 def _of_manager(one: Verdict) -> bool:
     """Whether its events are those of the strategy machine, which a manager takes."""
-    return all(type(event).__module__ == "bluegreen.alphabet" for event in one.events)
+    return all(type(event).__module__ == "bluegreen.machines.strategy.events" for event in one.events)
 
 
 def as_text(found: Mutation) -> str:

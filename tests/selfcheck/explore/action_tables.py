@@ -4,9 +4,9 @@ A process is a strategy machine and its queries, and a query touches nothing but
 and asks where to begin. So what a query can do is found once for each phase of the cluster and each *posture* of the
 machine: its state, where it routes, whom it would authenticate with. What that does to the machine is found once
 for each machine and each *script*, the events that are sent in one move. The moves are those of `moves.Moves`, the
-steps those of `bluegreen.machine.step`.
+steps those of `bluegreen.table.step.step`.
 
-    >>> from bluegreen.verify.moves import Liberties
+    >>> from selfcheck.model.actions import Liberties
     >>> parts = Parts(Liberties(events=(), stale=False), tickets=1)
     >>> first = parts.begun(None)
     >>> [(one.text, parts.after(first, one.script)) for one in parts.doings(("steady", BLUE), parts.posture[first], 0)]
@@ -20,18 +20,19 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import attrs
 
-from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed, QueryStarted
-from bluegreen.machine import Step
-from bluegreen.query import QUERY, QueryContext
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import Table
-from bluegreen.verify.cluster import Phase
-from bluegreen.verify.hearing import Hearing
-from bluegreen.verify.moves import EVENTS, Liberties, Move, Moves
-from bluegreen.verify.process import NOW, Fault, Machines, Process, Query, Trail, begun, rebased
-from bluegreen.verify.properties import Taken
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.config.settings import Settings
+from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.machines.strategy.events import QueryCancelled, QueryCompleted, QueryFailed, QueryStarted
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.step import Step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.version_abstraction import NOW, rebase
+from bluegreen.verify.properties.base import Taken
+from selfcheck.explore.message_reduction import Hearing
+from selfcheck.model.actions import EVENTS, Liberties, Move, Moves
+from selfcheck.model.cluster import Phase
+from selfcheck.model.process import Fault, Machines, Process, Query, Trail, begun
 
 T = TypeVar("T", bound=Hashable)
 BLUE: Final = Strategy.BLUE
@@ -172,7 +173,7 @@ class Parts:
 
     def machine(self, state: str, context: Any, news: Any = ()) -> int:
         """Return the number of a machine, of all that are alike."""
-        context = rebased(context)
+        context = rebase(context)
         machine = Machine(state, context, self._hearing.plain(state, context, news))
         number = self.machines[machine]
         if number == len(self.posture):

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
-from bluegreen.strategy import Context
-from bluegreen.verify.cluster import Phase
-from bluegreen.verify.explorer import Bounds, Progress, Searched, path_to, search
-from bluegreen.verify.lasso import lasso
-from bluegreen.verify.moves import MEDDLING, Move
-from bluegreen.verify.promises import LIVELY_ALWAYS, QUERY_ALWAYS
-from bluegreen.verify.properties import STRATEGY_ALWAYS, Always, Taken
-from bluegreen.verify.responses import RESPONSES
-from bluegreen.verify.world import Moment, World
-from bluegreen.verify.world_properties import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
-
-STEPS: Final = (*STRATEGY_ALWAYS, *LIVELY_ALWAYS, *RESPONSES)
-"""What holds of each step of the strategy machine."""
+from bluegreen.machines.strategy.table import Context
+from bluegreen.verify.exploration.liveness import lasso
+from bluegreen.verify.properties.base import Always, Taken
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
+from selfcheck.explore.breadth_first import Bounds, Progress, Searched, path_to, search
+from selfcheck.model.actions import MEDDLING, Move
+from selfcheck.model.cluster import Phase
+from selfcheck.model.product import Moment, World
+from selfcheck.properties.cluster import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
 
 @attrs.frozen

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bluegreen.query import Refused456
-from bluegreen.verify.moves import EVENTS, Liberties
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.properties import Always, Taken
-from bluegreen.verify.verdict import Judged, judge
+from bluegreen.machines.query import Refused456
+from bluegreen.verify.properties.base import Always, Taken
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS
+from selfcheck.explore.thread_modular_checker import Judged, judge
+from selfcheck.model.actions import EVENTS, Liberties
 
 
 def _cheap(taken: Taken) -> bool:

@@ -4,9 +4,9 @@ News that is on its way was sent under the present version, and is stale as soon
 if it changes something in a context that can be reached before; and two pieces that do the same in each of these
 are one. Both are found by `step`, over whichever table is given.
 
-    >>> from bluegreen.alphabet import StrategyAnnounced
-    >>> from bluegreen.strategy import Context
-    >>> from bluegreen.verify.process import Machines
+    >>> from bluegreen.machines.strategy.events import StrategyAnnounced
+    >>> from bluegreen.machines.strategy.table import Context
+    >>> from selfcheck.model.process import Machines
     >>> hearing = Hearing(Machines(), (), tickets=1)
     >>> active = Context(active=BOTH[0], version=1, verified=True)
     >>> [str(one.strategy) for one in hearing.plain("Stable", active, [StrategyAnnounced(s, 1) for s in BOTH])]
@@ -18,13 +18,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bluegreen.alphabet import QueryCancelled, QueryCompleted, QueryFailed, QueryStarted, Reset
-from bluegreen.machine import Step
-from bluegreen.strategy import BOTH
-from bluegreen.verify.alone import news
-from bluegreen.verify.moves import NEWS, by_name
-from bluegreen.verify.process import NOW, Machines, rebased
-from bluegreen.vocabulary import Ticket
+from bluegreen.machines.strategy.events import (
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    QueryStarted,
+    Reset,
+)
+from bluegreen.machines.strategy.table import BOTH
+from bluegreen.table.step import Step
+from bluegreen.types import Ticket
+from bluegreen.verify.exploration.single_table import news
+from bluegreen.verify.exploration.version_abstraction import NOW, rebase
+from selfcheck.model.actions import NEWS, by_name
+from selfcheck.model.process import Machines
 
 Node = tuple[str, Any]
 """A state of the strategy machine, and a context."""
@@ -72,7 +79,7 @@ class Hearing:
         if taken is None:
             return None
         effects = tuple(str(effect) for effect in taken.effects if type(effect).__name__ != "Audit")
-        after = taken.state, rebased(taken.context)
+        after = taken.state, rebase(taken.context)
         return (after, effects) if after != (state, context) or effects else None
 
     def _before_it_is_stale(self, state: str, context: Any) -> list[Any]:

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.sharing import JOINED, SHARING, Hear, RecordRead
-from bluegreen.table import Table
-from bluegreen.verify.explorer import Searched, path_to, search
-from bluegreen.verify.findings import Violation
-from bluegreen.verify.lasso import lasso
-from bluegreen.verify.properties import Always, Eventually, Taken
-from bluegreen.verify.sharing_world import NOTHING, Extent, Scene, SharingWorld
+from bluegreen.machines.store_sync import JOINED, SHARING, Hear, RecordRead
+from bluegreen.table.table import Table
+from bluegreen.verify.exploration.liveness import lasso
+from bluegreen.verify.properties.base import Always, Eventually, Taken
+from selfcheck.explore.breadth_first import Searched, path_to, search
+from selfcheck.explore.checker import Violation
+from selfcheck.model.store import NOTHING, Extent, Scene, SharingWorld
 
 
 def _in_order(taken: Taken) -> bool:

@@ -5,8 +5,8 @@ both and leads to what is alike. That is found by refining a partition until not
 every table, also for one that was changed.
 
     >>> import attrs
-    >>> from bluegreen.query import QUERY, QueryContext
-    >>> from bluegreen.vocabulary import Ticket
+    >>> from bluegreen.machines.query import QUERY, QueryContext
+    >>> from bluegreen.types import Ticket
     >>> write = QueryContext(Ticket(1, "blue", 1), reads=False, query_id="q")
     >>> once, twice = ("Executing", write), ("Executing", attrs.evolve(write, restarts=2))
     >>> found = alike(QUERY, [once, twice])
@@ -22,8 +22,8 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.table import Table
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
 
 Node = tuple[str, Any]
 """A state, and a context."""

@@ -9,7 +9,7 @@ of processes.
 States are numbers in arrays, and a level of the search is one step for all of them at once. What happens is found by
 `parts.Parts`, that is by `step`, and looked up afterwards.
 
-    >>> from bluegreen.verify.moves import Liberties
+    >>> from selfcheck.model.actions import Liberties
     >>> space = Modular(1, 0, Liberties(events=(), kinds=(False,), steps=()))
     >>> space.search().states
     196
@@ -28,11 +28,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from bluegreen.verify.cluster import Phase, beginnings
-from bluegreen.verify.explorer import Bounds, Progress, Searched, beyond
-from bluegreen.verify.moves import Liberties
-from bluegreen.verify.parts import NOBODY, REFUSED, Numbers, Parts
-from bluegreen.vocabulary import Strategy
+from bluegreen.types import Strategy
+from selfcheck.explore.action_tables import NOBODY, REFUSED, Numbers, Parts
+from selfcheck.explore.breadth_first import Bounds, Progress, Searched, beyond
+from selfcheck.model.actions import Liberties
+from selfcheck.model.cluster import Phase, beginnings
 
 Numbered = NDArray[np.int64]
 _QUERY: Final = 8

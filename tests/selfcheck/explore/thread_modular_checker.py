@@ -1,6 +1,6 @@
 """What an exploration of one process found: what is broken, with a way there, and what never happened.
 
->>> from bluegreen.verify.moves import Liberties
+>>> from selfcheck.model.actions import Liberties
 >>> found = judge(1, 0, Liberties(events=(), kinds=(False,), steps=()))
 >>> found.violations, found.unreached[:1]
 ((), ('S announce',))
@@ -15,19 +15,19 @@ from typing import Any, Final
 import attrs
 import numpy as np
 
-from bluegreen.strategy import Context
-from bluegreen.verify.cluster import Phase
-from bluegreen.verify.explorer import Bounds, Progress, Searched
-from bluegreen.verify.fairness import Region
-from bluegreen.verify.findings import STEPS, Violation
-from bluegreen.verify.modular import AT_ONCE, Edges, Modular, Numbered, distinct
-from bluegreen.verify.moves import MEDDLING, Liberties
-from bluegreen.verify.parts import NOBODY, REFUSED, Doing
-from bluegreen.verify.process import Fault, Process
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.properties import Always, Balance, Eventually, Taken
-from bluegreen.verify.world import Moment
-from bluegreen.verify.world_properties import FOUNDED, WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
+from bluegreen.machines.strategy.table import Context
+from bluegreen.verify.properties.base import Always, Balance, Eventually, Taken
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
+from selfcheck.explore.action_tables import NOBODY, REFUSED, Doing
+from selfcheck.explore.array_liveness import Region
+from selfcheck.explore.breadth_first import Bounds, Progress, Searched
+from selfcheck.explore.checker import Violation
+from selfcheck.explore.thread_modular import AT_ONCE, Edges, Modular, Numbered, distinct
+from selfcheck.model.actions import MEDDLING, Liberties
+from selfcheck.model.cluster import Phase
+from selfcheck.model.process import Fault, Process
+from selfcheck.model.product import Moment
+from selfcheck.properties.cluster import FOUNDED, WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
 _BALANCES: Final = tuple(one for one in WORLD_ALWAYS if isinstance(one, Balance))
 _OF_MACHINES: Final = tuple(one for one in WORLD_ALWAYS if one.of == "machine")

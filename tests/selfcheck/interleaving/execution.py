@@ -1,7 +1,7 @@
 """One run of a program over the real `StrategyManager`: what happened in it, and what has to hold of it.
 
->>> from bluegreen.verify.programs import PROGRAMS
->>> from bluegreen.verify.scheduler import taking
+>>> from selfcheck.interleaving.programs import PROGRAMS
+>>> from selfcheck.interleaving.scheduler import taking
 >>> with running(PROGRAMS[0]) as run:
 ...     ended, ran = run(taking((0, 0, 0, 1)))
 >>> ran.schedule[:4], ran.broken
@@ -19,14 +19,21 @@ from typing import Final
 
 import attrs
 
-from bluegreen.happenings import Record, Snapshot
-from bluegreen.manager import StrategyManager
-from bluegreen.verify.linear import Answer, Model, Operation, answered, in_one_order, in_sequence
-from bluegreen.verify.programs import GIVEN, OPERATIONS, Caller, Program
-from bluegreen.verify.properties import Always
-from bluegreen.verify.scheduler import Access, Choose, Ended, Halted, Moment, Scheduler
-from bluegreen.verify.watched import Watched, watched
-from bluegreen.vocabulary import Ticket
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Record, Snapshot
+from bluegreen.types import Ticket
+from bluegreen.verify.properties.base import Always
+from selfcheck.interleaving.instrumented_manager import Watched, watched
+from selfcheck.interleaving.linearizability import (
+    Answer,
+    Model,
+    Operation,
+    answered,
+    in_one_order,
+    in_sequence,
+)
+from selfcheck.interleaving.programs import GIVEN, OPERATIONS, Caller, Program
+from selfcheck.interleaving.scheduler import Access, Choose, Ended, Halted, Moment, Scheduler
 
 
 @attrs.frozen(eq=False, slots=False)

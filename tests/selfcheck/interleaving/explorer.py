@@ -1,6 +1,6 @@
 """Interleavings: programs of some threads over the real `StrategyManager`, run in every order that matters.
 
->>> from bluegreen.verify.programs import PROGRAMS
+>>> from selfcheck.interleaving.programs import PROGRAMS
 >>> explored = explore(PROGRAMS[0])
 >>> explored.schedules, explored.complete, explored.broken
 (19, True, ())
@@ -21,13 +21,13 @@ from typing import Final
 
 import attrs
 
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.verify.programs import Program
-from bluegreen.verify.properties import Always
-from bluegreen.verify.reduction import every_schedule
-from bluegreen.verify.runs import Ran, Run, running
-from bluegreen.verify.scheduler import going_on, taking
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.verify.properties.base import Always
+from selfcheck.interleaving.execution import Ran, Run, running
+from selfcheck.interleaving.partial_order import every_schedule
+from selfcheck.interleaving.programs import Program
+from selfcheck.interleaving.scheduler import going_on, taking
 
 
 @attrs.frozen
@@ -176,8 +176,8 @@ _TEST: Final = '''\
 """{name}: {text}."""
 
 from {module} import {kind}
-from bluegreen.verify.interleaving import replay
-from bluegreen.verify.programs import Program
+from selfcheck.interleaving.explorer import replay
+from selfcheck.interleaving.programs import Program
 
 PROGRAM = {program}
 SCHEDULE = {schedule}

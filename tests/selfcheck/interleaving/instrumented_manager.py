@@ -14,16 +14,16 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.alphabet import DetectionTimedOut
-from bluegreen.flow import Call, Flow, Wait
-from bluegreen.happenings import Record, Snapshot
-from bluegreen.machine import Step
-from bluegreen.manager import Flight, StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.strategy import DETECTING
-from bluegreen.verify.points import Clock, Collection, Landing, Lock, Shared, access
-from bluegreen.verify.scheduler import Access, Halted, Scheduler
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import DetectionTimedOut
+from bluegreen.machines.strategy.table import DETECTING
+from bluegreen.runtime.manager import Flight, StrategyManager
+from bluegreen.runtime.sansio import Call, Flow, Wait
+from bluegreen.runtime.telemetry import Record, Snapshot
+from bluegreen.table.step import Step
+from bluegreen.types import Scope, Strategy, Ticket
+from selfcheck.interleaving.primitives import Clock, Collection, Landing, Lock, Shared, access
+from selfcheck.interleaving.scheduler import Access, Halted, Scheduler
 
 FIELDS: Final = ("_snapshot", "_flight", "_failures", "_armed", "_next_due_s", "_proved_s")
 """Fields that are replaced as a whole, and read without the lock."""

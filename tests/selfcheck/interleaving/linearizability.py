@@ -6,7 +6,7 @@ comes first, and each thread's steps stay in their order), in which `step` gives
 where the manager ended. The search goes one step at a time and remembers where it has been (Wing and Gong 1993,
 Lowe 2017).
 
->>> from bluegreen.alphabet import Reset
+>>> from bluegreen.machines.strategy.events import Reset
 >>> first = Model("Detecting", Context.initial())
 >>> alone = Operation("send", 0, 1, (Answer(Reset(), False, step(STRATEGY, first.state, first.context, Reset())),))
 >>> in_one_order((alone,), first, first)
@@ -21,13 +21,13 @@ from typing import Any
 
 import attrs
 
-from bluegreen.alphabet import ENDINGS, IssueTicket, Raise
 from bluegreen.errors import EventForbidden, StrategyUnavailable
-from bluegreen.happenings import Record, Snapshot
-from bluegreen.machine import Step, step
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.verify.programs import CrashError
-from bluegreen.vocabulary import Ticket
+from bluegreen.machines.strategy.events import ENDINGS, IssueTicket, Raise
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.runtime.telemetry import Record, Snapshot
+from bluegreen.table.step import Step, step
+from bluegreen.types import Ticket
+from selfcheck.interleaving.programs import CrashError
 
 
 @attrs.frozen

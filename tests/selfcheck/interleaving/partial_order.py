@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from bluegreen.verify.scheduler import Access, Choose, Ended, going_on
+from selfcheck.interleaving.scheduler import Access, Choose, Ended, going_on
 
 R = TypeVar("R")
 

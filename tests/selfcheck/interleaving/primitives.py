@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from functools import cache, partial
 from typing import Any, Final
 
-from bluegreen.verify.scheduler import Access, Scheduler
+from selfcheck.interleaving.scheduler import Access, Scheduler
 
 Key = Callable[[Any], str]
 

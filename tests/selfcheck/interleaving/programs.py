@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import Refusal
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     CacheInvalidated,
@@ -23,10 +25,8 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.errors import Refusal
-from bluegreen.settings import Settings
-from bluegreen.verify.watched import Watched
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.types import Strategy, Ticket
+from selfcheck.interleaving.instrumented_manager import Watched
 
 BLUE, GREEN = Strategy.BLUE, Strategy.GREEN
 

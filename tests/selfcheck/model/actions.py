@@ -7,7 +7,17 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import (
+from bluegreen.machines.query import (
+    BatchFetched,
+    Cancelled,
+    Cleared,
+    Errored,
+    Executed,
+    Exhausted,
+    Prepared,
+    Refused456,
+)
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     CacheExpired,
@@ -22,20 +32,11 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.query import (
-    BatchFetched,
-    Cancelled,
-    Cleared,
-    Errored,
-    Executed,
-    Exhausted,
-    Prepared,
-    Refused456,
-)
-from bluegreen.strategy import FAILED
-from bluegreen.verify.cluster import Phase
-from bluegreen.verify.process import NOW, Machines, Process, Query, Trail
-from bluegreen.vocabulary import Strategy
+from bluegreen.machines.strategy.table import FAILED
+from bluegreen.types import Strategy
+from bluegreen.verify.exploration.version_abstraction import NOW
+from selfcheck.model.cluster import Phase
+from selfcheck.model.process import Machines, Process, Query, Trail
 
 NEWS: Final[tuple[Any, ...]] = (StrategyAnnounced, Error456, AuthSuccess, AuthFailure, PersistentFailure)
 EVENTS: Final = {

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import attrs
 
-from bluegreen.vocabulary import Strategy
+from bluegreen.types import Strategy
 
 Answer = Literal["serve", "refuse", "unavailable"]
 """`serve` does the work, `refuse` is status 456, `unavailable` is a host that does not answer."""

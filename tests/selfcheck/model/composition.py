@@ -20,7 +20,19 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.errors import EventForbidden
+from bluegreen.machines.query import (
+    PREPARED,
+    QUERY,
+    STARTED,
+    EndTicket,
+    Errored,
+    Executed,
+    QueryContext,
+    Replay,
+)
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     Error456,
@@ -29,15 +41,12 @@ from bluegreen.alphabet import (
     QueryFailed,
     QueryStarted,
 )
-from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.query import PREPARED, QUERY, STARTED, EndTicket, Errored, Executed, QueryContext, Replay
-from bluegreen.settings import Settings
-from bluegreen.strategy import DETECTING, PENDING, STRATEGY, TIMERS, Context
-from bluegreen.table import Table
-from bluegreen.verify.alone import is_news, news
-from bluegreen.verify.properties import STRATEGY_ALWAYS, Taken, broken
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.table import DETECTING, PENDING, STRATEGY, TIMERS, Context
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.single_table import is_news, news
+from bluegreen.verify.properties.base import STRATEGY_ALWAYS, Taken, broken
 
 ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 ANSWERS: Final = (AuthSuccess, AuthFailure, Error456)

@@ -18,12 +18,12 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from bluegreen.machine import step
-from bluegreen.sharing import LEASE, LeaseAsked, LeaseExpired, LeaseReleased
-from bluegreen.table import Table
-from bluegreen.verify.explorer import Searched, path_to, search
-from bluegreen.verify.findings import Violation
-from bluegreen.verify.properties import Always
+from bluegreen.machines.store_sync import LEASE, LeaseAsked, LeaseExpired, LeaseReleased
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.verify.properties.base import Always
+from selfcheck.explore.breadth_first import Searched, path_to, search
+from selfcheck.explore.checker import Violation
 
 TTL: Final = 2
 """How long a lease is held, in ticks."""

@@ -1,6 +1,6 @@
 """One process of the world model: its strategy machine, the news that is on its way to it, and its queries.
 
-Every transition in here is taken by `bluegreen.machine.step`, over whichever tables are given. What is
+Every transition in here is taken by `bluegreen.table.step.step`, over whichever tables are given. What is
 added is what a table cannot have: versions that are rebased, so that there are finitely many of them, and
 numbers for everything, so that a step that was once taken is looked up.
 """
@@ -11,20 +11,17 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import QueryStarted
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import Step, step
-from bluegreen.query import QUERY, EndTicket, QueryContext, Replay
-from bluegreen.rows import Row
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.properties import Taken
-from bluegreen.verify.symmetry import MOST, Node, alike
-from bluegreen.vocabulary import Strategy, Ticket
-
-NOW: Final = 1
-"""The version of every context in the model. What was sent under an older one has version 0: older still
-makes no difference, because a guard can only ask whether it is the same."""
+from bluegreen.machines.query import QUERY, EndTicket, QueryContext, Replay
+from bluegreen.machines.strategy.events import QueryStarted
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.rows import Row
+from bluegreen.table.step import Step, step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.version_abstraction import NOW, rebase
+from bluegreen.verify.properties.base import Taken
+from selfcheck.explore.symmetry import MOST, Node, alike
 
 
 @attrs.frozen(cache_hash=True)
@@ -150,7 +147,7 @@ class Machines:
         if found.context.version != trail.context.version:
             trail.news = frozenset()  # whatever was on its way is stale from now on
         trail.state = found.state
-        trail.context = rebased(found.context)
+        trail.context = rebase(found.context)
         for effect in found.effects:
             if type(effect).__name__ == "Publish":
                 trail.published = effect.strategy
@@ -210,15 +207,10 @@ class Machines:
 _ANY: Final = Ticket(1, Strategy.BLUE, NOW)
 
 
-def rebased(context: Context) -> Context:
-    """Return the context with version `NOW`."""
-    return context if context.version == NOW else attrs.evolve(context, version=NOW)
-
-
 def begun(settings: Any, stored: Strategy | None, initial: str) -> Process:
     """Return a process that has just begun: it looks into the store, and tries first what stands there. What the store
     says later is a move, `Liberties.words`."""
-    context = rebased(Context.initial(settings))
+    context = rebase(Context.initial(settings))
     if stored is not None:
         context = attrs.evolve(context, untried=(stored, stored.other))
     return Process(initial, context)

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.query import QUERY
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import Table
-from bluegreen.verify.cluster import Phase, beginnings
-from bluegreen.verify.moves import Liberties, Move, Moves
-from bluegreen.verify.process import Machines, Process, Trail, begun
-from bluegreen.vocabulary import Strategy
+from bluegreen.config.settings import Settings
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy
+from selfcheck.model.actions import Liberties, Move, Moves
+from selfcheck.model.cluster import Phase, beginnings
+from selfcheck.model.process import Machines, Process, Trail, begun
 
 _BITS: Final = 21
 _MASK: Final = (1 << _BITS) - 1

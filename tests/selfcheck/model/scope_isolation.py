@@ -14,12 +14,12 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.verify.alone import strategy_events
-from bluegreen.verify.process import rebased
-from bluegreen.verify.properties import Always
-from bluegreen.vocabulary import Scope
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import step
+from bluegreen.types import Scope
+from bluegreen.verify.exploration.single_table import strategy_events
+from bluegreen.verify.exploration.version_abstraction import rebase
+from bluegreen.verify.properties.base import Always
 
 SCOPES: Final = (Scope("db.example:443", "sales"), Scope("db.example:443", "stock"))
 """Two clusters behind one address."""
@@ -50,14 +50,14 @@ class Clusters:
     """A space for `search`: the strategy machines of two clusters, and whatever may be sent to either.
 
     Args:
-        key: what a process keeps a machine under; the scope itself, as `bluegreen.registry` does.
+        key: what a process keeps a machine under; the scope itself, as `bluegreen.runtime.registry` does.
     """
 
     def __init__(self, key: Callable[[Scope], Hashable] = lambda scope: scope) -> None:
         keys = list(dict.fromkeys(key(scope) for scope in SCOPES))
         self._index = {scope: keys.index(key(scope)) for scope in SCOPES}
         self._count = len(keys)
-        first = STRATEGY.initial, rebased(Context.initial())
+        first = STRATEGY.initial, rebase(Context.initial())
         self._numbers: dict[tuple[str, Context], int] = {first: 0}
         self._nodes = [first]
         self._steps: dict[int, list[tuple[Any, int]]] = {}
@@ -85,7 +85,7 @@ class Clusters:
                     continue  # counting tickets makes the space larger, and says nothing more
                 with contextlib.suppress(EventForbidden):
                     taken = step(STRATEGY, *node, event)
-                    known.append((event, self._number((taken.state, rebased(taken.context)))))
+                    known.append((event, self._number((taken.state, rebase(taken.context)))))
         return known
 
     def _number(self, node: tuple[str, Context]) -> int:

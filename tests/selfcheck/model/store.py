@@ -19,8 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from bluegreen.machine import step
-from bluegreen.sharing import (
+from bluegreen.machines.store_sync import (
     SHARING,
     Hear,
     ReadAgain,
@@ -33,11 +32,12 @@ from bluegreen.sharing import (
     WriteRefused,
 )
 from bluegreen.store import Stamp, StoreRecord
-from bluegreen.table import Table
-from bluegreen.verify.explorer import search
-from bluegreen.verify.parts import Numbers
-from bluegreen.verify.properties import Taken
-from bluegreen.vocabulary import Strategy
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy
+from bluegreen.verify.properties.base import Taken
+from selfcheck.explore.action_tables import Numbers
+from selfcheck.explore.breadth_first import search
 
 __all__ = ["Extent", "Holding", "Move", "Party", "Scene", "SharingWorld", "search"]
 

@@ -20,7 +20,8 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     ConnectionOpened,
@@ -35,18 +36,19 @@ from bluegreen.alphabet import (
     Reset,
     StrategyAnnounced,
 )
-from bluegreen.machine import Step
-from bluegreen.settings import Settings
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE, STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.cluster import Phase, beginnings
-from bluegreen.verify.explorer import Bounds, Searched, path_to, search
-from bluegreen.verify.findings import STEPS, Violation
-from bluegreen.verify.lasso import lasso
-from bluegreen.verify.moves import MEDDLING
-from bluegreen.verify.process import NOW, Machines, rebased
-from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken, broken
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE, STRATEGY, Context
+from bluegreen.table.step import Step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.liveness import lasso
+from bluegreen.verify.exploration.version_abstraction import NOW, rebase
+from bluegreen.verify.properties.base import Always, Eventually, Sometimes, Taken, broken
+from bluegreen.verify.properties.step_invariants import STEPS
+from selfcheck.explore.breadth_first import Bounds, Searched, path_to, search
+from selfcheck.explore.checker import Violation
+from selfcheck.model.actions import MEDDLING
+from selfcheck.model.cluster import Phase, beginnings
+from selfcheck.model.process import Machines
 
 FIRST: Final = 0
 """The user who is refused only where everybody is."""
@@ -138,7 +140,7 @@ class _Trail:
             return None
         self.took(Taken(scene.state, scene.context, event, found))
         self.sent += (event,)
-        self.scene = scene._replace(state=found.state, context=rebased(found.context))
+        self.scene = scene._replace(state=found.state, context=rebase(found.context))
         return found
 
     def vouch(self, user: int, strategy: Strategy, accepted: bool) -> None:
@@ -190,7 +192,7 @@ class UsersWorld:
 
     def first(self) -> list[Scene]:
         """Return the scenes in which everything begins."""
-        context = rebased(Context.initial(self._settings))
+        context = rebase(Context.initial(self._settings))
         state = self._machines.strategy.initial
         return [
             Scene(phase, state, context, frozenset(), (None, None)) for phase in beginnings(self._switches)

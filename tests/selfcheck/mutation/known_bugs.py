@@ -11,20 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import (
-    AuthFailure,
-    AuthSuccess,
-    ConnectionOpened,
-    Error456,
-    PersistentFailure,
-    QueryCancelled,
-    QueryCompleted,
-    QueryFailed,
-    RollbackRequested,
-    StrategyAnnounced,
-)
-from bluegreen.guards import Fact, Guard
-from bluegreen.query import (
+from bluegreen.machines.query import (
     QUERY,
     BatchFetched,
     Errored,
@@ -42,8 +29,19 @@ from bluegreen.query import (
     restart,
     unknown,
 )
-from bluegreen.rows import Row, Rows, flatten
-from bluegreen.strategy import (
+from bluegreen.machines.strategy.events import (
+    AuthFailure,
+    AuthSuccess,
+    ConnectionOpened,
+    Error456,
+    PersistentFailure,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    RollbackRequested,
+    StrategyAnnounced,
+)
+from bluegreen.machines.strategy.table import (
     DETECTING,
     PENDING,
     STABLE,
@@ -64,7 +62,9 @@ from bluegreen.strategy import (
     is_verified,
     names_active,
 )
-from bluegreen.table import Table, forbid, go, ignore, stay
+from bluegreen.table.guards import Fact, Guard
+from bluegreen.table.rows import Row, Rows, flatten
+from bluegreen.table.table import Table, forbid, go, ignore, stay
 
 _ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 _WHY: Final = "a bug of the field"

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import DetectionTimedOut
 from bluegreen.errors import EventForbidden
-from bluegreen.flow import Flow
-from bluegreen.machine import Step, step
-from bluegreen.manager import Flight, StrategyManager
-from bluegreen.strategy import STRATEGY
-from bluegreen.verify.counterexample import told
-from bluegreen.verify.interleaving import Explored, as_test, explore, retold
-from bluegreen.verify.mutants import Verdict
-from bluegreen.verify.programs import PROGRAMS, Program
-from bluegreen.verify.runs import INTERLEAVED_ALWAYS
-from bluegreen.verify.scopes import SCOPES_APART, Clusters, first_shared
+from bluegreen.machines.strategy.events import DetectionTimedOut
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.runtime.manager import Flight, StrategyManager
+from bluegreen.runtime.sansio import Flow
+from bluegreen.table.step import Step, step
+from bluegreen.verify.exploration.counterexample import describe_event
+from bluegreen.verify.mutation.operators import Verdict
+from selfcheck.interleaving.execution import INTERLEAVED_ALWAYS
+from selfcheck.interleaving.explorer import Explored, as_test, explore, retold
+from selfcheck.interleaving.programs import PROGRAMS, Program
+from selfcheck.model.scope_isolation import SCOPES_APART, Clusters, first_shared
 
 
 @attrs.frozen
@@ -39,7 +39,7 @@ def _shared() -> Verdict:
     news = first_shared(Clusters(key=lambda scope: scope.target))
     if not news:
         return Verdict(name, "")
-    path = tuple(f"{scope.cluster}: {told(event)}" for scope, event in news)
+    path = tuple(f"{scope.cluster}: {describe_event(event)}" for scope, event in news)
     return Verdict(name, SCOPES_APART.name, SCOPES_APART.text, tuple(event for _, event in news), path)
 
 

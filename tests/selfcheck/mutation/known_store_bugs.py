@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.sharing import (
+from bluegreen.machines.store_sync import (
     JOINED,
     LEASE,
     SHARING,
@@ -33,14 +33,14 @@ from bluegreen.sharing import (
     join,
     write,
 )
-from bluegreen.table import ignore, stay
-from bluegreen.verify.fieldbugs import FieldBug
-from bluegreen.verify.findings import Violation
-from bluegreen.verify.lease_world import LEASE_ALWAYS, examine_lease
-from bluegreen.verify.mutants import Verdict
-from bluegreen.verify.runtime_bugs import RuntimeBug
-from bluegreen.verify.sharing_findings import SHARED_PROPERTIES, examine_sharing
-from bluegreen.verify.sharing_world import Extent
+from bluegreen.table.table import ignore, stay
+from bluegreen.verify.mutation.operators import Verdict
+from selfcheck.explore.checker import Violation
+from selfcheck.explore.store_checker import SHARED_PROPERTIES, examine_sharing
+from selfcheck.model.lease import LEASE_ALWAYS, examine_lease
+from selfcheck.model.store import Extent
+from selfcheck.mutation.known_bugs import FieldBug
+from selfcheck.mutation.known_runtime_bugs import RuntimeBug
 
 _WHY: Final = "a bug about a shared store"
 

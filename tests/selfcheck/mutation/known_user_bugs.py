@@ -9,14 +9,21 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from bluegreen.alphabet import AuthFailure, PersistentFailure, QueryStarted
-from bluegreen.rows import Rows
-from bluegreen.strategy import DETECTING, PENDING, STABLE, issue_ticket, start_on_active, start_on_pending
-from bluegreen.table import forbid, ignore, stay
-from bluegreen.verify.fieldbugs import FIELD_BUGS, FieldBug
-from bluegreen.verify.mutants import Verdict
-from bluegreen.verify.runtime_bugs import RuntimeBug
-from bluegreen.verify.users_world import Errors, examine_users
+from bluegreen.machines.strategy.events import AuthFailure, PersistentFailure, QueryStarted
+from bluegreen.machines.strategy.table import (
+    DETECTING,
+    PENDING,
+    STABLE,
+    issue_ticket,
+    start_on_active,
+    start_on_pending,
+)
+from bluegreen.table.rows import Rows
+from bluegreen.table.table import forbid, ignore, stay
+from bluegreen.verify.mutation.operators import Verdict
+from selfcheck.model.users import Errors, examine_users
+from selfcheck.mutation.known_bugs import FIELD_BUGS, FieldBug
+from selfcheck.mutation.known_runtime_bugs import RuntimeBug
 
 _WHY: Final = "a bug about users"
 

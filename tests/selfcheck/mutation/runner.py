@@ -14,26 +14,16 @@ from typing import Final
 
 import attrs
 
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-from bluegreen.verify.findings import STEPS
-from bluegreen.verify.mutants import (
-    TABLES,
-    Mutant,
-    Verdict,
-    examined,
-    in_world,
-    judged,
-    score,
-    vacuous,
-    worth_trying,
-)
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.properties import Property
-from bluegreen.verify.runtime_bugs import RUNTIME_BUGS, RUNTIME_PROPERTIES
-from bluegreen.verify.sharing_bugs import SHARING_BUGS, SHARING_PROPERTIES
-from bluegreen.verify.users_bugs import USERS_BUGS
-from bluegreen.verify.users_world import USERS_PROPERTIES
-from bluegreen.verify.world_properties import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
+from bluegreen.verify.mutation.operators import Mutant, Verdict, score, vacuous
+from bluegreen.verify.properties.base import Property
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
+from selfcheck.model.users import USERS_PROPERTIES
+from selfcheck.mutation.known_bugs import FIELD_BUGS
+from selfcheck.mutation.known_runtime_bugs import RUNTIME_BUGS, RUNTIME_PROPERTIES
+from selfcheck.mutation.known_store_bugs import SHARING_BUGS, SHARING_PROPERTIES
+from selfcheck.mutation.known_user_bugs import USERS_BUGS
+from selfcheck.mutation.own_tables import TABLES, explore_in_world, explore_mutant, judge_own, own_mutants
+from selfcheck.properties.cluster import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
 
 Key = tuple[str, int]
 """A table's name and the number of one of its mutants: what a mutant is called in another process."""
@@ -92,10 +82,10 @@ def mutate(workers: int | None = None, told: Callable[[int, int], None] | None =
     keys = [(table.name, number) for table in TABLES for number in range(len(_of(table.name)))]
     total = len(keys) + 2 * len(FIELD_BUGS) + len(_BESIDE)
     bugs = [bug.verdict() for bug in _BESIDE]
-    bugs += [examined(bug.name, bug.table()) or Verdict(bug.name, "") for bug in FIELD_BUGS]
+    bugs += [explore_mutant(bug.name, bug.table()) or Verdict(bug.name, "") for bug in FIELD_BUGS]
     worlds: list[Verdict] = []
     for bug in FIELD_BUGS:
-        worlds += [found for found in (in_world(bug.name, bug.table()),) if found is not None]
+        worlds += [found for found in (explore_in_world(bug.name, bug.table()),) if found is not None]
         if told is not None:
             told(len(bugs) + len(worlds), total)
     before = total - len(keys)
@@ -122,9 +112,9 @@ def tried(keys: Iterable[Key], workers: int | None = None) -> Iterator[Verdict]:
 
 @cache
 def _of(table: str) -> list[Mutant]:
-    return worth_trying(next(one for one in TABLES if one.name == table))
+    return own_mutants(next(one for one in TABLES if one.name == table))
 
 
 def _judged(key: Key) -> Verdict:
     table, number = key
-    return judged(_of(table)[number])
+    return judge_own(_of(table)[number])

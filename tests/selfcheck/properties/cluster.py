@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE, Context
-from bluegreen.verify.process import Query
-from bluegreen.verify.properties import Always, Balance, Eventually, Sometimes
-from bluegreen.verify.world import Moment
-from bluegreen.vocabulary import Strategy
+from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE, Context
+from bluegreen.types import Strategy
+from bluegreen.verify.properties.base import Always, Balance, Eventually, Sometimes
+from selfcheck.model.process import Query
+from selfcheck.model.product import Moment
 
 
 def _open(context: Context) -> tuple[int, ...]:

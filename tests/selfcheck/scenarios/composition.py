@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bluegreen import alphabet as effects
-from bluegreen.diagram import dot
 from bluegreen.diagram.labels import wrapped
-from bluegreen.query import EndTicket, Lose, Replay
-from bluegreen.strategy import DETECTING
-from bluegreen.verify.composition import ANSWERS, Composition
+from bluegreen.diagram.renderers import dot
+from bluegreen.machines.query import EndTicket, Lose, Replay
+from bluegreen.machines.strategy import events as effects
+from bluegreen.machines.strategy.table import DETECTING
+from selfcheck.model.composition import ANSWERS, Composition
 
 PARTS: Final[Mapping[str, str]] = {
     "environment": "cluster, stores, operators",

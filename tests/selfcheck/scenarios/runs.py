@@ -15,14 +15,14 @@ from typing import Final
 
 import attrs
 
-from bluegreen.query import EXECUTING, FETCHING, Lose
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
-from bluegreen.verify.cluster import Phase
-from bluegreen.verify.explorer import path_to, search
-from bluegreen.verify.findings import along
-from bluegreen.verify.moves import Liberties, Move
-from bluegreen.verify.world import Moment, Size, World
-from bluegreen.vocabulary import Strategy
+from bluegreen.machines.query import EXECUTING, FETCHING, Lose
+from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.types import Strategy
+from selfcheck.explore.breadth_first import path_to, search
+from selfcheck.explore.checker import along
+from selfcheck.model.actions import Liberties, Move
+from selfcheck.model.cluster import Phase
+from selfcheck.model.product import Moment, Size, World
 
 Happened = Phase | Move
 """What happens in a run: the cluster comes into a phase, or the process does something."""

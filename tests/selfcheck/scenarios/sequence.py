@@ -1,6 +1,6 @@
 """A run of the explorer as a Mermaid sequence diagram: who says what to whom, and what the machine does with it.
 
->>> from bluegreen.diagram.switches import SWITCHES, run
+>>> from selfcheck.scenarios.runs import SWITCHES, run
 >>> print(*sequence(run(SWITCHES["withdrawn"])).splitlines()[:3], sep="\\n")
 sequenceDiagram
     participant q1 as query 1
@@ -15,16 +15,16 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import IssueTicket, QueryStarted
-from bluegreen.diagram.mermaid import escaped
-from bluegreen.diagram.switches import Happened
-from bluegreen.query import Lose, QueryContext, Replay
-from bluegreen.strategy import Context
-from bluegreen.verify.cluster import Phase
-from bluegreen.verify.counterexample import told
-from bluegreen.verify.moves import Move
-from bluegreen.verify.process import Query
-from bluegreen.verify.properties import Taken
+from bluegreen.diagram.renderers.mermaid import escaped
+from bluegreen.machines.query import Lose, QueryContext, Replay
+from bluegreen.machines.strategy.events import IssueTicket, QueryStarted
+from bluegreen.machines.strategy.table import Context
+from bluegreen.verify.exploration.counterexample import describe_event
+from bluegreen.verify.properties.base import Taken
+from selfcheck.model.actions import Move
+from selfcheck.model.cluster import Phase
+from selfcheck.model.process import Query
+from selfcheck.scenarios.runs import Happened
 
 _ASKED: Final = re.compile(
     r"(prepare|execute|fetch|clear|authenticate)(?: \(\w+\))? on (blue|green)(?:: (\w+))?"
@@ -152,7 +152,7 @@ def _step(who: str, taken: Taken) -> Iterator[str]:
             elif isinstance(effect, Replay):
                 yield _note(who, f"begins again: {taken.step.row.why}")
         return
-    yield f"    {who}->>{_MACHINE}: {escaped(told(taken.event))}"
+    yield f"    {who}->>{_MACHINE}: {escaped(describe_event(taken.event))}"
     issued = [effect for effect in taken.step.effects if isinstance(effect, IssueTicket)]
     if issued:
         yield f"    {_MACHINE}-->>{who}: ticket on {issued[0].strategy}"

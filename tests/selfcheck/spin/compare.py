@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import attrs
 
-from bluegreen.verify.composition import Composition
-from bluegreen.verify.promela import FORMULAS
-from bluegreen.verify.spin import Judgement, judge
-from bluegreen.verify.survey import Surveyed, survey
+from selfcheck.model.composition import Composition
+from selfcheck.spin.promela import FORMULAS
+from selfcheck.spin.reference_search import Surveyed, survey
+from selfcheck.spin.runner import Judgement, judge
 
 
 @attrs.frozen

@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from bluegreen.alphabet import (
+from bluegreen.machines.query import EndTicket, Replay
+from bluegreen.machines.strategy.events import (
     CacheInvalidated,
     ConnectionOpened,
     DrainTimedOut,
     IssueTicket,
     RollbackRequested,
 )
-from bluegreen.query import EndTicket, Replay
-from bluegreen.table import Table
-from bluegreen.verify.composition import ALONE_AT, ANSWERS, ENDS, UNRUN, Composition, Input, Numbered, may_run
-from bluegreen.vocabulary import Strategy
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy
+from selfcheck.model.composition import ALONE_AT, ANSWERS, ENDS, UNRUN, Composition, Input, Numbered, may_run
 
 MODEL: Final = "composition.pml"
 """Name of the file of the model."""

@@ -1,6 +1,6 @@
 """Our own search of a composition, to be compared with SPIN's: the same states, and the same verdicts.
 
-    >>> from bluegreen.verify.composition import Composition
+    >>> from selfcheck.model.composition import Composition
     >>> found = survey(Composition.of(queries=0))
     >>> found.states, sorted(found.broken)  # without any query nobody ends a transition
     (177, ['L1'])
@@ -14,9 +14,9 @@ from typing import Final
 
 import attrs
 
-from bluegreen.strategy import DETECTING, PENDING
-from bluegreen.verify.composition import IDLE, Composition, World
-from bluegreen.verify.lasso import lasso
+from bluegreen.machines.strategy.table import DETECTING, PENDING
+from bluegreen.verify.exploration.liveness import lasso
+from selfcheck.model.composition import IDLE, Composition, World
 
 NOBODY: Final = "nobody"
 """What is said of a query that is not there."""

@@ -19,8 +19,8 @@ from typing import Final
 import attrs
 
 from bluegreen.errors import BluegreenError
-from bluegreen.verify.composition import Composition
-from bluegreen.verify.promela import FORMULAS, MODEL, TABLES, promela, tables
+from selfcheck.model.composition import Composition
+from selfcheck.spin.promela import FORMULAS, MODEL, TABLES, promela, tables
 
 _COMPILER: Final = ("gcc", "-O1", "-w", "-DNOREDUCE")
 _SAFETY: Final = ("-DSAFETY", "-DNOCLAIM", "-DNOFAIR")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bluegreen.alphabet import (
+from bluegreen.errors import unreachable
+from bluegreen.machines.query import EndTicket, Lose, QueryEffect, Replay
+from bluegreen.machines.retry import AuthenticateAgain, DetectAgain, Escalate, RecoveryEffect, RetryAfter
+from bluegreen.machines.strategy.events import (
     Audit,
     Authenticate,
     CacheStrategy,
@@ -13,9 +16,6 @@ from bluegreen.alphabet import (
     Raise,
     StrategyEffect,
 )
-from bluegreen.errors import unreachable
-from bluegreen.query import EndTicket, Lose, QueryEffect, Replay
-from bluegreen.recovery import AuthenticateAgain, DetectAgain, Escalate, RecoveryEffect, RetryAfter
 
 
 def of_the_strategy(effect: StrategyEffect) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bluegreen.alphabet import AuthSuccess, Error456, QueryCompleted, Reset, StrategyAnnounced
-from bluegreen.machine import Machine, Step, explain, may, step
-from bluegreen.query import QUERY, Errored, Prepared, QueryContext
-from bluegreen.recovery import RECOVERY, Attempts, TransientError
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.query import QUERY, Errored, Prepared, QueryContext
+from bluegreen.machines.retry import RECOVERY, Attempts, TransientError
+from bluegreen.machines.strategy.events import AuthSuccess, Error456, QueryCompleted, Reset, StrategyAnnounced
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import Machine, Step, explain, may, step
+from bluegreen.types import Strategy, Ticket
 
 ticket = Ticket(1, "blue", 0)
 taken: Step = step(STRATEGY, "Detecting", Context.initial(), AuthSuccess("blue", 0))

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import attrs
 
-from bluegreen.machine import Machine, step
-from bluegreen.table import Fact, State, Table, forbid, go, ignore, stay
+from bluegreen.table.step import Machine, step
+from bluegreen.table.table import Fact, State, Table, forbid, go, ignore, stay
 
 
 @attrs.frozen

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bluegreen.alphabet import (
+from bluegreen.errors import unreachable
+from bluegreen.machines.query import EndTicket, QueryEffect, Replay
+from bluegreen.machines.retry import DetectAgain, Escalate, RecoveryEffect, RetryAfter
+from bluegreen.machines.strategy.events import (
     Audit,
     Authenticate,
     CacheStrategy,
@@ -12,9 +15,6 @@ from bluegreen.alphabet import (
     Raise,
     StrategyEffect,
 )
-from bluegreen.errors import unreachable
-from bluegreen.query import EndTicket, QueryEffect, Replay
-from bluegreen.recovery import DetectAgain, Escalate, RecoveryEffect, RetryAfter
 
 
 def without_publish(effect: StrategyEffect) -> None:

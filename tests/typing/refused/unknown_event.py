@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bluegreen import alphabet
-from bluegreen.alphabet import Reset
-from bluegreen.machine import Machine, explain, may, step
-from bluegreen.query import QUERY, Prepared, QueryContext
-from bluegreen.recovery import RECOVERY, Attempts
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.vocabulary import Ticket
+from bluegreen.machines.query import QUERY, Prepared, QueryContext
+from bluegreen.machines.retry import RECOVERY, Attempts
+from bluegreen.machines.strategy import events
+from bluegreen.machines.strategy.events import Reset
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import Machine, explain, may, step
+from bluegreen.types import Ticket
 
 query = QueryContext(Ticket(1, "blue", 0))
-alphabet.Error457("blue", 0)  # mypy: attr-defined; pyright: reportAttributeAccessIssue
+events.Error457("blue", 0)  # mypy: attr-defined; pyright: reportAttributeAccessIssue
 step(STRATEGY, "Stable", Context(), Prepared("q-1"))  # mypy: misc; pyright: reportArgumentType
 step(STRATEGY, "Stable", Context(), "reset")  # mypy: misc; pyright: reportArgumentType
 step(STRATEGY, "Stable", Context(), Reset)  # mypy: misc; pyright: reportArgumentType

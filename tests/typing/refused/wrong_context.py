@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bluegreen.alphabet import Reset
-from bluegreen.machine import Machine, step
-from bluegreen.query import QUERY, Cleared, QueryContext
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.vocabulary import Ticket
+from bluegreen.config.settings import Settings
+from bluegreen.machines.query import QUERY, Cleared, QueryContext
+from bluegreen.machines.strategy.events import Reset
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import Machine, step
+from bluegreen.types import Ticket
 
 query = QueryContext(Ticket(1, "blue", 0))
 step(STRATEGY, "Stable", query, Reset())  # mypy: misc; pyright: reportArgumentType

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bluegreen.alphabet import AuthSuccess, Error456, QueryCompleted, Reset, StrategyAnnounced
-from bluegreen.query import BatchFetched, Errored, Prepared
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.query import BatchFetched, Errored, Prepared
+from bluegreen.machines.strategy.events import AuthSuccess, Error456, QueryCompleted, Reset, StrategyAnnounced
+from bluegreen.types import Strategy, Ticket
 
 Error456("blue", "7")  # mypy: arg-type; pyright: reportArgumentType
 Error456(7, 7)  # mypy: arg-type; pyright: reportArgumentType

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import attrs
 
-from bluegreen.table import Fact, State, Table, go, ignore, stay
+from bluegreen.table.table import Fact, State, Table, go, ignore, stay
 
 
 @attrs.frozen

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 import attrs
 import click
 
-from bluegreen_adapters.observe import audit_verify
-from bluegreen_adapters.observe.audit_files import KINDS, files_in
-from bluegreen_adapters.observe.audit_reading import COLUMNS, WHEN, Wanted, entries, flat, moment
+from bluegreen_adapters.observe.audit import verifier
+from bluegreen_adapters.observe.audit.format import KINDS, files_in
+from bluegreen_adapters.observe.audit.reader import COLUMNS, WHEN, Wanted, entries, flat, moment
 
 F = TypeVar("F", bound=Callable[..., Any])
 _STYLES: Final = {"errors": "red", "performance": "dim"}
@@ -67,7 +67,7 @@ def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
     """
     with _told():
         _there(folder)
-        found = audit_verify.verify(folder)
+        found = verifier.verify(folder)
     if as_json:
         click.echo(json.dumps({"good": found.good, **attrs.asdict(found)}, indent=2))
     else:

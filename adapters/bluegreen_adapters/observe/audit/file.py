@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bluegreen_adapters.observe.audit_files import (
+from bluegreen_adapters.observe.audit.format import (
     FIRST,
     FORMAT,
     HEAD_SUFFIX,

@@ -7,11 +7,18 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from bluegreen.happenings import DetectionEnded, Happening, LockWaited, Record, RequestFailed, SessionOpened
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managers
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.audit_files import stamp
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managers
+from bluegreen.runtime.telemetry import (
+    DetectionEnded,
+    Happening,
+    LockWaited,
+    Record,
+    RequestFailed,
+    SessionOpened,
+)
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.audit.format import stamp
 
 MINUTE_S: Final = 60.0
 _TIMES: Final[tuple[str, ...]] = ("detection", "lock_wait", "session")

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, cast
 
 import attrs
 
-from bluegreen.verify.lines import Whole
-from bluegreen_adapters.observe.audit_files import Name, files_in, last_time, lines_of, stamp, unsealed
+from bluegreen.verify.trace.format import Whole
+from bluegreen_adapters.observe.audit.format import Name, files_in, last_time, lines_of, stamp, unsealed
 
 FRAME: Final = ("begun", "opened", "closed")
 """Lines that say nothing of what happened. Who wants them names them."""

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bluegreen_adapters.observe.audit_files import (
+from bluegreen_adapters.observe.audit.format import (
     DAY_S,
     HEAD_SUFFIX,
     Name,

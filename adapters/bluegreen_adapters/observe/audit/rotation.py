@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bluegreen_adapters.observe.audit_file import AuditFile, Before, Refused
-from bluegreen_adapters.observe.audit_files import Name
+from bluegreen_adapters.observe.audit.file import AuditFile, Before, Refused
+from bluegreen_adapters.observe.audit.format import Name
 
 _GAP: Final = '{"audit":"gap"'
 _PRUNED: Final = '{"audit":"pruned"'

@@ -1,8 +1,9 @@
 """The steps of managers as lines of an audit, in the order in which they were taken.
 
-They are the lines of a journal, a little shorter, so that they can be held against the table: `bluegreen.verify.lines`.
-Where a step does not go on from the one before it (settings were changed, state was repaired, steps are missing), the
-manager is opened anew, as it stood before that step. All of that is read from the records: no manager need be asked.
+They are the lines of a journal (`bluegreen.verify.trace.format`), a little shorter, so that they can be held against
+the table. Where a step does not go on from the one before it (settings were changed, state was repaired, steps are
+missing), the manager is opened anew, as it stood before that step. All of that is read from the records: no manager
+need be asked.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from bluegreen.happenings import Happening, Record
-from bluegreen.strategy import Context
-from bluegreen.verify.lines import Short, opened
-from bluegreen.verify.turns import Turns
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.audit_series import gap
-from bluegreen_adapters.observe.telling import changes
+from bluegreen.machines.strategy.table import Context
+from bluegreen.runtime.telemetry import Happening, Record
+from bluegreen.types import Scope
+from bluegreen.verify.trace.format import Short, opened
+from bluegreen.verify.trace.reorder_buffer import Turns
+from bluegreen_adapters.observe.audit.rotation import gap
+from bluegreen_adapters.observe.event_fields import changes
 
 HOLD_S: Final = 1.0
 """For how long a record waits for one that comes before it, which another thread is still handing over."""

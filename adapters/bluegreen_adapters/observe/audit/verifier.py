@@ -15,9 +15,9 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.verify.lines import Whole, begun, sealed
-from bluegreen.verify.log import check_log
-from bluegreen_adapters.observe.audit_files import (
+from bluegreen.verify.trace.checker import check_log
+from bluegreen.verify.trace.format import Whole, begun, sealed
+from bluegreen_adapters.observe.audit.format import (
     DAY_S,
     FIRST,
     FORMAT,

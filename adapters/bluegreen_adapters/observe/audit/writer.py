@@ -1,10 +1,10 @@
 """Audit: what changed something, every error and every lost query, as lines that cannot be changed unnoticed.
 
 >>> import tempfile
->>> from bluegreen.registry import forget, managed
->>> from bluegreen.vocabulary import Scope
->>> from bluegreen_adapters.observe.audit_verify import verify
->>> from bluegreen_adapters.observe.delivery import Delivery
+>>> from bluegreen.runtime.registry import forget, managed
+>>> from bluegreen.types import Scope
+>>> from bluegreen_adapters.observe.audit.verifier import verify
+>>> from bluegreen_adapters.observe.queue import Delivery
 >>> folder = tempfile.TemporaryDirectory()
 >>> audit = Audit(folder.name)
 >>> delivery = Delivery(audit)
@@ -30,9 +30,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bluegreen.allowance import Allowance
-from bluegreen.forks import reborn_in_children
-from bluegreen.happenings import (
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
@@ -47,13 +47,13 @@ from bluegreen.happenings import (
     StoreLost,
     UnlistedRefusal,
 )
-from bluegreen_adapters.observe.audit_changes import Changes
-from bluegreen_adapters.observe.audit_files import KINDS, RETENTION_DAYS, Name, began, stamp
-from bluegreen_adapters.observe.audit_performance import Performance
-from bluegreen_adapters.observe.audit_pruning import prune
-from bluegreen_adapters.observe.audit_series import Series, gap, pruned
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.telling import told
+from bluegreen_adapters.observe.audit.format import KINDS, RETENTION_DAYS, Name, began, stamp
+from bluegreen_adapters.observe.audit.minute_stats import Performance
+from bluegreen_adapters.observe.audit.retention import prune
+from bluegreen_adapters.observe.audit.rotation import Series, gap, pruned
+from bluegreen_adapters.observe.audit.step_log import Changes
+from bluegreen_adapters.observe.event_fields import told
+from bluegreen_adapters.observe.queue import Delivery
 
 FILE_BYTES: Final = 16 << 20
 """After how many bytes another file begins."""

@@ -1,7 +1,7 @@
 """Health: whether a scope can do its work, as a value; and whether it is ready for a switch.
 
->>> from bluegreen.manager import StrategyManager
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.runtime.manager import StrategyManager
+>>> from bluegreen.types import Scope
 >>> manager = StrategyManager(Scope("db.example:443"))
 >>> found = health(manager)
 >>> found.ok, found.state, [one.check for one in found.verdicts]
@@ -22,13 +22,13 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.forks import reborn_in_children
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managers
-from bluegreen.sharing import SHARING
-from bluegreen.strategy import FAILED, STRATEGY
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.link import links_of
+from bluegreen.machines.store_sync import SHARING
+from bluegreen.machines.strategy.table import FAILED, STRATEGY
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managers
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.connection.connection import links_of
 
 EVERY_S: Final = 30.0
 """How often `Watch` looks, in seconds."""

@@ -20,8 +20,8 @@ from typing import Any
 from grpc_health.v1 import health as standard
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bluegreen.registry import managers
-from bluegreen_adapters.observe.health import Health, health
+from bluegreen.runtime.registry import managers
+from bluegreen_adapters.observe.health.checks import Health, health
 
 SERVING, NOT_SERVING, UNKNOWN = (
     health_pb2.HealthCheckResponse.SERVING,

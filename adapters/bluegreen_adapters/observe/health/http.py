@@ -31,11 +31,11 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from bluegreen.errors import UnknownStrategy
-from bluegreen.registry import managers
-from bluegreen.vocabulary import Strategy
-from bluegreen_adapters.observe.health import Health, health, readiness
-from bluegreen_adapters.observe.peers import Peers
-from bluegreen_adapters.observe.status import named, status
+from bluegreen.runtime.registry import managers
+from bluegreen.types import Strategy
+from bluegreen_adapters.observe.health.checks import Health, health, readiness
+from bluegreen_adapters.observe.health.peers import Peers
+from bluegreen_adapters.observe.status.snapshot import named, status
 
 PATHS: Final = ("/healthz", "/readyz", "/metrics", "/status")
 

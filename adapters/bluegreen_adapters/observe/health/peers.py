@@ -28,10 +28,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bluegreen.forks import reborn_in_children
-from bluegreen.happenings import Happening
-from bluegreen_adapters.observe.following import follow_all
-from bluegreen_adapters.observe.status import named, status
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.telemetry import Happening
+from bluegreen_adapters.observe.status.snapshot import named, status
+from bluegreen_adapters.observe.subscribe_all import follow_all
 
 WAIT_S: Final = 2.0
 """For how long all others together may take to answer."""

@@ -24,7 +24,7 @@ from collections.abc import Callable, Generator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from bluegreen_adapters import running
+from bluegreen_adapters.connection import current_query
 
 NAMES: Final = ("bluegreen_scope", "bluegreen_epoch", "bluegreen_query", "bluegreen_strategy")
 """The fields: of the epoch the one under which the query has begun, and its number as in our own lines."""
@@ -34,7 +34,7 @@ Processor = Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, A
 
 def fields() -> dict[str, Any]:
     """Return the fields of the query that this thread or task works with; none if there is no open one."""
-    found = running.current()
+    found = current_query.current()
     if found is None:
         return {}
     scope, ticket = found
@@ -49,7 +49,7 @@ class QueryFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        running.ask()
+        current_query.ask()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Put the fields on the record."""
@@ -65,7 +65,7 @@ def query_fields() -> Processor:
     >>> query_fields()(None, "info", {"event": "read"})
     {'event': 'read'}
     """
-    running.ask()
+    current_query.ask()
 
     def process(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for name, value in fields().items():
@@ -81,6 +81,6 @@ def correlated() -> Generator[None, None, None]:
 
     So each task that has queries of its own is to have its own mark, inside. Nothing is left behind.
     """
-    running.ask()
-    with running.shared():
+    current_query.ask()
+    with current_query.shared():
         yield

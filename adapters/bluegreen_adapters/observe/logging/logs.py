@@ -1,8 +1,8 @@
 """Structured log lines of what managers tell, through `logging` or through structlog.
 
 >>> import io
->>> from bluegreen.happenings import StoreBack
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.runtime.telemetry import StoreBack
+>>> from bluegreen.types import Scope
 >>> text = io.StringIO()
 >>> logs = Logs(to_stream(text))
 >>> logs([StoreBack(Scope("db.example:443"), 1.5, "redis")])
@@ -24,12 +24,12 @@ from typing import Any, Final, TextIO
 
 import attrs
 
-from bluegreen.allowance import Allowance
-from bluegreen.happenings import Happening, Record
-from bluegreen.registry import managers
-from bluegreen.settings import Settings
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.telling import Told, changes, told
+from bluegreen.config.settings import Settings
+from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.registry import managers
+from bluegreen.runtime.telemetry import Happening, Record
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.event_fields import Told, changes, told
 
 Say = Callable[[int, str, Mapping[str, Any]], object]
 """(level, event, fields): writes one line."""

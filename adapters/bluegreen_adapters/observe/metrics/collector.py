@@ -1,6 +1,6 @@
 """Measures: what managers tell, as counts, times and levels. It knows no exporter.
 
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.types import Scope
 >>> class Printed:
 ...     def count(self, name, labels, by=1): print(name, labels, by)
 ...     def observe(self, name, labels, value): print(name, labels, value)
@@ -19,10 +19,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from bluegreen.alphabet import ENDINGS
 from bluegreen.errors import unreachable
-from bluegreen.forks import reborn_in_children
-from bluegreen.happenings import (
+from bluegreen.machines.strategy.events import ENDINGS
+from bluegreen.machines.strategy.table import DETECTING, PENDING, STABLE, STRATEGY
+from bluegreen.runtime.fork_safety import reborn_in_children
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managers
+from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
@@ -40,14 +43,11 @@ from bluegreen.happenings import (
     StoreLost,
     UnlistedRefusal,
 )
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managers
-from bluegreen.strategy import DETECTING, PENDING, STABLE, STRATEGY
-from bluegreen.vocabulary import Scope, Strategy
-from bluegreen_adapters.observe.delivery import Delivery
-from bluegreen_adapters.observe.health import Health, health
-from bluegreen_adapters.observe.instruments import WRONG_STRATEGY
-from bluegreen_adapters.observe.telling import changes
+from bluegreen.types import Scope, Strategy
+from bluegreen_adapters.observe.event_fields import changes
+from bluegreen_adapters.observe.health.checks import Health, health
+from bluegreen_adapters.observe.metrics.definitions import WRONG_STRATEGY
+from bluegreen_adapters.observe.queue import Delivery
 
 Labels = tuple[str, ...]
 Counts = Counter[tuple[str, Labels]]

@@ -16,8 +16,8 @@ from typing import Any
 
 from opentelemetry import metrics
 
-from bluegreen_adapters.observe.instruments import INSTRUMENTS, Instrument
-from bluegreen_adapters.observe.measuring import Labels
+from bluegreen_adapters.observe.metrics.collector import Labels
+from bluegreen_adapters.observe.metrics.definitions import INSTRUMENTS, Instrument
 
 
 class OpenTelemetryMeter:

@@ -25,9 +25,9 @@ from prometheus_client import (
     multiprocess,
 )
 
-from bluegreen_adapters.observe.instruments import INSTRUMENTS, Instrument
-from bluegreen_adapters.observe.measuring import Labels, Measures
-from bluegreen_adapters.observe.peers import Peers
+from bluegreen_adapters.observe.health.peers import Peers
+from bluegreen_adapters.observe.metrics.collector import Labels, Measures
+from bluegreen_adapters.observe.metrics.definitions import INSTRUMENTS, Instrument
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -18,11 +18,11 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from bluegreen.config.settings import without_credentials
 from bluegreen.errors import BluegreenError
-from bluegreen.settings import without_credentials
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.peers import asked
-from bluegreen_adapters.observe.status_drawing import drawn, plain
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.health.peers import asked
+from bluegreen_adapters.observe.status.render import drawn, plain
 from bluegreen_adapters.stores import open_store
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bluegreen.vocabulary import Strategy
+from bluegreen.types import Strategy
 
 Process = Mapping[str, Any]
 _COLORS: Final = {"blue": "bright_blue", "green": "green"}

@@ -2,8 +2,8 @@
 
 It answers the question of an operator before a stack is torn down: who still holds a ticket on it, and since when.
 
->>> from bluegreen.registry import forget, managed
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.runtime.registry import forget, managed
+>>> from bluegreen.types import Scope
 >>> ticket = managed(Scope("db.example:443", "status")).start(lambda strategy, seconds_left: None)
 >>> found = next(one for one in status()["scopes"] if one["scope"] == "db.example:443/status")
 >>> found["state"], found["new_queries_go_to"], found["tickets"][0]["strategy"]
@@ -19,11 +19,11 @@ import time
 import weakref
 from typing import Any, Final, cast
 
-from bluegreen.manager import StrategyManager
-from bluegreen.registry import managers
-from bluegreen.strategy import STRATEGY
-from bluegreen.vocabulary import Strategy, Ticket
-from bluegreen_adapters.observe.health import health, readiness
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.registry import managers
+from bluegreen.types import Strategy, Ticket
+from bluegreen_adapters.observe.health.checks import health, readiness
 
 TICKETS: Final = 100
 """How many open queries of a scope are listed at most, oldest first; all of them are counted."""

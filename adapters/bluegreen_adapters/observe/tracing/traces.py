@@ -1,8 +1,8 @@
 """Traces for OpenTelemetry: what happens to a query is an event of the span that the application has begun for it, and
 a detection and a switch are spans of their own. It needs the API only: the application has the SDK.
 
->>> from bluegreen.happenings import CacheMissed
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.runtime.telemetry import CacheMissed
+>>> from bluegreen.types import Scope
 >>> from opentelemetry.sdk.trace import TracerProvider
 >>> tracer = TracerProvider().get_tracer("example")
 >>> with tracer.start_as_current_span("report") as span:
@@ -21,7 +21,8 @@ import attrs
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from bluegreen.happenings import (
+from bluegreen.machines.strategy.table import PENDING
+from bluegreen.runtime.telemetry import (
     CacheMissed,
     DetectionEnded,
     Happening,
@@ -32,10 +33,9 @@ from bluegreen.happenings import (
     RequestFailed,
     RequestRetried,
 )
-from bluegreen.strategy import PENDING
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.observe.following import follow_all
-from bluegreen_adapters.observe.telling import told
+from bluegreen.types import Scope
+from bluegreen_adapters.observe.event_fields import told
+from bluegreen_adapters.observe.subscribe_all import follow_all
 
 _EVENTS: Final = frozenset(
     (CacheMissed, LossReported, QueryBegun, QueryReplayed, RequestFailed, RequestRetried)

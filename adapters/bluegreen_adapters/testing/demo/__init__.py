@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bluegreen_adapters.demo.command import demo
+from bluegreen_adapters.testing.demo.command import demo
 
 __all__ = ["demo"]

@@ -9,7 +9,7 @@ import attrs
 import click
 
 from bluegreen.errors import BluegreenError
-from bluegreen_adapters.demo.schedule import SWITCHES, schedule
+from bluegreen_adapters.testing.demo.schedule import SWITCHES, schedule
 
 MISSING = 'the demo needs the e6data connector, which is not installed: pip install "bluegreen[e6data]"'
 """What is said where the connector is missing."""
@@ -63,9 +63,9 @@ def demo(switches: int, threads: int, seed: int, as_json: bool, log: str | None,
         raise click.ClickException(reason)
     from rich.console import Console
 
-    from bluegreen_adapters.demo import report
-    from bluegreen_adapters.demo.figures import figures, findings
-    from bluegreen_adapters.demo.run import run
+    from bluegreen_adapters.testing.demo import report
+    from bluegreen_adapters.testing.demo.runner import run
+    from bluegreen_adapters.testing.demo.stats import figures, findings
 
     console = Console(stderr=as_json)
     plan = schedule(switches, seed)

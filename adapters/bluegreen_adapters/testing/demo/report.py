@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from bluegreen_adapters.demo.figures import Figures
-from bluegreen_adapters.demo.run import Progress
+from bluegreen_adapters.testing.demo.runner import Progress
+from bluegreen_adapters.testing.demo.stats import Figures
 
 STOCK: Final = "stock connector"
 OURS: Final = "with bluegreen"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from bluegreen_adapters.engine import Statistics
+from bluegreen_adapters.testing.engine import Statistics
 
 
 @attrs.frozen

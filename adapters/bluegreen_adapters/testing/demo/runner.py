@@ -13,11 +13,11 @@ from typing import Any
 
 import attrs
 
-from bluegreen_adapters.demo.load import Orders
-from bluegreen_adapters.demo.outcomes import Ledger, Run, Window
-from bluegreen_adapters.demo.schedule import Schedule
-from bluegreen_adapters.demo.supervisor import Supervisor
-from bluegreen_adapters.engine import EngineProcess
+from bluegreen_adapters.testing.demo.results import Ledger, Run, Window
+from bluegreen_adapters.testing.demo.schedule import Schedule
+from bluegreen_adapters.testing.demo.worker import Orders
+from bluegreen_adapters.testing.demo.worker_process import Supervisor
+from bluegreen_adapters.testing.engine import EngineProcess
 
 
 @attrs.frozen

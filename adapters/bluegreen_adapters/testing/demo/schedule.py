@@ -22,7 +22,7 @@ KINDS: Final = (
     "double",
     "not_ready",
 )
-"""The switches that are played; `bluegreen_adapters.engine.scripts` says what each one is."""
+"""The switches that are played; `bluegreen_adapters.testing.engine.scenarios` says what each one is."""
 
 SWITCHES: Final = 20
 """Switches without which there is no verdict."""

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen_adapters.demo.outcomes import Outcome, Run
-from bluegreen_adapters.demo.schedule import QUERIES, SWITCHES
+from bluegreen_adapters.testing.demo.results import Outcome, Run
+from bluegreen_adapters.testing.demo.schedule import QUERIES, SWITCHES
 
 SAMPLES: Final = 8
 """How many different complaints are told."""

@@ -1,4 +1,4 @@
-"""`python -m bluegreen_adapters.demo.load`: the application of the demo, a process of its own.
+"""`python -m bluegreen_adapters.testing.demo.worker`: the application of the demo, a process of its own.
 
 It drives the connector from PyPI in threads, without or with `e6data.install()`, and knows nothing of
 switches. Its orders are one JSON line on standard input; it says `{"ready": ...}`, begins when it gets
@@ -24,11 +24,11 @@ from typing import Any, Final, TextIO
 
 import attrs
 
-from bluegreen.registry import managed, scopes
-from bluegreen.verify import journal as journals
-from bluegreen.vocabulary import Scope
-from bluegreen_adapters.demo.connections import Slot, Ways, close
-from bluegreen_adapters.demo.schedule import MIXES, Statement, probes, statements
+from bluegreen.runtime.registry import managed, scopes
+from bluegreen.types import Scope
+from bluegreen.verify.trace.writer import Journal as StepJournal
+from bluegreen_adapters.testing.demo.connections import Slot, Ways, close
+from bluegreen_adapters.testing.demo.schedule import MIXES, Statement, probes, statements
 
 CALL_BOUND_S: Final = 4.0
 """Seconds after which a query's connection is closed under it, so that it ends."""
@@ -332,9 +332,9 @@ def resident() -> int | None:
 
 def living() -> int:
     """Return how many links, sessions and queries are alive in this process. Takes a while."""
-    from bluegreen_adapters.link import Link
-    from bluegreen_adapters.queries import Query
-    from bluegreen_adapters.sessions import Session
+    from bluegreen_adapters.connection.connection import Link
+    from bluegreen_adapters.connection.query import Query
+    from bluegreen_adapters.connection.session_pool import Session
 
     gc.collect()
     return sum(isinstance(found, (Link, Query, Session)) for found in gc.get_objects())
@@ -384,7 +384,7 @@ def _steps_written(orders: Orders) -> Generator[None, None, None]:
     if orders.steps is None or not orders.installed:
         yield
         return
-    with journals.Journal(orders.steps) as steps:
+    with StepJournal(orders.steps) as steps:
         steps.follow(managed(orders.scope))
         yield
 

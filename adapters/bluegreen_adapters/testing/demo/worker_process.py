@@ -17,8 +17,8 @@ from typing import IO, Any, Final
 import attrs
 
 from bluegreen.errors import BluegreenError
-from bluegreen_adapters.demo.load import CALL_BOUND_S, JOIN_BOUND_S, Orders
-from bluegreen_adapters.demo.outcomes import Ledger, Vitals
+from bluegreen_adapters.testing.demo.results import Ledger, Vitals
+from bluegreen_adapters.testing.demo.worker import CALL_BOUND_S, JOIN_BOUND_S, Orders
 
 START_BOUND_S: Final = 20.0
 """Seconds that the load has to start."""
@@ -183,7 +183,7 @@ class Supervisor:
         # A file, not a pipe: nobody has to read it for the process to go on.
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
         process = subprocess.Popen(
-            [sys.executable, "-m", "bluegreen_adapters.demo.load"],
+            [sys.executable, "-m", "bluegreen_adapters.testing.demo.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

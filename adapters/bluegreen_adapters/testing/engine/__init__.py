@@ -13,12 +13,12 @@ process: importing this package imports neither grpcio nor the connector.
 
 from __future__ import annotations
 
-from bluegreen_adapters.engine.faults import Fault
-from bluegreen_adapters.engine.options import EngineOptions
-from bluegreen_adapters.engine.phases import PHASES, Conduct, Phase
-from bluegreen_adapters.engine.process import EngineError, EngineProcess
-from bluegreen_adapters.engine.scripts import SCRIPTS, Step
-from bluegreen_adapters.engine.statistics import Moment, Offence, Statistics, Vanished
+from bluegreen_adapters.testing.engine.client import EngineError, EngineProcess
+from bluegreen_adapters.testing.engine.faults import Fault
+from bluegreen_adapters.testing.engine.options import EngineOptions
+from bluegreen_adapters.testing.engine.phases import PHASES, Conduct, Phase
+from bluegreen_adapters.testing.engine.scenarios import SCRIPTS, Step
+from bluegreen_adapters.testing.engine.statistics import Moment, Offence, Statistics, Vanished
 
 __all__ = [
     "PHASES",

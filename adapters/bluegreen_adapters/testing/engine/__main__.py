@@ -1,4 +1,4 @@
-"""`python -m bluegreen_adapters.engine`: the test engine as a process.
+"""`python -m bluegreen_adapters.testing.engine`: the test engine as a process.
 
 Prints one JSON line with the port when it is ready, answers commands from standard input (see `commands`),
 and ends with `{"do": "stop"}`, when standard input closes, or after `--max-seconds`.
@@ -15,10 +15,10 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
-from bluegreen_adapters.engine.commands import Commands
-from bluegreen_adapters.engine.gateway import Gateway
-from bluegreen_adapters.engine.options import REFUSALS, EngineOptions
-from bluegreen_adapters.engine.phases import STRATEGIES
+from bluegreen_adapters.testing.engine.control import Commands
+from bluegreen_adapters.testing.engine.gateway import Gateway
+from bluegreen_adapters.testing.engine.options import REFUSALS, EngineOptions
+from bluegreen_adapters.testing.engine.phases import STRATEGIES
 
 MISSING = (
     'the test engine needs the e6data connector, which is not installed: pip install "bluegreen[e6data]"'
@@ -36,7 +36,7 @@ def options_from(arguments: Sequence[str]) -> EngineOptions:
     True
     """
     defaults = EngineOptions()
-    parser = argparse.ArgumentParser("python -m bluegreen_adapters.engine", description=__doc__)
+    parser = argparse.ArgumentParser("python -m bluegreen_adapters.testing.engine", description=__doc__)
     parser.add_argument("--active", choices=STRATEGIES, default=defaults.active)
     parser.add_argument("--user", default=defaults.user)
     parser.add_argument("--password", default=defaults.password)
@@ -58,7 +58,7 @@ async def serve(options: EngineOptions) -> None:
         OSError: the port is taken, or what TLS needs cannot be read.
     """
     # Imported here, so that a missing connector can be told in one line.
-    from bluegreen_adapters.engine.server import EngineServer
+    from bluegreen_adapters.testing.engine.server import EngineServer
 
     loop = asyncio.get_running_loop()
     server = EngineServer(Gateway(options))

@@ -20,12 +20,12 @@ from typing import Any, cast
 import attrs
 
 from bluegreen.errors import BluegreenError
-from bluegreen_adapters.engine.commands import fault_fields
-from bluegreen_adapters.engine.faults import Fault
-from bluegreen_adapters.engine.options import EngineOptions
-from bluegreen_adapters.engine.phases import Strategy
-from bluegreen_adapters.engine.scripts import Step, script
-from bluegreen_adapters.engine.statistics import Statistics
+from bluegreen_adapters.testing.engine.control import fault_fields
+from bluegreen_adapters.testing.engine.faults import Fault
+from bluegreen_adapters.testing.engine.options import EngineOptions
+from bluegreen_adapters.testing.engine.phases import Strategy
+from bluegreen_adapters.testing.engine.scenarios import Step, script
+from bluegreen_adapters.testing.engine.statistics import Statistics
 
 _DRAIN_POLL_S = 0.005
 _STOP_TIMEOUT_S = 5.0
@@ -67,7 +67,7 @@ class EngineProcess:
         # A file, not a pipe: nobody has to read it for the engine to go on.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process ends
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bluegreen_adapters.engine", *_arguments(self.options)],
+            [sys.executable, "-m", "bluegreen_adapters.testing.engine", *_arguments(self.options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -12,9 +12,9 @@ from typing import Any
 
 import attrs
 
-from bluegreen_adapters.engine.faults import Fault
-from bluegreen_adapters.engine.gateway import Gateway
-from bluegreen_adapters.engine.phases import Phase, named, strategy_of
+from bluegreen_adapters.testing.engine.faults import Fault
+from bluegreen_adapters.testing.engine.gateway import Gateway
+from bluegreen_adapters.testing.engine.phases import Phase, named, strategy_of
 
 
 class Commands:
@@ -24,7 +24,7 @@ class Commands:
         gateway: the engine that is commanded.
         enter: begins a phase; by default the gateway's own way.
 
-    >>> from bluegreen_adapters.engine.options import EngineOptions
+    >>> from bluegreen_adapters.testing.engine.options import EngineOptions
     >>> commands = Commands(Gateway(EngineOptions()))
     >>> commands.answer('{"do": "phase", "name": "announce", "target": "green"}')
     '{"ok": true, "value": {"phase": "announce", "active": "blue", "origin": "blue", "target": "green"}}'

@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from bluegreen_adapters.engine.faults import Fault, FaultPlan
-from bluegreen_adapters.engine.methods import Fields, Method
-from bluegreen_adapters.engine.options import REFUSALS, EngineOptions
-from bluegreen_adapters.engine.phases import (
+from bluegreen_adapters.testing.engine.faults import Fault, FaultPlan
+from bluegreen_adapters.testing.engine.handlers import Fields, Method
+from bluegreen_adapters.testing.engine.options import REFUSALS, EngineOptions
+from bluegreen_adapters.testing.engine.phases import (
     STRATEGIES,
     Answer,
     Phase,
@@ -24,9 +24,9 @@ from bluegreen_adapters.engine.phases import (
     named,
     other,
 )
-from bluegreen_adapters.engine.stacks import ACCESS_DENIED, Problem, Query, Stack
-from bluegreen_adapters.engine.statements import Statement
-from bluegreen_adapters.engine.statistics import Offence, Recorder, Statistics
+from bluegreen_adapters.testing.engine.sql import Statement
+from bluegreen_adapters.testing.engine.stacks import ACCESS_DENIED, Problem, Query, Stack
+from bluegreen_adapters.testing.engine.statistics import Offence, Recorder, Statistics
 
 UNAVAILABLE = Problem("UNAVAILABLE", "failed to connect to the stack")
 SUSPENDED = Problem("UNAVAILABLE", "status: 503, cluster is suspended")

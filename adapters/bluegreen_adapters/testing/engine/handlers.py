@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import attrs
 
-from bluegreen_adapters.engine import encoding
-from bluegreen_adapters.engine.stacks import Problem, Query, Stack
+from bluegreen_adapters.testing.engine import encoding
+from bluegreen_adapters.testing.engine.stacks import Problem, Query, Stack
 
 Role = Literal["authenticate", "begin", "execute", "use", "end", "free", "open"]
 """What a call is about.

@@ -8,8 +8,8 @@ from typing import Literal
 
 import attrs
 
-from bluegreen_adapters.engine.phases import Strategy, strategy_of
-from bluegreen_adapters.engine.stacks import Problem
+from bluegreen_adapters.testing.engine.phases import Strategy, strategy_of
+from bluegreen_adapters.testing.engine.stacks import Problem
 
 REFUSALS: dict[str, Problem] = {
     "unknown": Problem("UNKNOWN", "status: 456", refusal=True),

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from bluegreen_adapters.engine.phases import Strategy, other
+from bluegreen_adapters.testing.engine.phases import Strategy, other
 
 Kind = Literal[
     "graceful",

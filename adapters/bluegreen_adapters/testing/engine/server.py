@@ -17,12 +17,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from bluegreen_adapters.engine.faults import Fault
-from bluegreen_adapters.engine.gateway import Call, Gateway, Served, Silence
-from bluegreen_adapters.engine.methods import METHODS, Fields, Method
-from bluegreen_adapters.engine.options import EngineOptions
-from bluegreen_adapters.engine.phases import Phase
-from bluegreen_adapters.engine.stacks import ACCESS_DENIED, Problem
+from bluegreen_adapters.testing.engine.faults import Fault
+from bluegreen_adapters.testing.engine.gateway import Call, Gateway, Served, Silence
+from bluegreen_adapters.testing.engine.handlers import METHODS, Fields, Method
+from bluegreen_adapters.testing.engine.options import EngineOptions
+from bluegreen_adapters.testing.engine.phases import Phase
+from bluegreen_adapters.testing.engine.stacks import ACCESS_DENIED, Problem
 
 HOST = "127.0.0.1"
 """The engine listens at the loopback address only."""

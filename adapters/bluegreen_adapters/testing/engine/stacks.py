@@ -10,8 +10,8 @@ from collections import deque
 
 import attrs
 
-from bluegreen_adapters.engine.phases import Strategy
-from bluegreen_adapters.engine.statements import Statement, parse
+from bluegreen_adapters.testing.engine.phases import Strategy
+from bluegreen_adapters.testing.engine.sql import Statement, parse
 
 ENGINE_IPS: dict[Strategy, str] = {"blue": "10.0.0.1", "green": "10.0.0.2"}
 """The address that each stack gives its queries; it is only told, never listened on."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from bluegreen_adapters.engine.phases import Phase
-from bluegreen_adapters.engine.stacks import Query
+from bluegreen_adapters.testing.engine.phases import Phase
+from bluegreen_adapters.testing.engine.stacks import Query
 
 SAMPLE_LIMIT = 50
 """How many misrouted requests are told in full; all are counted."""

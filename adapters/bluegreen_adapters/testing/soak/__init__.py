@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bluegreen_adapters.soak.command import soak
+from bluegreen_adapters.testing.soak.command import soak
 
 __all__ = ["soak"]

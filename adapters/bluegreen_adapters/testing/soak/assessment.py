@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen_adapters.demo.figures import Figures, figures
-from bluegreen_adapters.demo.outcomes import Run, Vitals
-from bluegreen_adapters.soak.stalls import SAMPLES, Stall, Stalls, stalls
+from bluegreen_adapters.testing.demo.results import Run, Vitals
+from bluegreen_adapters.testing.demo.stats import Figures, figures
+from bluegreen_adapters.testing.soak.latency import SAMPLES, Stall, Stalls, stalls
 
 WARM_SHARE: Final = 0.2
 """Share of the run after which the process holds what it needs: every thread connected, every cache filled."""

@@ -10,8 +10,8 @@ from typing import Final
 import click
 
 from bluegreen.errors import BluegreenError
-from bluegreen_adapters.demo.command import unavailable
-from bluegreen_adapters.demo.schedule import schedule
+from bluegreen_adapters.testing.demo.command import unavailable
+from bluegreen_adapters.testing.demo.schedule import schedule
 
 PERIOD_S: Final = 1.9
 """Seconds from one switch to the next: 315 in ten minutes."""
@@ -53,10 +53,10 @@ def soak(minutes: float, threads: int, seed: int, as_json: bool, log: str | None
         raise click.ClickException(reason)
     from rich.console import Console
 
-    from bluegreen_adapters.demo.report import LiveProgress
-    from bluegreen_adapters.demo.run import run
-    from bluegreen_adapters.soak import report
-    from bluegreen_adapters.soak.verdict import found
+    from bluegreen_adapters.testing.demo.report import LiveProgress
+    from bluegreen_adapters.testing.demo.runner import run
+    from bluegreen_adapters.testing.soak import report
+    from bluegreen_adapters.testing.soak.assessment import found
 
     console = Console(stderr=as_json)
     plan = schedule(

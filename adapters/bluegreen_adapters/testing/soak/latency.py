@@ -19,9 +19,9 @@ from typing import Final
 
 import attrs
 
-from bluegreen_adapters.demo.figures import percentile
-from bluegreen_adapters.demo.outcomes import Outcome, Run, Window
-from bluegreen_adapters.demo.schedule import PROBE
+from bluegreen_adapters.testing.demo.results import Outcome, Run, Window
+from bluegreen_adapters.testing.demo.schedule import PROBE
+from bluegreen_adapters.testing.demo.stats import percentile
 
 UNANNOUNCED: Final = ("silent_drain", "abrupt")
 """Kinds of switches that the server does not announce."""

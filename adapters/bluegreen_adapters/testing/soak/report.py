@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bluegreen_adapters.soak.stalls import TAIL_S, Stall
-from bluegreen_adapters.soak.verdict import TOLERANCE, Found, caveats
+from bluegreen_adapters.testing.soak.assessment import TOLERANCE, Found, caveats
+from bluegreen_adapters.testing.soak.latency import TAIL_S, Stall
 
 CAPTION = (
     "Latencies are of probes: look-ups of one shape at a steady pace. Those of a switch were in flight between its "

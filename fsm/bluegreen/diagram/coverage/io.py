@@ -1,6 +1,6 @@
 """How often each row of a table was taken, from files: what tests have counted, and journals of real runs.
 
->>> from bluegreen.recovery import RECOVERY
+>>> from bluegreen.machines.retry import RECOVERY
 >>> counted(RECOVERY, ()).steps
 0
 """
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bluegreen.guards import ALWAYS
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import Table
-from bluegreen.verify.log import check_log
-from bluegreen.verify.tally import Tally
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.guards import ALWAYS
+from bluegreen.table.table import Table
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.trace.checker import check_log
 
 FORMAT: Final = 1
 """The version of the files that `tally_json` writes."""
@@ -32,7 +32,7 @@ _BEGUN: Final = b'{"journal":'
 def tally_json(tallies: Iterable[Tally]) -> str:
     """Return tallies as JSON, for `counted` to read.
 
-    >>> from bluegreen.recovery import RECOVERY
+    >>> from bluegreen.machines.retry import RECOVERY
     >>> json.loads(tally_json([Tally(RECOVERY)]))["tallies"][0]["table"]
     'recovery'
     """

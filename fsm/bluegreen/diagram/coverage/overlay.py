@@ -1,7 +1,7 @@
 """Which rows of a table were taken, how often, and which never can be: what is drawn over its diagram.
 
->>> from bluegreen.recovery import RECOVERY
->>> from bluegreen.verify.tally import Tally
+>>> from bluegreen.machines.retry import RECOVERY
+>>> from bluegreen.verify.coverage.counter import Tally
 >>> found = overlay(RECOVERY, Tally(RECOVERY), explored(RECOVERY))
 >>> found.taken, len(found.rows), found.percent
 (0, 18, 0.0)
@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.diagram.graph import starts_of
+from bluegreen.diagram.diff.state_graph import starts_of
 from bluegreen.diagram.model import Arrow, diagram_of
-from bluegreen.table import Table
-from bluegreen.verify.reach import Reach, reach
-from bluegreen.verify.summary import covered
-from bluegreen.verify.tally import Tally
+from bluegreen.table.table import Table
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.coverage.reachable import Reach, reach
+from bluegreen.verify.coverage.report import covered
 
 TAKEN: Final = "taken"
 MISSED: Final = "not taken"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bluegreen.diagram.diff import does
-from bluegreen.diagram.marked import DASHED, DOTTED, SOLID, Box, Line, Mark, Marked, Note
-from bluegreen.diagram.overlay import INFEASIBLE, MISSED, STATUSES, TAKEN, Counted, Overlay
+from bluegreen.diagram.annotated import DASHED, DOTTED, SOLID, Box, Line, Mark, Marked, Note
+from bluegreen.diagram.coverage.overlay import INFEASIBLE, MISSED, STATUSES, TAKEN, Counted, Overlay
+from bluegreen.diagram.diff.structural import does
 
 MARKS: Final = {
     TAKEN: Mark(TAKEN, "#0b63b5", SOLID, "#79c0ff"),

@@ -3,8 +3,8 @@
 What counts is what can be seen from outside: whether an event is accepted, which state follows, which effects. Two
 tables with different rows may behave alike, and two with the same rows may not, since reducers are code.
 
->>> from bluegreen.diagram.graph import graph_of
->>> from bluegreen.verify.shipped import QUERY_VERIFICATION
+>>> from bluegreen.diagram.diff.state_graph import graph_of
+>>> from bluegreen.verify.pytest_plugin.builtin_tables import QUERY_VERIFICATION
 >>> graph = graph_of(QUERY_VERIFICATION.table, [("", QUERY_VERIFICATION)])
 >>> found = compare(graph, graph)
 >>> found.verdict, found.pairs == len(graph.states)
@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.diagram.graph import ACCEPTED, FORBIDDEN, Graph, Move, NotExplored
-from bluegreen.rows import Declaration, Outcome, Row, cell_facts
-from bluegreen.verify.export import name_of
+from bluegreen.diagram.diff.state_graph import ACCEPTED, FORBIDDEN, Graph, Move, NotExplored
+from bluegreen.table.rows import Declaration, Outcome, Row, cell_facts
+from bluegreen.verify.export.formats import name_of
 
 DIFFER: Final = "differ"
 SAME: Final = "same"

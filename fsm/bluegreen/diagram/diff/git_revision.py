@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bluegreen.diagram import graph
-from bluegreen.rows import Declaration
-from bluegreen.verify.export import read_json
+from bluegreen.diagram.diff import state_graph
+from bluegreen.table.rows import Declaration
+from bluegreen.verify.export.formats import read_json
 
 ROOTS: Final = ("fsm", "src", "")
 """Where a revision's modules are looked for, if nothing else is said: those of these directories that it has."""
@@ -42,8 +42,8 @@ def commit_of(revision: str, repository: Path) -> str | None:
 
 
 def table_at(
-    commit: str, name: str, repository: Path, paths: Sequence[str] = (), states: int = graph.STATES
-) -> tuple[Declaration, graph.Graph | None, str]:
+    commit: str, name: str, repository: Path, paths: Sequence[str] = (), states: int = state_graph.STATES
+) -> tuple[Declaration, state_graph.Graph | None, str]:
     """Return a table of a commit, what it does, and, if that is none, why it cannot be said.
 
     Args:
@@ -63,7 +63,7 @@ def table_at(
         said = _asked(name, files, [files / one for one in roots], Path(place, "said.json"), states, commit)
     found = said["graph"]
     table = read_json(json.dumps(said["table"]), checked=False)
-    return table, None if found is None else graph.Graph.from_dict(found), said["why"]
+    return table, None if found is None else state_graph.Graph.from_dict(found), said["why"]
 
 
 def _git(repository: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -88,7 +88,7 @@ def _asked(
 ) -> dict[str, Any]:
     found = [*map(str, roots), os.environ.get("PYTHONPATH", "")]  # the modules of the revision come first
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found)), "PYTHONSAFEPATH": ""}
-    command = [sys.executable, "-c", inspect.getsource(graph), name, str(to), str(states)]
+    command = [sys.executable, "-c", inspect.getsource(state_graph), name, str(to), str(states)]
     try:
         done = subprocess.run(
             command, cwd=files, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S

@@ -13,13 +13,20 @@ from typing import Final
 
 import attrs
 
-from bluegreen.diagram.behaviour import UNKNOWN, Behaviour, compare, compare_cases
-from bluegreen.diagram.diff import Change, diff
-from bluegreen.diagram.graph import STATES, Graph, NotExplored, graph_of, starts_of, table_and_beside
-from bluegreen.diagram.named import SHIPPED, table_named
-from bluegreen.diagram.revision import commit_of, table_at
-from bluegreen.rows import Declaration
-from bluegreen.verify.export import read_json
+from bluegreen.diagram.diff.behavioural import UNKNOWN, Behaviour, compare, compare_cases
+from bluegreen.diagram.diff.git_revision import commit_of, table_at
+from bluegreen.diagram.diff.state_graph import (
+    STATES,
+    Graph,
+    NotExplored,
+    graph_of,
+    starts_of,
+    table_and_beside,
+)
+from bluegreen.diagram.diff.structural import Change, diff
+from bluegreen.diagram.table_loader import SHIPPED, table_named
+from bluegreen.table.rows import Declaration
+from bluegreen.verify.export.formats import read_json
 
 ACCEPTED: Final = (
     f"accepted: {', '.join(SHIPPED)}, MODULE:NAME, a file that `verify export json` has written, "

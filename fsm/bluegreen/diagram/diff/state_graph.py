@@ -3,7 +3,7 @@
 Two graphs can be compared whether they come from the same process or not. So this module is also run by itself, with
 the tables and the library of another revision: it uses only what has been there since tables are exported.
 
->>> from bluegreen.verify.shipped import RECOVERY_VERIFICATION
+>>> from bluegreen.verify.pytest_plugin.builtin_tables import RECOVERY_VERIFICATION
 >>> found = graph_of(RECOVERY_VERIFICATION.table, [("", RECOVERY_VERIFICATION)])
 >>> len(found.states), found.complete
 (108, True)
@@ -22,7 +22,7 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
+from bluegreen.table.step import step
 
 STATES: Final = 5_000
 """Pairs of state and context that are looked at, unless more are asked for."""
@@ -31,9 +31,9 @@ ACCEPTED: Final = "accepted"
 FORBIDDEN: Final = "forbidden"
 
 SHORT: Final[Mapping[str, str]] = {
-    "strategy": "bluegreen.strategy:STRATEGY",
-    "query": "bluegreen.query:QUERY",
-    "recovery": "bluegreen.recovery:RECOVERY",
+    "strategy": "bluegreen.machines.strategy.table:STRATEGY",
+    "query": "bluegreen.machines.query:QUERY",
+    "recovery": "bluegreen.machines.retry:RECOVERY",
 }
 """Short names of the shipped tables."""
 
@@ -157,9 +157,9 @@ def _shown(value: Any) -> str:
 
 
 def _told(event: Any) -> str:
-    from bluegreen.verify.counterexample import told
+    from bluegreen.verify.exploration.counterexample import describe_event
 
-    return told(event)
+    return describe_event(event)
 
 
 def starts_of(table: Any, beside: Iterable[Any] = ()) -> list[tuple[str, Any]]:
@@ -192,13 +192,13 @@ def starts_of(table: Any, beside: Iterable[Any] = ()) -> list[tuple[str, Any]]:
 
 def _shipped(table: Any) -> list[tuple[str, Any]]:
     """Return where our own tables begin, and those that are made of their events."""
-    from bluegreen.query import QUERY, QueryContext
-    from bluegreen.settings import Settings
-    from bluegreen.strategy import STRATEGY, Context
-    from bluegreen.verify.alone import query_events, strategy_events
-    from bluegreen.verify.process import NOW, rebased
+    from bluegreen.config.settings import Settings
+    from bluegreen.machines.query import QUERY, QueryContext
+    from bluegreen.machines.strategy.table import STRATEGY, Context
+    from bluegreen.types import Strategy, Ticket
+    from bluegreen.verify.exploration.single_table import query_events, strategy_events
+    from bluegreen.verify.exploration.version_abstraction import NOW, rebase
     from bluegreen.verify.verification import Verification
-    from bluegreen.vocabulary import Strategy, Ticket
 
     if not set(table.events).isdisjoint(STRATEGY.events):
         settings = {
@@ -207,7 +207,7 @@ def _shipped(table: Any) -> list[tuple[str, Any]]:
             "default_strategy=green": Settings(default_strategy=Strategy.GREEN),
         }
         return [
-            (name, Verification(table, rebased(Context.initial(one)), strategy_events, plain=rebased))
+            (name, Verification(table, rebase(Context.initial(one)), strategy_events, plain=rebase))
             for name, one in settings.items()
         ]
     if not set(table.events).isdisjoint(QUERY.events):
@@ -237,7 +237,7 @@ def table_and_beside(name: str) -> tuple[Any, list[Any]]:
     found = beside[attribute]
     table = getattr(found, "table", found)
     if not hasattr(table, "rows"):
-        from bluegreen.verify.foreign import from_transitions
+        from bluegreen.verify.export.from_transitions import from_transitions
 
         table = from_transitions(table)
     return table, [found, *beside.values()]
@@ -249,7 +249,7 @@ def main(name: str, to: str, states: str) -> None:
     Raises:
         ImportError: its module is not below the working directory. An installed one of today would be found otherwise.
     """
-    from bluegreen.verify.export import to_json
+    from bluegreen.verify.export.formats import to_json
 
     table, beside = table_and_beside(name)
     module = SHORT.get(name, name).partition(":")[0]

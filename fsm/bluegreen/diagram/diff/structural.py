@@ -1,7 +1,7 @@
 """What differs between two tables, row by row: for whoever has to judge a change.
 
->>> from bluegreen.recovery import RECOVERY
->>> from bluegreen.rows import Declaration
+>>> from bluegreen.machines.retry import RECOVERY
+>>> from bluegreen.table.rows import Declaration
 >>> fewer = Declaration("recovery", "Trying", RECOVERY.states, RECOVERY.events, RECOVERY.rows[1:])
 >>> [str(one) for one in diff(RECOVERY, fewer)]
 ['removed row Trying.transient_error[retries left]']
@@ -22,9 +22,9 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.diagram.model import Arrow, diagram_of
-from bluegreen.guards import Fact, Guard
-from bluegreen.rows import Declaration, Row, State
-from bluegreen.verify.export import facts_of, name_of
+from bluegreen.table.guards import Fact, Guard
+from bluegreen.table.rows import Declaration, Row, State
+from bluegreen.verify.export.formats import facts_of, name_of
 
 ADDED: Final = "added"
 REMOVED: Final = "removed"
@@ -101,7 +101,7 @@ def diff(old: Declaration, new: Declaration) -> tuple[Change, ...]:
 def does(row: Arrow) -> str:
     """Return what a row does with its event, in a word or two.
 
-    >>> from bluegreen.recovery import RECOVERY
+    >>> from bluegreen.machines.retry import RECOVERY
     >>> [does(row) for row in diagram_of(RECOVERY).arrows[:2]]
     ['stay', '-> Escalated']
     """

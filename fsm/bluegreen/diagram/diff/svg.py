@@ -1,6 +1,6 @@
 """What differs between two tables, as a picture: changes are labelled, drawn in their own lines, and coloured.
 
->>> from bluegreen.diagram.sides import compared, side
+>>> from bluegreen.diagram.diff.inputs import compared, side
 >>> same = side("recovery")
 >>> [box.name for box in picture(compared(same, same)).boxes]
 ['Trying', 'Settled', 'Escalated']
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from bluegreen.diagram.diff import ADDED, CHANGED, KINDS, REMOVED, RETARGETED, Change, does
-from bluegreen.diagram.marked import BOLD, DASHED, DOTTED, SOLID, Box, Line, Mark, Marked, Note
+from bluegreen.diagram.annotated import BOLD, DASHED, DOTTED, SOLID, Box, Line, Mark, Marked, Note
+from bluegreen.diagram.diff.inputs import Compared
+from bluegreen.diagram.diff.structural import ADDED, CHANGED, KINDS, REMOVED, RETARGETED, Change, does
 from bluegreen.diagram.model import Arrow, diagram_of
-from bluegreen.diagram.sides import Compared
 
 MARKS: Final = {
     ADDED: Mark(ADDED, "#00704f", BOLD, "#56d4a0"),
@@ -65,7 +65,7 @@ def picture(compared: Compared) -> Marked:
 def summary(compared: Compared) -> str:
     """Return how much differs, by what became of it, in words.
 
-    >>> from bluegreen.diagram.sides import compared, side
+    >>> from bluegreen.diagram.diff.inputs import compared, side
     >>> same = side("recovery")
     >>> summary(compared(same, same))
     'no row differs'

@@ -1,6 +1,6 @@
 """A comparison of two tables as text, as Markdown for a pull request, and as JSON.
 
->>> from bluegreen.diagram.sides import compared, side
+>>> from bluegreen.diagram.diff.inputs import compared, side
 >>> same = side("recovery")
 >>> print(text(compared(same, same)))
 recovery against recovery: no row differs
@@ -16,11 +16,11 @@ from typing import Final
 
 import attrs
 
-from bluegreen.diagram.behaviour import DIFFER, SAME, SO_FAR, Behaviour
-from bluegreen.diagram.diff import ADDED, CHANGED, REMOVED, RETARGETED, Change, does
-from bluegreen.diagram.diff_picture import picture, summary
-from bluegreen.diagram.marked import as_mermaid
-from bluegreen.diagram.sides import Compared
+from bluegreen.diagram.annotated import as_mermaid
+from bluegreen.diagram.diff.behavioural import DIFFER, SAME, SO_FAR, Behaviour
+from bluegreen.diagram.diff.inputs import Compared
+from bluegreen.diagram.diff.structural import ADDED, CHANGED, REMOVED, RETARGETED, Change, does
+from bluegreen.diagram.diff.svg import picture, summary
 
 SIGNS: Final = {ADDED: "+", REMOVED: "-", RETARGETED: ">", CHANGED: "~"}
 """What stands before each kind of change."""

@@ -4,8 +4,8 @@ Reducers are code, so the page cannot run them. What it gets instead is every si
 for each event that may be sent there the row, the values of the facts that decided, where it leads and the effects.
 Where no first context is known, a table is written down as it is, and its facts are free to choose.
 
-    >>> from bluegreen.diagram.beginnings import beginnings_of
-    >>> from bluegreen.recovery import RECOVERY
+    >>> from bluegreen.diagram.page.initial_states import beginnings_of
+    >>> from bluegreen.machines.retry import RECOVERY
     >>> data = compiled(beginnings_of(RECOVERY))
     >>> data["mode"], len(data["nodes"]), data["inputs"][0]["label"]
     ('compiled', 108, 'transient_error')
@@ -24,17 +24,17 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.diagram.beginnings import Beginning
 from bluegreen.diagram.model import diagram_of
-from bluegreen.guards import ALWAYS, Fact, Guard
-from bluegreen.guards import told as values_told
-from bluegreen.rows import Declaration, event_name
-from bluegreen.table import Table
-from bluegreen.verify.alone import Explored
-from bluegreen.verify.counterexample import told
-from bluegreen.verify.export import facts_of
-from bluegreen.verify.foreign import field
-from bluegreen.verify.leads import Arrow
+from bluegreen.diagram.page.initial_states import Beginning
+from bluegreen.table.guards import ALWAYS, Fact, Guard
+from bluegreen.table.guards import told as values_told
+from bluegreen.table.rows import Declaration, event_name
+from bluegreen.table.table import Table
+from bluegreen.verify.exploration.counterexample import describe_event
+from bluegreen.verify.exploration.leads_to import Arrow
+from bluegreen.verify.exploration.single_table import Explored
+from bluegreen.verify.export.formats import facts_of
+from bluegreen.verify.export.from_transitions import field
 
 Data = dict[str, Any]
 """What the page is given, as JSON has it."""
@@ -61,7 +61,7 @@ def plain(value: Any) -> Any:
 def effect_told(effect: Any, version: int | None) -> str:
     """Return an effect in words; a version in it as so many more than the one before the step.
 
-    >>> from bluegreen.alphabet import Publish
+    >>> from bluegreen.machines.strategy.events import Publish
     >>> effect_told(Publish("green", 4), 3)
     'Publish(green, version {+1})'
     """
@@ -167,7 +167,7 @@ class _Writer:
             self.nodes.append((node, arrows))
             self.owner.append(len(self.firsts))
             for arrow in arrows:
-                self.inputs.setdefault(told(arrow.event), arrow.event)
+                self.inputs.setdefault(describe_event(arrow.event), arrow.event)
         self.numbers.append(numbers)
         self.firsts.append(beginning)
 
@@ -187,7 +187,7 @@ class _Writer:
             cell: list[tuple[int, int] | None] = [None] * len(labels)
             moves: dict[int, list[int]] = {}
             for arrow in arrows:
-                index = place[told(arrow.event)]
+                index = place[describe_event(arrow.event)]
                 valued = self.table.facts(state, context, arrow.event)
                 cell[index] = rows[id(arrow.row)], facts.of(values_told(valued.items()))
                 move = self._move(number, context, arrow, effects)

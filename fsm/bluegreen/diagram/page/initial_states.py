@@ -17,17 +17,17 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.query import QUERY, QueryContext
-from bluegreen.recovery import RECOVERY
-from bluegreen.rows import Declaration
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.alone import TICKETS, strategy_events
-from bluegreen.verify.process import NOW, rebased
-from bluegreen.verify.shipped import RECOVERY_VERIFICATION
+from bluegreen.config.settings import Settings
+from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.rows import Declaration
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.single_table import TICKETS, strategy_events
+from bluegreen.verify.exploration.version_abstraction import NOW, rebase
+from bluegreen.verify.pytest_plugin.builtin_tables import RECOVERY_VERIFICATION
 from bluegreen.verify.verification import Verification
-from bluegreen.vocabulary import Strategy, Ticket
 
 MOST_TICKETS: Final = 4
 """Open tickets of a page at most: with each, there are more contexts, and the page grows."""
@@ -75,9 +75,9 @@ def _strategy(tickets: int) -> Iterator[Beginning]:
         first = Context.initial(settings)
         explored = Verification(
             cast("Table[Any, Any, Any]", STRATEGY),
-            rebased(first),
+            rebase(first),
             partial(strategy_events, tickets=tickets),
-            plain=rebased,
+            plain=rebase,
         )
         label = f"{commit_when}, default {default or 'none'}"
         yield Beginning(label, explored, first, horizon)

@@ -14,13 +14,13 @@ from html import escape
 from importlib.resources import files
 from typing import Final
 
-from bluegreen.diagram.beginnings import beginnings_of
-from bluegreen.diagram.dot import LARGE, quoted
 from bluegreen.diagram.model import Diagram, Node, diagram_of
-from bluegreen.diagram.picture import laid_out
-from bluegreen.diagram.walks import Data, compiled, free
-from bluegreen.rows import Declaration
-from bluegreen.verify.alone import TICKETS
+from bluegreen.diagram.page.data import Data, compiled, free
+from bluegreen.diagram.page.initial_states import beginnings_of
+from bluegreen.diagram.renderers.dot import LARGE, quoted
+from bluegreen.diagram.renderers.svg import laid_out
+from bluegreen.table.rows import Declaration
+from bluegreen.verify.exploration.single_table import TICKETS
 from bluegreen.verify.verification import Verification
 
 SCRIPTS: Final = ("page_walk.js", "page_play.js", "page_picture.js", "page_view.js", "page.js")
@@ -96,7 +96,7 @@ def filled(data: Data, drawn: str, narrow: str = "") -> str:
 def arrows(diagram: Diagram) -> tuple[Group, ...]:
     """Return the arrows of the picture: one for each pair of states, with every event that leads from one to the other.
 
-    >>> from bluegreen.query import QUERY
+    >>> from bluegreen.machines.query import QUERY
     >>> arrows(diagram_of(QUERY))[0]
     ('Started', 'Prepared', ('prepared',))
     """
@@ -182,7 +182,7 @@ def _arrow(index: int, source: int, target: int, label: str) -> list[str]:
 
 
 def _part(name: str) -> str:
-    return files("bluegreen.diagram").joinpath(name).read_text(encoding="utf-8")
+    return files("bluegreen.diagram.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

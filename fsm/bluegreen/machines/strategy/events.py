@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, get_args
 
 import attrs
 
-from bluegreen.vocabulary import Strategy, Ticket, optional_strategy, parse_strategy
+from bluegreen.types import Strategy, Ticket, optional_strategy, parse_strategy
 
 
 @attrs.frozen

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import (
+from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.events import (
     EVENTS,
     Audit,
     Authenticate,
@@ -44,10 +45,9 @@ from bluegreen.alphabet import (
     StrategyEffect,
     StrategyEvent,
 )
-from bluegreen.guards import Fact, Guard
-from bluegreen.settings import Settings
-from bluegreen.table import State, Table, forbid, go, ignore, stay
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.table.guards import Fact, Guard
+from bluegreen.table.table import State, Table, forbid, go, ignore, stay
+from bluegreen.types import Strategy, Ticket
 
 STABLE: Final = "Stable"
 PENDING: Final = "PendingTransition"

@@ -1,7 +1,7 @@
 """Tally: what runs did to a table: which rows were taken, one after which, and how their guards came out.
 
->>> from bluegreen.alphabet import AuthSuccess
->>> from bluegreen.strategy import STRATEGY, Context
+>>> from bluegreen.machines.strategy.events import AuthSuccess
+>>> from bluegreen.machines.strategy.table import STRATEGY, Context
 >>> tally = Tally(STRATEGY)
 >>> tally.took("Detecting", Context.initial(), AuthSuccess("blue", 0)).name
 'Detecting.auth_success[fresh]'
@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
-from bluegreen.guards import ALWAYS, Fact
-from bluegreen.rows import cell_facts
-from bluegreen.table import Row, Table
-from bluegreen.verify.coverage import Coverage
+from bluegreen.table.guards import ALWAYS, Fact
+from bluegreen.table.rows import cell_facts
+from bluegreen.table.table import Row, Table
+from bluegreen.verify.coverage.rows_and_guards import Coverage
 
 
 class _Cell:

@@ -1,6 +1,6 @@
 """What some run of a table takes: its rows, the outcomes of its guards, and which row comes right after which.
 
->>> from bluegreen.recovery import RECOVERY, Attempts
+>>> from bluegreen.machines.retry import RECOVERY, Attempts
 >>> from bluegreen.verify.verification import Verification
 >>> found = reach(Verification(RECOVERY, Attempts()))
 >>> len(found.tally.rows) == len(RECOVERY.rows), found.complete
@@ -14,10 +14,10 @@ from typing import Any
 
 import attrs
 
-from bluegreen.rows import Outcome, Row
-from bluegreen.table import Table
-from bluegreen.verify.alone import Explored
-from bluegreen.verify.tally import Tally
+from bluegreen.table.rows import Outcome, Row
+from bluegreen.table.table import Table
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.exploration.single_table import Explored
 from bluegreen.verify.verification import Verification
 
 

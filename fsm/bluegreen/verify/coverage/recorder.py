@@ -1,7 +1,7 @@
 """What tests do to tables: while it is installed, every step over one of some tables is counted.
 
->>> from bluegreen.machine import step
->>> from bluegreen.recovery import RECOVERY, Answered, Attempts
+>>> from bluegreen.table.step import step
+>>> from bluegreen.machines.retry import RECOVERY, Answered, Attempts
 >>> watch = Watch([RECOVERY])
 >>> with watch.installed():
 ...     after = step(RECOVERY, "Trying", Attempts(), Answered())
@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-from bluegreen.machine import step
-from bluegreen.rows import Outcome, Row
-from bluegreen.table import Table
-from bluegreen.verify.alone import explore
-from bluegreen.verify.tally import Tally
+from bluegreen.table.rows import Outcome, Row
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.exploration.single_table import explore
 
 _STEP: Final = step.__code__
 _EXPLORE: Final = explore.__code__

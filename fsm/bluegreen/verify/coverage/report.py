@@ -11,10 +11,10 @@ from typing import Any
 
 import attrs
 
-from bluegreen.guards import ALWAYS
-from bluegreen.table import Table
-from bluegreen.verify.reach import Reach, joined
-from bluegreen.verify.tally import Tally
+from bluegreen.table.guards import ALWAYS
+from bluegreen.table.table import Table
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.coverage.reachable import Reach, joined
 
 
 @attrs.frozen

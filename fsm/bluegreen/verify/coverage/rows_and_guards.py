@@ -1,6 +1,6 @@
 """Which rows a search has taken, and which guards it has seen both ways.
 
->>> from bluegreen.strategy import STRATEGY
+>>> from bluegreen.machines.strategy.table import STRATEGY
 >>> seen = rows_and_guards(STRATEGY, ())
 >>> str(seen)
 'strategy: 120 of 120 rows taken, 84 of 84 guards seen true and false'
@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 
-from bluegreen.guards import ALWAYS
-from bluegreen.table import Table
+from bluegreen.table.guards import ALWAYS
+from bluegreen.table.table import Table
 
 
 @attrs.frozen

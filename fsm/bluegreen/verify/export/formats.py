@@ -3,7 +3,7 @@
 A guard is exported with its text and with all the cases in which it is true, since its facts are finite. What
 reducers and effects do is code: there their names stand.
 
-    >>> from bluegreen.query import QUERY
+    >>> from bluegreen.machines.query import QUERY
     >>> text = to_json(QUERY)
     >>> to_json(read_json(text)) == text
     True
@@ -19,10 +19,10 @@ from xml.etree import ElementTree as ET
 
 import attrs
 
-from bluegreen.guards import ALWAYS, Fact, Guard
-from bluegreen.rows import Declaration, Outcome, Row, State
-from bluegreen.table import Table
-from bluegreen.verify.unchecked import Unchecked
+from bluegreen.table.guards import ALWAYS, Fact, Guard
+from bluegreen.table.rows import Declaration, Outcome, Row, State
+from bluegreen.table.table import Table
+from bluegreen.verify.unvalidated_table import Unchecked
 
 FORMAT: Final = 1
 """The version of the JSON format, which stands in it."""

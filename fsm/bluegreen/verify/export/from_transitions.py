@@ -22,11 +22,11 @@ from typing import Any, Final, cast
 import attrs
 import transitions
 
-from bluegreen.guards import ALWAYS, Fact, Guard, valuations
-from bluegreen.machine import Machine
-from bluegreen.rows import EffectMaker, Outcome, Row, State, cell_facts
-from bluegreen.verify.places import Place, Places
-from bluegreen.verify.unchecked import Unchecked
+from bluegreen.table.guards import ALWAYS, Fact, Guard, valuations
+from bluegreen.table.rows import EffectMaker, Outcome, Row, State, cell_facts
+from bluegreen.table.step import Machine
+from bluegreen.verify.export.transitions_states import Place, Places
+from bluegreen.verify.unvalidated_table import Unchecked
 
 ACCEPTED: Final = (
     "accepted: transitions.Machine, also hierarchical without parallel states, locked, asyncio or with diagrams, "

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bluegreen.table import Row, Table
-from bluegreen.verify.tally import Tally
+from bluegreen.table.table import Row, Table
+from bluegreen.verify.coverage.counter import Tally
 
 _RARE: Final = 8
 """When every row was taken, this part of them is preferred: those that were taken least often."""
@@ -111,7 +111,7 @@ class Steering:
 def distances(table: Table[Any, Any, Any]) -> dict[str, dict[str, int]]:
     """Return how many transitions it takes from each state to each that can be reached, guards aside.
 
-    >>> from bluegreen.strategy import STRATEGY
+    >>> from bluegreen.machines.strategy.table import STRATEGY
     >>> distances(STRATEGY)["Failed"]["PendingTransition"]
     3
     """

@@ -1,10 +1,10 @@
 """Values as code that can be pasted: what Hypothesis prints of a failing run is to be a program.
 
->>> from bluegreen.alphabet import Error456
+>>> from bluegreen.machines.strategy.events import Error456
 >>> as_code(Error456("blue", 3))
 'Error456(strategy=Strategy.BLUE, version=3)'
 >>> imports([Error456("blue", 3)])
-('from bluegreen.alphabet import Error456', 'from bluegreen.vocabulary import Strategy')
+('from bluegreen.machines.strategy.events import Error456', 'from bluegreen.types import Strategy')
 """
 
 from __future__ import annotations

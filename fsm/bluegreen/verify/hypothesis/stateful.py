@@ -23,18 +23,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import Step, step
-from bluegreen.query import QUERY
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import Outcome, Row, Table
-from bluegreen.verify.alone import EventsOf
-from bluegreen.verify.findings import STEPS
-from bluegreen.verify.pasting import Shown, bare, imports
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.properties import Always, Taken, broken
-from bluegreen.verify.steering import Steering, numbers
-from bluegreen.verify.subjects import Did, Subject
-from bluegreen.verify.tally import Tally
+from bluegreen.machines.query import QUERY
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.step import Step, step
+from bluegreen.table.table import Outcome, Row, Table
+from bluegreen.verify.coverage.counter import Tally
+from bluegreen.verify.exploration.single_table import EventsOf
+from bluegreen.verify.hypothesis.bias import Steering, numbers
+from bluegreen.verify.hypothesis.code_repr import Shown, bare, imports
+from bluegreen.verify.hypothesis.systems_under_test import Did, Subject
+from bluegreen.verify.properties.base import Always, Taken, broken
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
 
 
 class Disagreement(AssertionError):
@@ -220,8 +219,8 @@ def state_machine_for(
 
     >>> from hypothesis import settings
     >>> from hypothesis.stateful import run_state_machine_as_test
-    >>> from bluegreen.recovery import RECOVERY, Attempts
-    >>> from bluegreen.verify.subjects import MachineSubject
+    >>> from bluegreen.machines.retry import RECOVERY, Attempts
+    >>> from bluegreen.verify.hypothesis.systems_under_test import MachineSubject
     >>> made = state_machine_for(RECOVERY, lambda: MachineSubject(RECOVERY, Attempts()))
     >>> run_state_machine_as_test(made, settings=settings(max_examples=20, database=None))
     >>> made.__name__, made.tally.steps > 0

@@ -1,6 +1,6 @@
 """Subjects: what a state machine of Hypothesis drives, and holds against a table.
 
->>> from bluegreen.alphabet import AuthSuccess
+>>> from bluegreen.machines.strategy.events import AuthSuccess
 >>> subject = ManagerSubject()
 >>> subject.send(AuthSuccess("blue", 0))
 >>> subject.state
@@ -16,15 +16,15 @@ from typing import Any, Protocol
 
 import attrs
 
-from bluegreen.alphabet import ENDINGS, QueryStarted
+from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
-from bluegreen.machine import Machine
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.alone import is_news, news
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.strategy.events import ENDINGS, QueryStarted
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.table.step import Machine
+from bluegreen.table.table import Table
+from bluegreen.types import Scope, Strategy, Ticket
+from bluegreen.verify.exploration.single_table import is_news, news
 
 
 @attrs.frozen

@@ -7,46 +7,21 @@ field dropped. What the definition of a table refuses never becomes one; the res
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from bluegreen.errors import TableError
-from bluegreen.guards import ALWAYS, Guard
-from bluegreen.query import QUERY
-from bluegreen.rows import Outcome, Reducer, Row
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import Table
-from bluegreen.verify.alone import Explored, explore_query, explore_strategy
-from bluegreen.verify.explorer import Bounds
-from bluegreen.verify.fieldbugs import FIELD_BUGS
-from bluegreen.verify.findings import STEPS, examine
-from bluegreen.verify.moves import Liberties
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.unchecked import Unchecked
-from bluegreen.verify.world import Size, World
-from bluegreen.vocabulary import Strategy
-
-DROPPED: Final = {
-    "active": ("active",),
-    "pending": ("pending",),
-    "previous": ("previous",),
-    "untried": ("untried",),
-    "hold-down": ("held_down",),
-    "verified": ("verified",),
-    "proved": ("proved",),
-    "version": ("version",),
-    "tickets": ("open_blue", "open_green"),
-    "ticket's id": ("query_id",),
-    "rows": ("rows",),
-    "restarts": ("restarts",),
-    "reruns": ("reruns",),
-}
-"""What a reducer can forget to change, by name, with the fields."""
+from bluegreen.table.guards import ALWAYS, Guard
+from bluegreen.table.rows import Outcome, Reducer, Row
+from bluegreen.table.table import Table
+from bluegreen.verify.unvalidated_table import Unchecked
 
 NEVER: Final = Guard("never", (), lambda _: False)
+
+
+EXPLORABLE: Final = frozenset({"result", "trap", "unreachable", "final", "never"})
+"""Kinds of findings with which a table still says what happens."""
 
 
 @attrs.frozen
@@ -86,9 +61,7 @@ class Verdict:
         return tuple(dict.fromkeys((self.killer, *self.also))) if self.killer else ()
 
 
-def mutants(
-    table: Table[Any, Any, Any], dropped: Mapping[str, tuple[str, ...]] = DROPPED
-) -> Iterator[Mutant]:
+def all_mutants(table: Table[Any, Any, Any], dropped: Mapping[str, tuple[str, ...]]) -> Iterator[Mutant]:
     """Yield every table that differs from `table` in one place; not every one passes as a table.
 
     Args:
@@ -131,28 +104,24 @@ def _without(reduce: Reducer, fields: tuple[str, ...]) -> Reducer:
     return reduced
 
 
-def generated(table: Table[Any, Any, Any]) -> Iterator[Verdict]:
-    """Try every mutant that can be made of a table; those that change nothing at all are left out."""
-    for mutant in worth_trying(table):
-        yield judged(mutant)
-
-
-def worth_trying(
-    table: Table[Any, Any, Any], dropped: Mapping[str, tuple[str, ...]] = DROPPED
-) -> list[Mutant]:
-    """Return the mutants of a table, without those that change nothing at all. The arguments are those of `mutants`."""
-    return [one for one in mutants(table, dropped) if not one.name.endswith(" dropped") or _changes(one)]
+def effective_mutants(table: Table[Any, Any, Any], dropped: Mapping[str, tuple[str, ...]]) -> list[Mutant]:
+    """Return the mutants of a table that change anything; the arguments are those of `all_mutants`."""
+    return [one for one in all_mutants(table, dropped) if not one.name.endswith(" dropped") or _changes(one)]
 
 
 Examined = Callable[[str, Table[Any, Any, Any]], Verdict | None]
 """(the name of a wrong table, the table) -> what noticed, or none."""
 
 
-def judged(mutant: Mutant, by: Examined | None = None) -> Verdict:
+def judge(
+    mutant: Mutant, examine: Examined, explorable: frozenset[str] = EXPLORABLE, also: Examined | None = None
+) -> Verdict:
     """Return what becomes of one mutant.
 
     Args:
-        by: looks at a table that the definition accepts; by default what explores ours.
+        examine: looks at a table that the definition accepts.
+        explorable: the kinds of findings with which a table is looked at although its definition is refused.
+        also: looks at such a table; by default `examine`.
     """
     base = mutant.table
     try:
@@ -160,80 +129,24 @@ def judged(mutant: Mutant, by: Examined | None = None) -> Verdict:
             base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
         )
     except TableError as refused:
-        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=_also(mutant, refused, by))
-    return (by or examined)(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
+        names = _also(mutant, refused, also or examine, explorable)
+        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=names)
+    return examine(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
 
 
-def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
-    """Explore a table in place of ours; return what noticed, or none."""
-    is_strategy = table.name == STRATEGY.name
-    for found in _alone(table) if is_strategy else _queries(table):
-        if found.violations:
-            broken = found.violations[0]
-            also = tuple(one.name for one in found.violations)
-            return Verdict(name, broken.name, broken.detail, broken.events, also=also)
-    return in_world(name, table, first_only=True)
-
-
-def in_world(name: str, table: Table[Any, Any, Any], *, first_only: bool = False) -> Verdict | None:
-    """Explore a world with a table in place of ours; return what noticed, or none."""
-    found = examine(partial(_world, table), bounds=Bounds(_WORLDS), first_only=first_only)
-    also = (*(one.name for one in found.violations), *found.unreached)
-    if found.violations:
-        first = found.violations[0]
-        return Verdict(name, first.name, first.detail, first.events, first.path, also)
-    if found.unreached:
-        return Verdict(name, found.unreached[0], "it never happens", also=also)
-    return None
-
-
-def _alone(table: Table[Any, Any, Any]) -> Iterator[Explored]:
-    for settings in (
-        Settings(),
-        Settings(commit_when="first_safe_point"),
-        Settings(default_strategy=Strategy.GREEN),
-    ):
-        yield explore_strategy(table, STEPS, settings, first_only=True)
-
-
-def _queries(table: Table[Any, Any, Any]) -> Iterator[Explored]:
-    for reads in (False, True):
-        for replay in ("reads", "never"):
-            yield explore_query(table, QUERY_ALWAYS, reads=reads, replay=replay, first_only=True)
-
-
-SMALL: Final = Liberties(events=("connection_opened",), kinds=(False,), steps=())
-"""What may happen in the world in which a mutant is tried: enough for what a step alone does not show."""
-
-
-_WORLDS: Final = 16_000
-"""Twice as many as the world of our own tables has: a wrong one may count tickets for ever."""
-
-
-def _world(table: Table[Any, Any, Any], **more: Any) -> World:
-    is_strategy = table.name == STRATEGY.name
-    strategy, query = (table, QUERY) if is_strategy else (STRATEGY, table)
-    return World(Size(1, 1, 1), SMALL, crashes=False, strategy=strategy, query=query, **more)
-
-
-_EXPLORABLE: Final = frozenset({"result", "trap", "unreachable", "final", "never"})
-"""Kinds of findings with which a table still says what happens."""
-
-
-def _also(mutant: Mutant, refused: TableError, by: Examined | None) -> tuple[str, ...]:
+def _also(
+    mutant: Mutant, refused: TableError, examine: Examined, explorable: frozenset[str]
+) -> tuple[str, ...]:
     """Return what else notices a table that the definition refuses, as far as it can be explored at all."""
     kinds = {getattr(finding, "kind", "") for finding in refused.findings}
-    if not kinds <= (_EXPLORABLE if by is not None else {"result"}):
+    if not kinds <= explorable:
         return ("I12 deterministic",) if kinds & {"gap", "overlap", "missing"} else ()
     base = mutant.table
     made: Table[Any, Any, Any] = Unchecked(
         base.name, base.initial, base.states, base.events, mutant.rows, base.contexts, base.samples
     )
-    if by is not None:
-        verdict = by(mutant.name, made)
-        return verdict.killers if verdict is not None else ()
-    found = next(iter(_alone(made) if base.name == STRATEGY.name else _queries(made)))
-    return tuple(one.name for one in found.violations)
+    verdict = examine(mutant.name, made)
+    return verdict.killers if verdict is not None else ()
 
 
 def _changes(mutant: Mutant) -> bool:
@@ -259,12 +172,6 @@ def _equivalent(mutant: Mutant) -> str:
     return ""
 
 
-def field_bugs() -> Iterator[Verdict]:
-    """Try every bug that was met in the field."""
-    for bug in FIELD_BUGS:
-        yield examined(bug.name, bug.table()) or Verdict(bug.name, "")
-
-
 def score(verdicts: list[Verdict]) -> float:
     """Return the share of the mutants that something noticed, of those that are not equivalent to the original."""
     counted = [one for one in verdicts if one.killer or not one.reason]
@@ -275,7 +182,3 @@ def vacuous(verdicts: list[Verdict], names: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of the properties `names` that no mutant breaks."""
     killers = {killer for one in verdicts for killer in one.killers}
     return tuple(name for name in names if name not in killers)
-
-
-TABLES: Final = (STRATEGY, QUERY)
-"""The tables of which mutants are made."""

@@ -3,9 +3,9 @@
 One declaration serves whoever checks: an assertion, the explorer, a Hypothesis run, a log. What a property
 looks at is a `Taken`, one step of one machine, or a world, a composition of machines; `of` says which.
 
-    >>> from bluegreen.alphabet import AuthSuccess
-    >>> from bluegreen.machine import step
-    >>> from bluegreen.strategy import STRATEGY, Context
+    >>> from bluegreen.machines.strategy.events import AuthSuccess
+    >>> from bluegreen.table.step import step
+    >>> from bluegreen.machines.strategy.table import STRATEGY, Context
     >>> first = Context.initial()
     >>> event = AuthSuccess(first.untried[0], 0)
     >>> taken = Taken("Detecting", first, event, step(STRATEGY, "Detecting", first, event))
@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from bluegreen.alphabet import (
+from bluegreen.machines.strategy.events import (
     SAFE_POINTS,
     AuthFailure,
     DrainTimedOut,
@@ -32,8 +32,8 @@ from bluegreen.alphabet import (
     QueryStarted,
     RollbackRequested,
 )
-from bluegreen.machine import Step
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.table.step import Step
 
 Of = Literal["step", "world", "machine", "query"]
 """What a property looks at: a step; a `Moment` of a world; or one in which only the phase and the strategy machine

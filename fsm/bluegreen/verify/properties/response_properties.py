@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from bluegreen.alphabet import (
+from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     CacheExpired,
@@ -30,8 +30,8 @@ from bluegreen.alphabet import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.strategy import DETECTING, FAILED, PENDING, STABLE
-from bluegreen.verify.properties import Always, Taken
+from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.verify.properties.base import Always, Taken
 
 Condition = Callable[[Taken], bool]
 _REFUSALS: Final = (Error456, AuthFailure, PersistentFailure)

@@ -10,19 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bluegreen.alphabet import (
-    AuthFailure,
-    ConnectionOpened,
-    Error456,
-    PersistentFailure,
-    QueryCancelled,
-    QueryCompleted,
-    QueryFailed,
-    QueryStarted,
-    RollbackRequested,
-    StrategyAnnounced,
-)
-from bluegreen.query import (
+from bluegreen.machines.query import (
     BatchFetched,
     Cancelled,
     Cleared,
@@ -35,8 +23,21 @@ from bluegreen.query import (
     Refused456,
     Replay,
 )
-from bluegreen.strategy import DETECTING, PENDING, STABLE
-from bluegreen.verify.properties import Always, Taken
+from bluegreen.machines.strategy.events import (
+    AuthFailure,
+    ConnectionOpened,
+    Error456,
+    PersistentFailure,
+    QueryCancelled,
+    QueryCompleted,
+    QueryFailed,
+    QueryStarted,
+    RollbackRequested,
+    StrategyAnnounced,
+)
+from bluegreen.machines.strategy.table import DETECTING, PENDING, STABLE
+from bluegreen.verify.properties.base import STRATEGY_ALWAYS, Always, Taken
+from bluegreen.verify.properties.response_properties import RESPONSES
 
 _ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
 _REFUSALS: Final = (Error456, AuthFailure, PersistentFailure)
@@ -220,3 +221,6 @@ QUERY_ALWAYS: Final = (
     Always("I11 replayed", "what may have been executed is replayed only if it reads and shows no row", _replayed),
 )  # fmt: skip
 """What the specification says of each step of the query machine."""
+
+STEPS: Final = (*STRATEGY_ALWAYS, *LIVELY_ALWAYS, *RESPONSES)
+"""What holds of each step of the strategy machine."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.sharing import (
+from bluegreen.machines.store_sync import (
     APART,
     JOINED,
     LEASE,
@@ -39,9 +39,9 @@ from bluegreen.sharing import (
     WriteRefused,
 )
 from bluegreen.store import Stamp, StoreRecord
-from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken
+from bluegreen.types import Strategy
+from bluegreen.verify.properties.base import Always, Eventually, Sometimes, Taken
 from bluegreen.verify.verification import Verification
-from bluegreen.vocabulary import Strategy
 
 BLUE, GREEN = Strategy
 

@@ -1,6 +1,8 @@
-"""The tables of this library, for `pytest --bluegreen-verify`: `bluegreen_tables = ["bluegreen.verify.shipped"]`.
+"""Verifications of the tables that ship, for `pytest --bluegreen-verify`.
 
-The mutants of STRATEGY are left to the command `verify mutants`, since some of them show only in a world, where
+    bluegreen_tables = ["bluegreen.verify.pytest_plugin.builtin_tables"]
+
+The mutants of STRATEGY are left to the project's own checks, since some of them show only in a world, where
 `--bluegreen-verify=full` does not look.
 
 >>> STRATEGY_VERIFICATION.explore().states
@@ -15,8 +17,8 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.query import QUERY, QueryContext
-from bluegreen.recovery import (
+from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.machines.retry import (
     RECOVERY,
     Answered,
     Attempts,
@@ -26,16 +28,15 @@ from bluegreen.recovery import (
     TransientError,
     WrongStrategy,
 )
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.verify.alone import strategy_events
-from bluegreen.verify.findings import STEPS
-from bluegreen.verify.process import NOW, rebased
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.properties import Always, Eventually, Sometimes, Taken
-from bluegreen.verify.shared import LEASE_VERIFICATION, SHARING_VERIFICATION
-from bluegreen.verify.subjects import ManagerSubject
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.single_table import strategy_events
+from bluegreen.verify.exploration.version_abstraction import NOW, rebase
+from bluegreen.verify.hypothesis.systems_under_test import ManagerSubject
+from bluegreen.verify.properties.base import Always, Eventually, Sometimes, Taken
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
+from bluegreen.verify.pytest_plugin.builtin_store_tables import LEASE_VERIFICATION, SHARING_VERIFICATION
 from bluegreen.verify.verification import Verification
-from bluegreen.vocabulary import Strategy, Ticket
 
 __all__ = [
     "LEASE_VERIFICATION",
@@ -99,10 +100,10 @@ RECOVERY_PROPERTIES: Final = (
 
 STRATEGY_VERIFICATION: Final = Verification(
     STRATEGY,
-    rebased(Context.initial()),
+    rebase(Context.initial()),
     strategy_events,
     STEPS,
-    plain=rebased,
+    plain=rebase,
     subject=ManagerSubject,
     mutants=False,
 )

@@ -1,6 +1,6 @@
 """The tables that a project declares for its tests: `package.module:NAME`, or all that is found in `package.module`.
 
->>> [one.name for one in declared(["bluegreen.query:QUERY", "bluegreen.nowhere:TABLE"])]
+>>> [one.name for one in declared(["bluegreen.machines.query:QUERY", "bluegreen.nowhere:TABLE"])]
 ['query', 'bluegreen.nowhere:TABLE']
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.errors import TableError
-from bluegreen.table import Table
+from bluegreen.table.table import Table
 from bluegreen.verify.verification import Verification
 
 WANTED: Final = "wanted: a Verification or a Table"

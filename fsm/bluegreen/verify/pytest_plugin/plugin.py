@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import pytest
 
-from bluegreen.diagram.counts import tally_json
+from bluegreen.diagram.coverage.io import tally_json
 from bluegreen.errors import TableError
-from bluegreen.verify.declared import Declared, declared
-from bluegreen.verify.properties import Always
-from bluegreen.verify.reach import Reach, reach
-from bluegreen.verify.summary import covered, lines
-from bluegreen.verify.watch import Watch
+from bluegreen.verify.coverage.reachable import Reach, reach
+from bluegreen.verify.coverage.recorder import Watch
+from bluegreen.verify.coverage.report import covered, lines
+from bluegreen.verify.properties.base import Always
+from bluegreen.verify.pytest_plugin.discovery import Declared, declared
 
 NOTHING: Final = (
     "--bluegreen-verify: no table is declared; add to the configuration of pytest, for example: "
@@ -193,8 +193,8 @@ def _held(one: Declared) -> str:
         from hypothesis.stateful import run_state_machine_as_test
     except ImportError as error:
         raise NotVerified("long random runs need Hypothesis: pip install 'bluegreen[verify]'") from error
-    from bluegreen.verify.stateful import state_machine_for
-    from bluegreen.verify.subjects import MachineSubject
+    from bluegreen.verify.hypothesis.stateful import state_machine_for
+    from bluegreen.verify.hypothesis.systems_under_test import MachineSubject
 
     own = verification.subject
     machine = state_machine_for(

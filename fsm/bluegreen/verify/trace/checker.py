@@ -21,14 +21,14 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.errors import BluegreenError
-from bluegreen.strategy import STRATEGY
-from bluegreen.table import Table
-from bluegreen.verify.judging import Differs, Judge, Judged, Key, begins, difference
-from bluegreen.verify.lines import FORMAT, situation
-from bluegreen.verify.log_properties import LOG_ALWAYS, LOG_EVENTUALLY
-from bluegreen.verify.log_report import Divergence, Report
-from bluegreen.verify.properties import Always, Eventually
-from bluegreen.verify.standing import END, Standing, count, unjoined, whole
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.table import Table
+from bluegreen.verify.properties.base import Always, Eventually
+from bluegreen.verify.trace.format import FORMAT, situation
+from bluegreen.verify.trace.properties import LOG_ALWAYS, LOG_EVENTUALLY
+from bluegreen.verify.trace.replay_state import END, Standing, count, unjoined, whole
+from bluegreen.verify.trace.report import Divergence, Report
+from bluegreen.verify.trace.step_checker import Differs, Judge, Judged, Key, begins, difference
 
 AROUND: Final = 3
 """How many lines are shown before and after the one that differs."""

@@ -26,12 +26,12 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.happenings import Record, Snapshot
-from bluegreen.machine import Step
-from bluegreen.rows import Row
-from bluegreen.settings import Settings, without_credentials
-from bluegreen.strategy import Context
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.config.settings import Settings, without_credentials
+from bluegreen.machines.strategy.table import Context
+from bluegreen.runtime.telemetry import Record, Snapshot
+from bluegreen.table.rows import Row
+from bluegreen.table.step import Step
+from bluegreen.types import Scope, Strategy, Ticket
 
 FORMAT: Final = 1
 """The version of this format, which stands in `begun`."""

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.strategy import Context
-from bluegreen.verify.judging import Differs, Judge, Judged, difference
+from bluegreen.machines.strategy.table import Context
+from bluegreen.verify.trace.step_checker import Differs, Judge, Judged, difference
 
 END: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}\n?\Z')
 """What every line ends with."""

@@ -12,15 +12,15 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.alphabet import IssueTicket
+from bluegreen.config.settings import Settings, relaxed_bounds
 from bluegreen.errors import BluegreenError
-from bluegreen.machine import step
-from bluegreen.settings import Settings, relaxed_bounds
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.lines import formerly, situation, stepped
-from bluegreen.verify.properties import Always, Eventually, Taken, broken
-from bluegreen.vocabulary import Strategy, Ticket, optional_strategy
+from bluegreen.machines.strategy.events import IssueTicket
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket, optional_strategy
+from bluegreen.verify.properties.base import Always, Eventually, Taken, broken
+from bluegreen.verify.trace.format import formerly, situation, stepped
 
 MEMO_LIMIT: Final = 50_000
 """How many different steps are remembered; then all of them are forgotten."""

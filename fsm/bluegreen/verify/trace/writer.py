@@ -1,9 +1,9 @@
-"""Journal: writes every step of managers to a file, in their order, as lines that `bluegreen.verify.log` checks.
+"""Journal: writes every step of managers to a file, in their order, as lines that `checker` reads.
 
 >>> import io
->>> from bluegreen.manager import StrategyManager
->>> from bluegreen.verify.log import check_log
->>> from bluegreen.vocabulary import Scope
+>>> from bluegreen.runtime.manager import StrategyManager
+>>> from bluegreen.verify.trace.checker import check_log
+>>> from bluegreen.types import Scope
 >>> text = io.BytesIO()
 >>> with Journal(text) as journal:
 ...     manager = StrategyManager(Scope("db.example:443"))
@@ -26,10 +26,10 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
-from bluegreen.happenings import Record
-from bluegreen.manager import StrategyManager
-from bluegreen.verify.lines import begun, closed, opened, recorded, sealed
-from bluegreen.verify.turns import Turns
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.runtime.telemetry import Record
+from bluegreen.verify.trace.format import begun, closed, opened, recorded, sealed
+from bluegreen.verify.trace.reorder_buffer import Turns
 
 HELD_LIMIT: Final = 10_000
 """How many records wait for one that comes before them. If it does not come, they are written without it."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from bluegreen.vocabulary import Scope, Ticket
+from bluegreen.types import Scope, Ticket
 
 
 class Work:

@@ -1,6 +1,6 @@
 """Explore one table by itself: any machine, with every event that its user can think of, at any time.
 
->>> from bluegreen.recovery import RECOVERY, Attempts
+>>> from bluegreen.machines.retry import RECOVERY, Attempts
 >>> found = explore(RECOVERY, Attempts(), lambda state, context: RECOVERY.samples)
 >>> found.complete, found.violations, found.missed
 (True, (), ())
@@ -13,18 +13,18 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.alphabet import ENDINGS, QueryStarted
+from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.machine import step
-from bluegreen.query import QUERY, QueryContext, QueryEvent
-from bluegreen.settings import Settings
-from bluegreen.strategy import STRATEGY, Context
-from bluegreen.table import Table
-from bluegreen.verify.counterexample import listed, told
-from bluegreen.verify.leads import Arrow, never_followed
-from bluegreen.verify.process import NOW, rebased
-from bluegreen.verify.properties import Always, Eventually, Property, Sometimes, Taken
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.machines.query import QUERY, QueryContext, QueryEvent
+from bluegreen.machines.strategy.events import ENDINGS, QueryStarted
+from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.table.step import step
+from bluegreen.table.table import Table
+from bluegreen.types import Strategy, Ticket
+from bluegreen.verify.exploration.counterexample import describe_event, listed
+from bluegreen.verify.exploration.leads_to import Arrow, never_followed
+from bluegreen.verify.exploration.version_abstraction import NOW, rebase
+from bluegreen.verify.properties.base import Always, Eventually, Property, Sometimes, Taken
 
 EventsOf = Callable[[str, Any], Iterable[Any]]
 """(state, context) -> what may be sent there."""
@@ -78,7 +78,7 @@ class Explored:
         for one in self.violations:
             lines.append(listed((one.name, one.detail), one.events))
             if one.cycle:
-                lines.append(f"  and then, for ever: {', '.join(map(told, one.cycle))}")
+                lines.append(f"  and then, for ever: {', '.join(map(describe_event, one.cycle))}")
         lines += [f"never happens: {name}" for name in self.unreached]
         lines += [f"no run takes: {name}" for name in self.missed if self.complete]
         return "\n".join(lines)
@@ -203,8 +203,8 @@ def explore_strategy(
     **options: Any,
 ) -> Explored:
     """Explore the strategy machine, or a table in its place."""
-    first = rebased(Context.initial(settings or Settings()))
-    return explore(table, first, strategy_events, properties, plain=rebased, **options)
+    first = rebase(Context.initial(settings or Settings()))
+    return explore(table, first, strategy_events, properties, plain=rebase, **options)
 
 
 def query_events(_: str, __: QueryContext) -> Iterable[QueryEvent]:

@@ -1,6 +1,6 @@
 """A table in DOT, the language of Graphviz.
 
->>> from bluegreen.query import QUERY
+>>> from bluegreen.machines.query import QUERY
 >>> print(dot(QUERY).splitlines()[0])
 digraph "query" {
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 from bluegreen.diagram.labels import Group, Level, groups, in_words, legend, quiet_lines, wrapped
 from bluegreen.diagram.model import Diagram, Node, diagram_of
-from bluegreen.rows import Declaration
+from bluegreen.table.rows import Declaration
 
 INK: Final = "#1f2328"
 PAPER: Final = "#ffffff"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bluegreen.verify.explorer import Progress as Seen
+from selfcheck.explore.breadth_first import Progress as Seen
 
 Searching = Callable[[Seen], None]
 Counting = Callable[[int, int], None]

@@ -16,10 +16,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bluegreen.diagram import dot
 from bluegreen.diagram.labels import Level, legend, told
 from bluegreen.diagram.model import Diagram, diagram_of
-from bluegreen.rows import Declaration
+from bluegreen.diagram.renderers import dot
+from bluegreen.table.rows import Declaration
 
 ENGINE: Final = "graphviz-pure"
 """The distribution that lays pictures out, and its program."""

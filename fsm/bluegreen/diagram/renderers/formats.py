@@ -1,6 +1,6 @@
 """Every way in which a table can be drawn, by the name of its format.
 
->>> from bluegreen.query import QUERY
+>>> from bluegreen.machines.query import QUERY
 >>> render(QUERY, "mermaid").splitlines()[0]
 'stateDiagram-v2'
 """
@@ -13,14 +13,14 @@ from typing import Final
 
 import attrs
 
-from bluegreen.diagram.dot import dot
 from bluegreen.diagram.labels import Level
-from bluegreen.diagram.markdown import cells
-from bluegreen.diagram.mermaid import state_diagram
 from bluegreen.diagram.model import Diagram, diagram_of
-from bluegreen.diagram.picture import png, svg
-from bluegreen.diagram.plantuml import plantuml
-from bluegreen.rows import Declaration
+from bluegreen.diagram.renderers.dot import dot
+from bluegreen.diagram.renderers.markdown import cells
+from bluegreen.diagram.renderers.mermaid import state_diagram
+from bluegreen.diagram.renderers.plantuml import plantuml
+from bluegreen.diagram.renderers.svg import png, svg
+from bluegreen.table.rows import Declaration
 
 
 def as_json(of: Declaration | Diagram, level: Level = "overview") -> str:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from bluegreen.rows import Row
-from bluegreen.verify.lasso import lasso
-from bluegreen.verify.properties import Eventually, Taken
+from bluegreen.table.rows import Row
+from bluegreen.verify.exploration.liveness import lasso
+from bluegreen.verify.properties.base import Eventually, Taken
 
 
 class Arrow(NamedTuple):
@@ -43,8 +43,8 @@ def never_followed(
 
     The second part is empty if nothing can come any more. None: what is called for always follows.
 
-    >>> from bluegreen.verify.alone import explore
-    >>> from bluegreen.recovery import RECOVERY, Attempts
+    >>> from bluegreen.verify.exploration.single_table import explore
+    >>> from bluegreen.machines.retry import RECOVERY, Attempts
     >>> begun = Eventually("E", "whatever begins ends", lambda taken: True, lambda taken: False, of="step")
     >>> explore(RECOVERY, Attempts(), lambda *_: RECOVERY.samples, (begun,)).violations[0].name
     'E'

@@ -1,6 +1,6 @@
 """A table as a Markdown table: a line for each event, a column for each state, and what happens in each cell.
 
->>> from bluegreen.recovery import RECOVERY
+>>> from bluegreen.machines.retry import RECOVERY
 >>> print(cells(RECOVERY).splitlines()[-1])
 | answered | → Settled: nothing is left to recover | ignore: the operation is over | forbid: the error is with ... |
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 from bluegreen.diagram.labels import Level, actions_of, in_words, marked
 from bluegreen.diagram.model import Arrow, Diagram, diagram_of
-from bluegreen.rows import Declaration
+from bluegreen.table.rows import Declaration
 
 _ELSEWHERE: Final = "…"
 """Stands in a cell whose rows are not in the part that is drawn: a table has rows for every cell."""

@@ -1,6 +1,6 @@
 """A table as a PlantUML state diagram.
 
->>> from bluegreen.query import QUERY
+>>> from bluegreen.machines.query import QUERY
 >>> print(*plantuml(QUERY).splitlines()[:2], sep="\\n")
 @startuml query
 hide empty description
@@ -12,7 +12,7 @@ import re
 
 from bluegreen.diagram.labels import Level, groups, in_words, legend, quiet_lines
 from bluegreen.diagram.model import Diagram, Node, diagram_of
-from bluegreen.rows import Declaration
+from bluegreen.table.rows import Declaration
 
 
 def plantuml(of: Declaration | Diagram, level: Level = "overview") -> str:

@@ -1,6 +1,6 @@
 """A table as a Mermaid state diagram.
 
->>> from bluegreen.strategy import STRATEGY
+>>> from bluegreen.machines.strategy.table import STRATEGY
 >>> print(state_diagram(STRATEGY).splitlines()[1])
     [*] --> Detecting
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 from bluegreen.diagram.labels import Level, groups, in_words, quiet_lines
 from bluegreen.diagram.model import Diagram, diagram_of
-from bluegreen.rows import Declaration
+from bluegreen.table.rows import Declaration
 
 _SIGNS: Final = {"#": "#35;", ";": "#59;", ":": "#58;", "<": "#lt;", ">": "#gt;", '"': "#quot;"}
 _TAKEN: Final = {"state", "note", "end", "as", "class", "classdef", "direction", "style", "default", "root"}

@@ -1,6 +1,6 @@
 """A counterexample, for people: as a list, as a Mermaid sequence diagram, and as a test that can be pasted.
 
->>> from bluegreen.alphabet import AuthSuccess
+>>> from bluegreen.machines.strategy.events import AuthSuccess
 >>> print(listed(("I6 fenced", "stale news changes nothing"), (AuthSuccess("blue", 1),)))
 I6 fenced: stale news changes nothing
   1. auth_success(blue)
@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.query import QueryContext
-from bluegreen.verify.process import NOW
+from bluegreen.machines.query import QueryContext
+from bluegreen.verify.exploration.version_abstraction import NOW
 
 Property = tuple[str, str]
 """The name of what is broken, and what was seen."""
 
 
-def told(event: Any) -> str:
+def describe_event(event: Any) -> str:
     """Return an event in a word or two."""
     values = attrs.asdict(event, recurse=False) if attrs.has(event.__class__) else {}
     ticket = values.pop("ticket", None)
@@ -37,14 +37,14 @@ def told(event: Any) -> str:
 
 def listed(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -> str:
     """Return the counterexample as a numbered list; of what happens in the world, if that is given."""
-    lines = path or [told(event) for event in events]
+    lines = path or [describe_event(event) for event in events]
     return "\n".join([": ".join(broken), *(f"  {index}. {line}" for index, line in enumerate(lines, 1))])
 
 
 def mermaid(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -> str:
     """Return the counterexample as a Mermaid sequence diagram."""
     lines = ["sequenceDiagram", "    participant C as cluster", "    participant P as process"]
-    for word in path or [told(event) for event in events]:
+    for word in path or [describe_event(event) for event in events]:
         text = word.replace(";", ",").replace("cluster: ", "")
         if word.startswith("cluster: "):
             lines.append(f"    Note over C: {text}")
@@ -58,12 +58,12 @@ def mermaid(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -
 _TEST: Final = '''\
 """{name}: {detail}"""
 
-from bluegreen.alphabet import *  # noqa: F403
-from bluegreen.manager import StrategyManager
-from bluegreen.settings import Settings
-from bluegreen.verify.findings import STEPS
-from bluegreen.verify.properties import Taken, broken
-from bluegreen.vocabulary import Scope, Strategy, Ticket
+from bluegreen.machines.strategy.events import *  # noqa: F403
+from bluegreen.runtime.manager import StrategyManager
+from bluegreen.config.settings import Settings
+from bluegreen.verify.properties.step_invariants import STEPS
+from bluegreen.verify.properties.base import Taken, broken
+from bluegreen.types import Scope, Strategy, Ticket
 
 # Each event, the strategy that it is about, how many versions old it is, and what else it says.
 EVENTS = (
@@ -114,12 +114,12 @@ def _facts(event: Any) -> str:
 _QUERY_TEST: Final = '''\
 """{name}: {detail}"""
 
-from bluegreen.machine import step
-from bluegreen.query import *  # noqa: F403
-from bluegreen.query import QUERY, QueryContext
-from bluegreen.verify.promises import QUERY_ALWAYS
-from bluegreen.verify.properties import Taken, broken
-from bluegreen.vocabulary import Strategy, Ticket
+from bluegreen.table.step import step
+from bluegreen.machines.query import *  # noqa: F403
+from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS
+from bluegreen.verify.properties.base import Taken, broken
+from bluegreen.types import Strategy, Ticket
 
 
 def test_{function}():

@@ -1,0 +1,1 @@
+"""gRPC channels and interceptors, for threads and asyncio, over `connection`. Needs the extra `grpc`."""

@@ -1,0 +1,1 @@
+"""Health and readiness of a scope, and the servers that publish them."""

@@ -1,0 +1,1 @@
+"""Structured log lines, and the query that a log line of the application belongs to."""

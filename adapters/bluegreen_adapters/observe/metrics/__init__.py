@@ -1,0 +1,1 @@
+"""Metrics: their definitions, what collects them, and exporters for Prometheus and OpenTelemetry."""

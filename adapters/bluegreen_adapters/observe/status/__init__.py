@@ -1,0 +1,1 @@
+"""Status of the scopes of a host: as values, as tables, and as a command."""

@@ -1,0 +1,1 @@
+"""Coverage drawn on the diagram of a table."""

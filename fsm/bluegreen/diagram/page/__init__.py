@@ -1,0 +1,1 @@
+"""Explorer page: one HTML file in which a machine can be played."""

@@ -1,0 +1,1 @@
+"""Renderers: the model of a diagram as DOT, SVG, Mermaid, PlantUML and Markdown."""

@@ -1,0 +1,1 @@
+"""Tables as JSON and SCXML, and tables made of machines of the library `transitions`."""

@@ -1,0 +1,1 @@
+"""Properties: what always holds, what sometimes happens, what follows, and those of the shipped machines."""

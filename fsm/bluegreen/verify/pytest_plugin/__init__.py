@@ -1,0 +1,1 @@
+"""Plugin of pytest: `--bluegreen-verify` checks every table that a project declares."""

@@ -1,0 +1,1 @@
+"""Journals of real runs: written by a manager, and checked against the table."""

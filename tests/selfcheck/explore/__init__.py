@@ -1,0 +1,1 @@
+"""Searches of those models, and the checks of what they find."""

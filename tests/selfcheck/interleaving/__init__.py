@@ -1,0 +1,1 @@
+"""Every interleaving of threads that use one manager, up to a bound."""

@@ -1,0 +1,1 @@
+"""Models of the world around the machines: clusters, processes, stores, users."""

@@ -1,0 +1,1 @@
+"""Wrong tables and wrong programs that the checks have to notice."""

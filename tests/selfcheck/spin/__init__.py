@@ -1,0 +1,1 @@
+"""A second model checker: the composition of the machines in Promela, searched by SPIN."""
