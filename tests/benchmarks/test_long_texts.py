@@ -17,7 +17,7 @@ from e6data_python_connector.server import e6x_engine_pb2 as pb
 from bluegreen.config.settings import Settings
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen_adapters.connection import query as queries
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.evidence import Request
 from bluegreen_adapters.connection.query import Rpc
 from bluegreen_adapters.connection.requests import Reply, Send
@@ -40,7 +40,7 @@ def answer(send: Send) -> Reply:
     return Reply(pb.ExecuteStatementResponse())
 
 
-def ran(link: Link, request: Any) -> float:
+def ran(link: Connection, request: Any) -> float:
     """Begin and execute a query; return the seconds that the connection took, the request's making aside."""
 
     def call(name: str, request: Any) -> Any:
@@ -70,7 +70,7 @@ def test_long_statement_is_copied_once_and_never_read(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(queries.copy, "deepcopy", counting)
     monkeypatch.setattr(type(PROTOCOL), "only_reads", lambda *_: pytest.fail("the statement was looked at"))
-    link = Link(on_blue(StrategyManager(SCOPE, Settings())), PROTOCOL)
+    link = Connection(on_blue(StrategyManager(SCOPE, Settings())), PROTOCOL)
     long, short = (
         pb.PrepareStatementV2Request(sessionId="s", queryString=text) for text in (LONG, "SELECT 1")
     )

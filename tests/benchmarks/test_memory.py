@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 from bluegreen.machines.strategy.events import AuthSuccess, QueryCompleted, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.types import Scope, Strategy
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.e6data.protocol import PROTOCOL
-from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.audit.writer import AuditWriter
 from bluegreen_adapters.observe.logging.logs import Logs, to_stream
 from bluegreen_adapters.observe.metrics.collector import Measures
 from bluegreen_adapters.observe.metrics.prometheus import PrometheusMeter
@@ -76,7 +76,7 @@ def each_of(make: Callable[[], Any], traced: Callable[[], int], number: int) -> 
 
 def test_a_connection_keeps_less_than_one_kilobyte_beside_its_channel(traced: Callable[[], int]) -> None:
     manager = known()
-    each, left = each_of(lambda: Link(manager, PROTOCOL), traced, 2000)
+    each, left = each_of(lambda: Connection(manager, PROTOCOL), traced, 2000)
     tell(f"what a connection keeps beside its channel: {each:.0f} bytes, {left:.1f} when it is over")
     assert each <= LINK_BYTES
     assert left < each / 10
@@ -90,7 +90,7 @@ def test_an_open_query_keeps_less_than_three_hundred_bytes_in_the_manager(traced
     manager = known()
     queries = [_Query() for _ in range(20_000)]
     waiting = iter(queries)
-    each, _ = each_of(lambda: manager.start_now(weakref.ref(next(waiting))), traced, 10_000)
+    each, _ = each_of(lambda: manager.try_start(weakref.ref(next(waiting))), traced, 10_000)
     tell(f"what an open query keeps in the manager: {each:.0f} bytes")
     assert each <= TICKET_BYTES
     before = traced()
@@ -107,7 +107,7 @@ def test_nothing_is_kept_of_queries_and_switches_that_are_over(
     with (tmp_path / "lines.jsonl").open("w") as lines:
         measures, audit = (
             Measures(PrometheusMeter(CollectorRegistry())),
-            Audit(tmp_path / "audit", steps="changes"),
+            AuditWriter(tmp_path / "audit", steps="changes"),
         )
         delivery = Delivery(Logs(to_stream(lines)), measures, audit, pause_s=0.001)
         delivery.follow(manager)
@@ -132,12 +132,12 @@ def test_nothing_is_kept_of_queries_and_switches_that_are_over(
 
 def run(manager: StrategyManager, queries: int, switches: int) -> None:
     """Let so many queries start and end, ten of which are always open, through so many switches."""
-    open_ones = [manager.start_now() for _ in range(10)]
+    open_ones = [manager.try_start() for _ in range(10)]
     for number in range(queries):
         ticket = open_ones.pop(0)
         assert ticket is not None
         manager.end(QueryCompleted(ticket))
-        open_ones.append(manager.start_now())
+        open_ones.append(manager.try_start())
         if number % (queries // switches) == 0:
             assert manager.active is not None
             manager.send(StrategyAnnounced(manager.active.other, manager.version))

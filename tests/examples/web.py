@@ -21,7 +21,7 @@ from bluegreen.config.settings import Settings
 from bluegreen.runtime.registry import managed
 from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.observe.health.checks import Watch
+from bluegreen_adapters.observe.health.checks import HealthMonitor
 from bluegreen_adapters.observe.health.http import Pages
 from bluegreen_adapters.observe.health.peers import Peers
 from bluegreen_adapters.observe.metrics.collector import Measures
@@ -37,7 +37,7 @@ measures = Measures(PrometheusMeter())
 delivery = Delivery(measures)
 measures.watch("metrics", delivery)
 delivery.follow_all()
-watch = Watch(measures.healths).start()
+watch = HealthMonitor(measures.healths).start()
 peers = Peers(os.environ["PEERS"]) if "PEERS" in os.environ else None
 pages = Pages(exposition(measures, peers=peers), peers)
 

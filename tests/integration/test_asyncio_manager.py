@@ -214,7 +214,7 @@ def test_threads_wait_for_a_detection_that_a_task_leads() -> None:
 
     def follow() -> None:
         assert entered.wait(BOUND_S)
-        assert cluster.manager.start_now() is None
+        assert cluster.manager.try_start() is None
         ready.release()
         tickets.append(cluster.manager.start(nobody))
 
@@ -282,7 +282,7 @@ def test_a_loop_that_has_ended_does_not_disturb_a_detection(ended: str) -> None:
     """Who waited in a loop that is gone is not woken; whoever leads notices nothing."""
     cluster, _ = cluster_of(f"tasks:8:{ended}")
     manager = AsyncStrategyManager(cluster.manager.scope, manager=cluster.manager)
-    leader = cluster.manager.starting(lambda strategy, left_s: iter(["proving"]))  # type: ignore[arg-type,return-value]
+    leader = cluster.manager.start_flow(lambda strategy, left_s: iter(["proving"]))  # type: ignore[arg-type,return-value]
     assert next(leader) == "proving"
 
     async def nobody(strategy: Strategy, left_s: float) -> None:

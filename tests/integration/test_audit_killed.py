@@ -83,7 +83,7 @@ def test_what_was_written_stays_when_writers_are_killed_and_every_flip_and_every
     began_s = time.monotonic()
     found = verify(folder)
     checked_s = time.monotonic() - began_s
-    assert found.good, f"seed {seed}: {found}"
+    assert found.ok, f"seed {seed}: {found}"
     assert found.records >= told(folder) >= much[0]
     assert found.gaps == ()
     assert len(found.torn) <= killed
@@ -109,10 +109,10 @@ def flips_missed(path: Path, chance: random.Random) -> list[str]:
     for _ in range(TRIES):
         place, by = chance.randrange(end), chance.randrange(1, 256)
         path.write_bytes(right[:place] + bytes([right[place] ^ by]) + right[place + 1 :])
-        if verify_file(path).good:
+        if verify_file(path).ok:
             missed.append(f"{path.name}: byte {place} changed by {by}")
     path.write_bytes(right)
-    assert verify_file(path).good
+    assert verify_file(path).ok
     return missed
 
 
@@ -125,7 +125,7 @@ def drops_missed(path: Path, chance: random.Random) -> list[str]:
     for _ in range(TRIES):
         number = chance.randrange(head[0])
         path.write_bytes(b"".join(lines[:number] + lines[number + 1 :]))
-        if verify_file(path).good:
+        if verify_file(path).ok:
             missed.append(f"{path.name}: line {number + 1}")
     path.write_bytes(right)
     return missed

@@ -17,7 +17,7 @@ from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.types import Scope
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.query import Rpc
 from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
 from bluegreen_adapters.grpc.channel import SwitchingChannel
@@ -27,7 +27,7 @@ from support.engine import until
 from support.stacks import PROTOCOL, Message, Stacks, Stub, serving
 
 
-class Recording(Link):
+class Recording(Connection):
     """A link that records which streams are said to have ended, and which to have been let go."""
 
     __slots__ = ("dropped", "over")
@@ -58,16 +58,16 @@ class Scene:
         self.stacks.active, self.stacks.silent_logins = "green", True
 
 
-def by_channel(target: str, link: Link) -> grpc.Channel:
+def by_channel(target: str, link: Connection) -> grpc.Channel:
     return SwitchingChannel(grpc.insecure_channel(target), link)
 
 
-def by_interceptor(target: str, link: Link) -> grpc.Channel:
+def by_interceptor(target: str, link: Connection) -> grpc.Channel:
     return grpc.intercept_channel(grpc.insecure_channel(target), SwitchingInterceptor(link))
 
 
 @contextmanager
-def scene(way: Callable[[str, Link], grpc.Channel]) -> Iterator[Scene]:
+def scene(way: Callable[[str, Connection], grpc.Channel]) -> Iterator[Scene]:
     stacks = Stacks()
     with serving(stacks) as target:
         link = Recording(target)
@@ -245,11 +245,11 @@ def test_plain_interceptor_in_front_gets_an_error_of_ours_as_a_call() -> None:
 # -- asyncio
 
 
-def aio_by_channel(target: str, link: Link) -> grpc.aio.Channel:
+def aio_by_channel(target: str, link: Connection) -> grpc.aio.Channel:
     return AsyncSwitchingChannel(grpc.aio.insecure_channel(target), link)
 
 
-def aio_by_interceptor(target: str, link: Link) -> grpc.aio.Channel:
+def aio_by_interceptor(target: str, link: Connection) -> grpc.aio.Channel:
     ours = AsyncSwitchingInterceptor(link)
     return grpc.aio.insecure_channel(target, interceptors=[ours, ours.streams])
 
@@ -258,7 +258,7 @@ aio_ways = pytest.mark.parametrize("way", [aio_by_channel, aio_by_interceptor])
 
 
 @asynccontextmanager
-async def aio_scene(way: Callable[[str, Link], grpc.aio.Channel]) -> AsyncIterator[Scene]:
+async def aio_scene(way: Callable[[str, Connection], grpc.aio.Channel]) -> AsyncIterator[Scene]:
     stacks = Stacks()
     with serving(stacks) as target:
         link = Recording(target)

@@ -22,7 +22,7 @@ from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.types import Scope
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.e6data import PROTOCOL
 from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
 from bluegreen_adapters.testing.engine import EngineProcess
@@ -58,7 +58,7 @@ class Client:
     """A connection as a connector would write one."""
 
     stub: Any
-    link: Link
+    link: Connection
     session: str = ""
 
     async def login(self) -> Client:
@@ -97,14 +97,14 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def by_channel(engine: EngineProcess, manager: StrategyManager) -> AsyncIterator[Client]:
-    link = Link(manager, PROTOCOL)
+    link = Connection(manager, PROTOCOL)
     async with AsyncSwitchingChannel(grpc.aio.insecure_channel(engine.address), link) as channel:
         yield await Client(QueryEngineServiceStub(channel), link).login()
 
 
 @contextlib.asynccontextmanager
 async def by_interceptor(engine: EngineProcess, manager: StrategyManager) -> AsyncIterator[Client]:
-    link = Link(manager, PROTOCOL)
+    link = Connection(manager, PROTOCOL)
     interceptors = [AsyncSwitchingInterceptor(link)]
     async with grpc.aio.insecure_channel(engine.address, interceptors=interceptors) as channel:
         yield await Client(QueryEngineServiceStub(channel), link).login()
@@ -202,7 +202,7 @@ class Looking(grpc.aio.UnaryUnaryClientInterceptor):
 async def test_an_interceptor_in_front_may_await_the_answer_first(
     engine: EngineProcess, manager: StrategyManager
 ) -> None:
-    link, looking = Link(manager, PROTOCOL), Looking()
+    link, looking = Connection(manager, PROTOCOL), Looking()
     interceptors = [looking, AsyncSwitchingInterceptor(link)]
     async with grpc.aio.insecure_channel(engine.address, interceptors=interceptors) as channel:
         client = await Client(QueryEngineServiceStub(channel), link).login()
@@ -296,7 +296,7 @@ async def test_a_leader_that_is_cancelled_hands_detection_over(
     engine: EngineProcess, manager: StrategyManager
 ) -> None:
     engine.fault(action="silent", method="authenticate", count=1)
-    link = Link(manager, PROTOCOL)
+    link = Connection(manager, PROTOCOL)
     async with AsyncSwitchingChannel(grpc.aio.insecure_channel(engine.address), link) as channel:
         stuck = asyncio.create_task(Client(QueryEngineServiceStub(channel), link).login())
         await until(lambda: engine.statistics().requests.get("authenticate") == {"blue": 1})
@@ -423,7 +423,9 @@ async def test_a_stream_is_begun_again_only_while_no_row_is_out(
 
     server, target = await serve(answer)
     manager = StrategyManager(Scope(target), Settings())
-    async with AsyncSwitchingChannel(grpc.aio.insecure_channel(target), Link(manager, PROTOCOL)) as channel:
+    async with AsyncSwitchingChannel(
+        grpc.aio.insecure_channel(target), Connection(manager, PROTOCOL)
+    ) as channel:
         toy = Toy(channel)
         query = await toy.begun()
         stream = toy.calls["fetch"](pb.GetNextResultBatchRequest(queryId=query))

@@ -27,7 +27,7 @@ from bluegreen.runtime.registry import forget, managed
 from bluegreen.types import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.connection import current_query
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.e6data import PROTOCOL
 from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
 from bluegreen_adapters.observe.logging.correlation import (
@@ -180,7 +180,7 @@ def test_threads_see_their_own_query_only(connection: Any) -> None:
 
 @pytest.mark.parametrize("mark", [nullcontext, correlated])
 async def test_tasks_on_a_channel_see_their_own_query_only(engine: EngineProcess, mark: Any) -> None:
-    link = Link(StrategyManager(Scope(engine.address), Settings()), PROTOCOL)
+    link = Connection(StrategyManager(Scope(engine.address), Settings()), PROTOCOL)
     async with AsyncSwitchingChannel(grpc.aio.insecure_channel(engine.address), link) as channel:
         stub = QueryEngineServiceStub(channel)
         session = (

@@ -23,7 +23,7 @@ from bluegreen_adapters import e6data
 from bluegreen_adapters.testing.engine import EngineProcess
 from support.ending import HELD, STATUSES, STOCK, ApplicationError, started
 from support.engine import READ, quick, until
-from support.ways import CATALOG, ENGINE, PASSWORD, SCHEMA, USER, WAYS, Connection, Cursor, Way, manager_of
+from support.ways import CATALOG, ENGINE, PASSWORD, SCHEMA, USER, WAYS, AnyConnection, Cursor, Way, manager_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
@@ -37,7 +37,7 @@ QUERYING = [
 ]
 
 
-def begun(connection: Connection) -> Cursor:
+def begun(connection: AnyConnection) -> Cursor:
     """A cursor in the middle of its result."""
     cursor = connection.cursor()
     cursor.execute(READ)
@@ -45,7 +45,7 @@ def begun(connection: Connection) -> Cursor:
     return cursor
 
 
-def stacks(connection: Connection) -> list[str]:
+def stacks(connection: AnyConnection) -> list[str]:
     cursor = connection.cursor()
     cursor.execute(READ)
     seen = [row[2] for row in cursor.fetchall()]
@@ -53,7 +53,7 @@ def stacks(connection: Connection) -> list[str]:
     return seen
 
 
-def switched(engine: EngineProcess, other: Connection) -> None:
+def switched(engine: EngineProcess, other: AnyConnection) -> None:
     """The switch that was announced comes to its end: nothing keeps it pending."""
     assert stacks(other) == ["green"] * 4
     manager = manager_of(engine)
@@ -66,15 +66,15 @@ def switched(engine: EngineProcess, other: Connection) -> None:
 # -- cursors and connections
 
 
-def close_the_cursor(connections: list[Connection], cursors: list[Cursor]) -> None:
+def close_the_cursor(connections: list[AnyConnection], cursors: list[Cursor]) -> None:
     cursors[0].close()
 
 
-def close_the_connection(connections: list[Connection], cursors: list[Cursor]) -> None:
+def close_the_connection(connections: list[AnyConnection], cursors: list[Cursor]) -> None:
     connections.pop().close()
 
 
-def fail_between_execute_and_fetch(connections: list[Connection], cursors: list[Cursor]) -> None:
+def fail_between_execute_and_fetch(connections: list[AnyConnection], cursors: list[Cursor]) -> None:
     def application() -> None:
         with connections.pop() as connection:
             cursors.append(connection.cursor())
@@ -89,7 +89,7 @@ def fail_between_execute_and_fetch(connections: list[Connection], cursors: list[
 @pytest.mark.parametrize("way", QUERYING)
 @pytest.mark.parametrize("end", [close_the_cursor, close_the_connection, fail_between_execute_and_fetch])
 def test_what_is_closed_in_the_middle_of_a_result_keeps_no_switch_pending(
-    way: Way, end: Callable[[list[Connection], list[Cursor]], None], engine: EngineProcess
+    way: Way, end: Callable[[list[AnyConnection], list[Cursor]], None], engine: EngineProcess
 ) -> None:
     with way.open(engine) as other:
         stacks(other)
@@ -138,7 +138,7 @@ def test_a_connection_that_is_let_go_keeps_no_switch_pending(way: Way, engine: E
 def test_an_error_of_the_application_ends_its_query_with_the_frames_that_it_holds(
     engine: EngineProcess,
 ) -> None:
-    def application(connection: Connection) -> None:
+    def application(connection: AnyConnection) -> None:
         cursor = begun(connection)
         raise ApplicationError(cursor)
 

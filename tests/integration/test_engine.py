@@ -25,7 +25,7 @@ from e6data_python_connector.result_batch import decode_result_batches
 from e6data_python_connector.server import e6x_engine_pb2 as pb
 from e6data_python_connector.server import e6x_engine_pb2_grpc as pb_grpc
 
-from bluegreen_adapters.testing.engine import EngineError, EngineProcess, Fault, encoding
+from bluegreen_adapters.testing.engine import EngineError, EngineProcess, InjectedFault, encoding
 from bluegreen_adapters.testing.engine.handlers import METHODS
 from support.forgetting import nothing_known
 from support.tls import Authority
@@ -394,7 +394,7 @@ def test_a_draining_switch_loses_what_runs_too_long(engine: EngineProcess, wire:
 
 
 def test_a_dropped_answer_comes_after_the_effect(engine: EngineProcess, wire: Wire) -> None:
-    number = engine.fault(Fault("drop", method="executeStatement", statement="INSERT", count=1))
+    number = engine.fault(InjectedFault("drop", method="executeStatement", statement="INSERT", count=1))
     query = wire.prepare("INSERT INTO t")
     request = wire.about(pb.ExecuteStatementRequest, query)
     assert wire.code("executeStatement", request) is grpc.StatusCode.UNAVAILABLE

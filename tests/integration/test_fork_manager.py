@@ -232,7 +232,7 @@ def test_a_child_keeps_the_state_of_its_parent_and_none_of_its_tickets() -> None
         assert (manager.state, manager.active, manager.version) == ("Stable", BLUE, version)
         assert manager.open_tickets == ()
         assert not manager.end(QueryCompleted(ticket))
-        ours = manager.start_now()
+        ours = manager.try_start()
         assert ours is not None
         assert ours.query != ticket.query
 

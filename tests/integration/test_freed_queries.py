@@ -20,7 +20,7 @@ from support.engine import quick, until
 from support.forgetting import nothing_known
 from support.programmable import BATCH, ENDS, ROLES, Plan, ProgrammableServer, World
 from support.proving import RAISED
-from support.ways import WAYS, Connection, Way, decoders_kept, over
+from support.ways import WAYS, AnyConnection, Way, decoders_kept, over
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -49,11 +49,11 @@ def server(decoders: None) -> Iterator[ProgrammableServer]:
         yield programmable
 
 
-def opened(way: Way, server: ProgrammableServer) -> Connection:
+def opened(way: Way, server: ProgrammableServer) -> AnyConnection:
     return way.open(server, quick(detection_timeout_s=30.0))  # type: ignore[arg-type]
 
 
-def used(way: Way, server: ProgrammableServer) -> Connection:
+def used(way: Way, server: ProgrammableServer) -> AnyConnection:
     """Open a connection, and run one query to its end: an interceptor learns from a call that passes how to send it."""
     connection = opened(way, server)
     cursor = connection.cursor()
@@ -164,7 +164,7 @@ def switch(world: World) -> None:
     world.plan = attrs.evolve(world.plan, announced_from=0)
 
 
-def until_on_green(connection: Connection) -> None:
+def until_on_green(connection: AnyConnection) -> None:
     """Run queries until one runs on green."""
 
     def runs_there() -> bool:
@@ -180,7 +180,7 @@ def until_on_green(connection: Connection) -> None:
 # Cancelling by id.
 
 
-def by_connector(connection: Connection, query_id: str, engine: str) -> None:
+def by_connector(connection: AnyConnection, query_id: str, engine: str) -> None:
     connection.raw.query_cancel(engine, query_id)
 
 

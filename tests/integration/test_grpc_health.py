@@ -13,7 +13,7 @@ from bluegreen.machines.strategy.events import QueryCompleted
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import forget, managed, scopes
 from bluegreen.types import Scope
-from bluegreen_adapters.observe.health.checks import Watch
+from bluegreen_adapters.observe.health.checks import HealthMonitor
 
 pytest.importorskip("grpc_health")
 
@@ -85,7 +85,7 @@ async def test_a_server_of_asyncio_says_the_same(manager: StrategyManager) -> No
         assert (await stub.Check(request, timeout=60)).status == NOT_SERVING
         assert (await stream.read()).status == NOT_SERVING, "the check has found it"
         forget(SCOPE)
-        await asyncio.to_thread(Watch(service.take).look)
+        await asyncio.to_thread(HealthMonitor(service.take).look)
         assert (await stream.read()).status == UNKNOWN
         whole = health_pb2.HealthCheckRequest(service="")
         assert (await stub.Check(whole, timeout=60)).status == SERVING
@@ -98,7 +98,7 @@ async def test_a_server_of_asyncio_says_the_same(manager: StrategyManager) -> No
 def test_a_watch_of_the_service_is_told_what_the_watch_of_the_process_finds(
     stub: health_pb2_grpc.HealthStub, service: GrpcHealth, manager: StrategyManager
 ) -> None:
-    watch = Watch(service.take)
+    watch = HealthMonitor(service.take)
     watch.look()
     stream = stub.Watch(health_pb2.HealthCheckRequest(service=str(SCOPE)), timeout=600)
     assert next(stream).status == SERVING

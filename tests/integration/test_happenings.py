@@ -37,7 +37,7 @@ from bluegreen_adapters import e6data
 from bluegreen_adapters.connection import statement_logging
 from bluegreen_adapters.observe.audit.cli import audit as audit_command
 from bluegreen_adapters.observe.audit.verifier import verify
-from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.audit.writer import AuditWriter
 from bluegreen_adapters.observe.logging.logs import Logs, to_stream
 from bluegreen_adapters.observe.queue import Delivery
 from bluegreen_adapters.testing.engine import EngineProcess
@@ -179,7 +179,7 @@ def test_who_asks_for_the_text_gets_it_on_one_line_of_the_log_and_of_the_audit(
     statement = "SELECT 'two\nlines'  /*+ rows(4) batch(2) */"
     manager, lines = managed(Scope(engine.address)), io.StringIO()
     manager.reconfigure(logging_level="DEBUG")
-    audit = Audit(tmp_path)
+    audit = AuditWriter(tmp_path)
     delivery = Delivery(Logs(to_stream(lines)), audit)
     stop = delivery.follow(manager)
     statement_logging.tell("text")
@@ -192,7 +192,7 @@ def test_who_asks_for_the_text_gets_it_on_one_line_of_the_log_and_of_the_audit(
     said = CliRunner().invoke(audit_command, ["show", str(tmp_path), "--query", query_id, "--json"])
     (noted,) = map(json.loads, said.output.splitlines())
     assert (noted["audit"], noted["query"], noted["statement"]) == ("query_begun", line["query"], statement)
-    assert verify(tmp_path).good
+    assert verify(tmp_path).ok
 
 
 def test_who_waits_for_the_lock_is_told_how_long() -> None:

@@ -32,11 +32,11 @@ from support.tls import (
     SecureCluster,
     secure_cluster,
 )
-from support.ways import Connection, causes, manager_of
+from support.ways import AnyConnection, causes, manager_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
-Connect = Callable[..., Connection]
+Connect = Callable[..., AnyConnection]
 CLIENT_WAYS = tuple(way for way in OAUTH_WAYS if "client" in way)
 LAZY_WAYS = tuple(way for way in OAUTH_WAYS if not way.endswith("-v2"))
 """Ways that fetch no rows before the application asks for them."""
@@ -75,10 +75,10 @@ def engine(cluster: SecureCluster) -> EngineProcess:
 @pytest.fixture
 def connect(cluster: SecureCluster, request: pytest.FixtureRequest) -> Iterator[Connect]:
     """Opens connections that share one token, and closes them in the end."""
-    opened: list[Connection] = []
+    opened: list[AnyConnection] = []
     scope = f"test-{next(_numbers)}"  # the connector keeps tokens by scope, for as long as anybody uses them
 
-    def open_one(name: str, **changes: object) -> Connection:
+    def open_one(name: str, **changes: object) -> AnyConnection:
         way = cluster.ways[name]
         if way.absent is not None:
             pytest.skip(way.absent)
@@ -93,7 +93,7 @@ def connect(cluster: SecureCluster, request: pytest.FixtureRequest) -> Iterator[
         opened.pop().close()
 
 
-def rows(connection: Connection, text: str = READ) -> list[str]:
+def rows(connection: AnyConnection, text: str = READ) -> list[str]:
     """Run a query to its end; return the stacks that its rows came from."""
     cursor = connection.cursor()
     cursor.execute(text)
@@ -127,7 +127,7 @@ def test_reads_and_writes_notice_no_switch(
     finished: list[str] = []
     lost: set[str] = set()
 
-    def work(number: int, connection: Connection) -> None:
+    def work(number: int, connection: AnyConnection) -> None:
         for turn in itertools.count(1):
             if done.is_set():
                 return

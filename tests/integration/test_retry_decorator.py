@@ -22,7 +22,7 @@ from bluegreen.errors import QueryLost
 from bluegreen_adapters import e6data
 from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import WRITE, switched, until
-from support.ways import Connection, Way, causes, manager_of, over
+from support.ways import AnyConnection, Way, causes, manager_of, over
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
@@ -45,7 +45,7 @@ def stock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(e6data_grpc, "RETRY_SLEEP_SECONDS", 0)
 
 
-def wrote(connection: Connection, text: str = WRITE) -> None:
+def wrote(connection: AnyConnection, text: str = WRITE) -> None:
     cursor = connection.cursor()
     cursor.execute(text)
     cursor.clear()
@@ -143,7 +143,7 @@ def test_covered_a_write_whose_stack_is_gone_when_its_columns_are_asked_for_is_l
 class Load:
     """Threads that read and write on one connection, each with cursors and statements of its own."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: AnyConnection) -> None:
         self._connection = connection
         self._stop = threading.Event()
         self.turns = [0] * THREADS

@@ -19,7 +19,7 @@ from bluegreen_adapters.grpc.channel import SwitchingChannel
 from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import READ, fresh, quick
 from support.reach import holding, ours
-from support.ways import USER, Connection, Cursor, Way, manager_of, on_loop, over
+from support.ways import USER, AnyConnection, Cursor, Way, manager_of, on_loop, over
 
 pytestmark = [
     pytest.mark.integration,
@@ -49,13 +49,15 @@ def engine(shared_engine: EngineProcess) -> EngineProcess:
     return fresh(shared_engine)
 
 
-def opened(way: Way, engine: EngineProcess, secret: str = "", settings: Settings | None = None) -> Connection:
+def opened(
+    way: Way, engine: EngineProcess, secret: str = "", settings: Settings | None = None
+) -> AnyConnection:
     if way.name == "oauth":
         return way.open(engine, settings, access_token=secret or TOKEN)
     return way.open(engine, settings, password=secret or PASSWORD)
 
 
-def channel_of(connection: Connection) -> Any:
+def channel_of(connection: AnyConnection) -> Any:
     raw = connection.raw
     if hasattr(raw, "dialect"):
         raw = raw.connection.dbapi_connection
@@ -64,7 +66,7 @@ def channel_of(connection: Connection) -> Any:
     return channel
 
 
-def begun(connection: Connection) -> Cursor:
+def begun(connection: AnyConnection) -> Cursor:
     cursor = connection.cursor()
     cursor.execute(READ)
     assert len(cursor.fetchmany(2)) == 2
@@ -76,7 +78,7 @@ def finished(cursor: Cursor) -> None:
     cursor.clear()
 
 
-def through_switches(connection: Connection, engine: EngineProcess, look: Callable[[str], None]) -> None:
+def through_switches(connection: AnyConnection, engine: EngineProcess, look: Callable[[str], None]) -> None:
     """A query through every phase of a switch, of one that is taken back and of one without warning."""
     look("new")
     cursor = begun(connection)
@@ -158,7 +160,7 @@ def test_no_logger_of_ours_tells_a_credential(
         assert COMMON not in repr(record.__dict__), record.name
 
 
-def failure(connection: Connection) -> BaseException:
+def failure(connection: AnyConnection) -> BaseException:
     """Return what the application gets, whatever it is: each way wraps it in its own manner."""
     with pytest.raises(Exception) as caught:  # noqa: PT011
         begun(connection)
@@ -202,7 +204,7 @@ def test_no_error_tells_a_credential(
         assert COMMON.encode() not in pickled(seen), type(seen)
 
 
-def closed(connection: Connection) -> bool:
+def closed(connection: AnyConnection) -> bool:
     return getattr(connection.raw, "_channel", None) is None and not hasattr(connection.raw, "dialect")
 
 
@@ -225,10 +227,10 @@ def test_a_channel_without_the_connector_forgets_what_it_kept_when_it_is_closed(
     from e6data_python_connector.server import e6x_engine_pb2 as pb
     from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServiceStub
 
-    from bluegreen_adapters.connection.connection import Link
+    from bluegreen_adapters.connection.connection import Connection
 
     channel = SwitchingChannel(
-        grpc.insecure_channel(engine.address), Link(manager_of(engine), e6data.PROTOCOL)
+        grpc.insecure_channel(engine.address), Connection(manager_of(engine), e6data.PROTOCOL)
     )
     QueryEngineServiceStub(channel).authenticate(pb.AuthenticateRequest(user=USER, password=PASSWORD))
     assert holding(COMMON, channel.link)  # nobody else has it: that is how the walk is known to find it

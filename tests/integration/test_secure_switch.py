@@ -28,7 +28,7 @@ from bluegreen_adapters.testing.engine.statistics import Statistics
 from support.engine import READ, quick, until
 from support.gateway import Gateway
 from support.tls import Authority
-from support.ways import WAYS, Connection, Way, causes, manager_of, over
+from support.ways import WAYS, AnyConnection, Way, causes, manager_of, over
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_is_known")]
 
@@ -87,7 +87,7 @@ def gateway(engine: EngineProcess, certificates: Certificates) -> Iterator[Gatew
         yield opened
 
 
-def connected(gateway: Gateway, roots: str | bytes, way: str = "sync", **changes: Any) -> Connection:
+def connected(gateway: Gateway, roots: str | bytes, way: str = "sync", **changes: Any) -> AnyConnection:
     """Connect over TLS.
 
     Args:
@@ -97,7 +97,7 @@ def connected(gateway: Gateway, roots: str | bytes, way: str = "sync", **changes
     return WAYS[way].open(gateway, quick(), **given)
 
 
-def asked(connection: Connection, text: str = READ) -> set[str]:
+def asked(connection: AnyConnection, text: str = READ) -> set[str]:
     """Run a query to its end; return the stacks that its rows came from."""
     cursor = connection.cursor()
     cursor.execute(text)
@@ -107,14 +107,14 @@ def asked(connection: Connection, text: str = READ) -> set[str]:
     return seen
 
 
-def refusal(connection: Connection, text: str = READ) -> BaseException:
+def refusal(connection: AnyConnection, text: str = READ) -> BaseException:
     """Return what the application gets, and let it be well told."""
     with pytest.raises(Exception) as caught:  # noqa: PT011  each way wraps it in its own manner
         asked(connection, text)
     return caught.value
 
 
-def lasting_refusal(connection: Connection) -> BaseException:
+def lasting_refusal(connection: AnyConnection) -> BaseException:
     """Ask until nothing goes over the connections any more that were open before, and return what is told then."""
     met: list[BaseException] = []
 
@@ -129,7 +129,7 @@ def lasting_refusal(connection: Connection) -> BaseException:
     return met[0]
 
 
-def usable(connection: Connection, stack: str) -> bool:
+def usable(connection: AnyConnection, stack: str) -> bool:
     """Whether a query gets through, and to this stack."""
     try:
         return asked(connection) == {stack}
@@ -162,7 +162,7 @@ def sound(engine: EngineProcess) -> Statistics:
 class Load:
     """Queries, one after the other on each of some connections, in threads. A context manager that ends them."""
 
-    def __init__(self, *connections: Connection) -> None:
+    def __init__(self, *connections: AnyConnection) -> None:
         self.done = 0
         self.failed: list[BaseException] = []
         self._over = threading.Event()
@@ -174,7 +174,7 @@ class Load:
         wanted = self.done + queries
         until(lambda: self.done >= wanted or bool(self.failed))
 
-    def _work(self, number: int, connection: Connection) -> None:
+    def _work(self, number: int, connection: AnyConnection) -> None:
         for turn in itertools.count(1):
             if self._over.is_set() or self.failed:
                 return

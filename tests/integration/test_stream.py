@@ -17,7 +17,7 @@ from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.machines.strategy.events import AuthSuccess, CacheInvalidated, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.types import Scope
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.protocol import Method, Protocol, Role
 from bluegreen_adapters.grpc.channel import SwitchingChannel
 from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
@@ -133,18 +133,18 @@ def serving(server: Server) -> Iterator[str]:
 
 
 @contextmanager
-def channel_to(target: str, link: Link) -> Iterator[Stub]:
+def channel_to(target: str, link: Connection) -> Iterator[Stub]:
     with SwitchingChannel(grpc.insecure_channel(target), link) as channel:
         yield Stub(channel)
 
 
 @contextmanager
-def interceptor_to(target: str, link: Link) -> Iterator[Stub]:
+def interceptor_to(target: str, link: Connection) -> Iterator[Stub]:
     with grpc.insecure_channel(target) as channel:
         yield Stub(grpc.intercept_channel(channel, SwitchingInterceptor(link)))
 
 
-Way = Callable[[str, Link], AbstractContextManager[Stub]]
+Way = Callable[[str, Connection], AbstractContextManager[Stub]]
 
 
 @pytest.fixture
@@ -155,13 +155,13 @@ def server() -> Server:
 
 
 @pytest.fixture
-def link(server: Server) -> Iterator[Link]:
+def link(server: Server) -> Iterator[Connection]:
     with serving(server) as target:
-        yield Link(StrategyManager(Scope(target), quick()), PROTOCOL)
+        yield Connection(StrategyManager(Scope(target), quick()), PROTOCOL)
 
 
 @pytest.fixture(params=[channel_to, interceptor_to])
-def stub(request: pytest.FixtureRequest, link: Link) -> Iterator[Stub]:
+def stub(request: pytest.FixtureRequest, link: Connection) -> Iterator[Stub]:
     way: Way = request.param
     with way(link.manager.scope.target, link) as stub:
         yield stub
@@ -177,7 +177,9 @@ def rows(stream: Any) -> list[str]:
     return [message.rows for message in stream]
 
 
-def test_a_stream_hands_out_its_answers_without_announcements(stub: Any, server: Server, link: Link) -> None:
+def test_a_stream_hands_out_its_answers_without_announcements(
+    stub: Any, server: Server, link: Connection
+) -> None:
     query = begun(stub)
     server.announces = "green"
     messages = list(stub.rows(Message(queryId=query.queryId)))
@@ -192,7 +194,7 @@ def test_a_stream_hands_out_its_answers_without_announcements(stub: Any, server:
 
 
 def test_a_stream_that_is_refused_before_its_first_answer_begins_again_elsewhere(
-    stub: Any, server: Server, link: Link
+    stub: Any, server: Server, link: Connection
 ) -> None:
     query = begun(stub)
     server.active = "green"
@@ -202,7 +204,7 @@ def test_a_stream_that_is_refused_before_its_first_answer_begins_again_elsewhere
 
 
 def test_a_stream_of_no_query_begins_again_elsewhere_and_leaves_no_ticket(
-    stub: Any, server: Server, link: Link
+    stub: Any, server: Server, link: Connection
 ) -> None:
     assert rows(stub.names(Message())) == ["blue 0", "blue 1", "blue 2"]
     server.active = "green"
@@ -215,7 +217,7 @@ def test_a_stream_of_no_query_begins_again_elsewhere_and_leaves_no_ticket(
     [(grpc.StatusCode.UNKNOWN, "status: 456"), (grpc.StatusCode.UNAVAILABLE, "connection reset")],
 )
 def test_a_stream_that_breaks_off_after_rows_is_lost(
-    stub: Any, server: Server, link: Link, code: grpc.StatusCode, details: str
+    stub: Any, server: Server, link: Connection, code: grpc.StatusCode, details: str
 ) -> None:
     query = begun(stub)
     server.breaks_after, server.code, server.details = 2, code, details
@@ -236,7 +238,7 @@ def test_a_stream_of_no_query_that_breaks_off_shows_no_456(stub: Any, server: Se
 
 
 def test_what_a_stream_says_of_strategies_is_as_old_as_its_request(
-    stub: Any, server: Server, link: Link
+    stub: Any, server: Server, link: Connection
 ) -> None:
     """I6: an announcement that was taken back meanwhile must not come back with a late answer of a stream."""
     query = begun(stub)
@@ -253,7 +255,7 @@ def test_what_a_stream_says_of_strategies_is_as_old_as_its_request(
 
 
 def test_a_late_456_of_a_stream_does_not_clear_what_was_detected_meanwhile(
-    stub: Any, server: Server, link: Link
+    stub: Any, server: Server, link: Connection
 ) -> None:
     query = begun(stub)
     server.goes_on.clear()
@@ -298,7 +300,7 @@ def test_a_stream_is_a_call_that_can_be_asked_and_cancelled(stub: Any, server: S
     assert caught.value.code() is grpc.StatusCode.CANCELLED
 
 
-def test_streams_of_requests_go_to_the_real_channel(link: Link, server: Server) -> None:
+def test_streams_of_requests_go_to_the_real_channel(link: Connection, server: Server) -> None:
     with SwitchingChannel(grpc.insecure_channel(link.manager.scope.target), link) as channel:
         for make in (channel.stream_unary, channel.stream_stream):
             assert make("/Toy/begin", Message.bytes, Message.of) is not None

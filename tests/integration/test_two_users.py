@@ -29,7 +29,7 @@ from support.forgetting import nothing_known
 from support.programmable import BATCH, DENIED, Answer, Fault, Plan, ProgrammableServer, Record, World
 from support.proving import RAISED
 from support.telling import tell
-from support.ways import WAYS, Connection, Way, causes, manager_of, over
+from support.ways import WAYS, AnyConnection, Way, causes, manager_of, over
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 if chosen().name != "dev":
@@ -122,19 +122,19 @@ class User:
     name: str
     way: Way
     server: ProgrammableServer
-    connection: Connection = attrs.field(init=False)
+    connection: AnyConnection = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.connection = self.opened()
 
-    def opened(self) -> Connection:
+    def opened(self) -> AnyConnection:
         """Open a connection in his name; the token of a way with tokens is his name."""
         own: dict[str, Any] = (
             {"access_token": self.name} if self.way.name == "oauth" else {"username": self.name}
         )
         return self.way.open(self.server, quick(detection_timeout_s=30.0), **own)  # type: ignore[arg-type]
 
-    def query(self, connection: Connection | None = None) -> str:
+    def query(self, connection: AnyConnection | None = None) -> str:
         """Run a query to its end; return the stack that served it."""
         cursor = (connection or self.connection).cursor()
         cursor.execute(QUERY)

@@ -20,7 +20,7 @@ from selfcheck.explore.checker import examine
 from selfcheck.explore.message_reduction import Hearing
 from selfcheck.explore.thread_modular import Modular, distinct
 from selfcheck.explore.thread_modular_checker import judge
-from selfcheck.model.actions import EVENTS, Liberties
+from selfcheck.model.actions import EVENTS, ModelOptions
 from selfcheck.model.process import Machines, Process
 from selfcheck.model.product import Size, World
 from selfcheck.model.store import Extent
@@ -28,7 +28,7 @@ from selfcheck.mutation.known_bugs import FIELD_BUGS
 
 pytestmark = pytest.mark.slow
 
-CALM = Liberties(events=(), kinds=(False,), steps=())
+CALM = ModelOptions(events=(), kinds=(False,), steps=())
 BUGS = {bug.name: bug for bug in FIELD_BUGS}
 
 
@@ -43,8 +43,8 @@ BUGS = {bug.name: bug for bug in FIELD_BUGS}
 def test_a_process_has_as_many_states_as_it_had_and_nothing_is_wrong_in_them(
     queries: int, switches: int, events: tuple[str, ...], kinds: tuple[bool, ...], states: int, steps: int
 ) -> None:
-    found = judge(queries, switches, Liberties(events=events, kinds=kinds, steps=()))
-    assert (found.violations, found.unreached, found.good) == ((), (), True)
+    found = judge(queries, switches, ModelOptions(events=events, kinds=kinds, steps=()))
+    assert (found.violations, found.unreached, found.ok) == ((), (), True)
     assert (found.searched.states, found.searched.steps) == (states, steps)
 
 
@@ -52,8 +52,8 @@ def test_a_process_has_as_many_states_as_it_had_and_nothing_is_wrong_in_them(
     "settings", [Settings(commit_when="first_safe_point"), Settings(default_strategy=Strategy.GREEN)], ids=str
 )
 def test_nothing_is_wrong_under_the_other_settings_that_the_tables_look_at(settings: Settings) -> None:
-    found = judge(1, 1, Liberties(kinds=(False,), steps=()), settings=settings)
-    assert (found.violations, found.unreached, found.good) == ((), (), True)
+    found = judge(1, 1, ModelOptions(kinds=(False,), steps=()), settings=settings)
+    assert (found.violations, found.unreached, found.ok) == ((), (), True)
 
 
 def _seen(space: Modular, levels: Any) -> set[tuple[str, Strategy, int, str, Any, tuple[str, ...]]]:
@@ -103,7 +103,7 @@ def test_a_wrong_table_is_noticed_and_the_way_there_is_told(bug: str, broken: st
     table = BUGS[bug].table()
     events = ("connection_opened", "rollback_requested")
     found = judge(
-        1, 1, Liberties(events=events, kinds=(False,), steps=()),
+        1, 1, ModelOptions(events=events, kinds=(False,), steps=()),
         bounds=Bounds(states=200_000), **{table.name: table},
     )  # fmt: skip
     violation = next(one for one in found.violations if one.name == broken)
@@ -126,7 +126,7 @@ def test_what_never_happens_is_told_only_of_what_was_seen_whole() -> None:
     whole = judge(1, 0, CALM, words=False)
     assert "S PendingTransition" in whole.unreached
     cut = judge(1, 1, CALM, bounds=Bounds(states=100))
-    assert (cut.searched.complete, cut.unreached, cut.good) == (False, (), False)
+    assert (cut.searched.complete, cut.unreached, cut.ok) == (False, (), False)
     assert sum(map(len, cut.searched.levels)) == cut.searched.states == cut.worlds(1)
 
 

@@ -19,7 +19,7 @@ from bluegreen.machines.query import QUERY
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.verify.coverage.rows_and_guards import rows_and_guards
 from bluegreen.verify.exploration.single_table import explore_strategy
-from bluegreen.verify.mutation.operators import Verdict
+from bluegreen.verify.mutation.operators import MutantResult
 from bluegreen.verify.properties.response_properties import RESPONSES
 from selfcheck.__main__ import selfcheck
 from selfcheck.cli import explore as command
@@ -86,11 +86,11 @@ def test_what_becomes_of_a_mutant_is_the_same_in_another_process() -> None:
 
 
 def test_a_survivor_without_a_reason_and_a_property_that_nothing_breaks_are_failures() -> None:
-    noticed = tuple(Verdict("a mutant", name) for name in PROPERTIES)
-    assert mutants_command.good(Mutation((), noticed))
-    assert mutants_command.good(Mutation((), (*noticed, Verdict("equal", "", "equivalent"))))
-    assert not mutants_command.good(Mutation((), (*noticed, Verdict("unknown", ""))))
-    assert not mutants_command.good(Mutation((Verdict("a bug of the field", ""),), noticed))
+    noticed = tuple(MutantResult("a mutant", name) for name in PROPERTIES)
+    assert mutants_command.ok(Mutation((), noticed))
+    assert mutants_command.ok(Mutation((), (*noticed, MutantResult("equal", "", "equivalent"))))
+    assert not mutants_command.ok(Mutation((), (*noticed, MutantResult("unknown", ""))))
+    assert not mutants_command.ok(Mutation((MutantResult("a bug of the field", ""),), noticed))
     assert Mutation((), noticed[1:]).vacuous == PROPERTIES[:1]
 
 
@@ -116,7 +116,7 @@ def test_every_bug_beside_the_table_is_noticed(bug: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared() -> dict[str, Verdict]:
+def shared() -> dict[str, MutantResult]:
     """What becomes of each bug about a shared store, by its name."""
     return {bug.name: bug.verdict() for bug in SHARING_BUGS}
 
@@ -133,12 +133,12 @@ STORE = {
 }
 
 
-def test_every_bug_about_a_shared_store_is_noticed_by_what_it_breaks(shared: dict[str, Verdict]) -> None:
+def test_every_bug_about_a_shared_store_is_noticed_by_what_it_breaks(shared: dict[str, MutantResult]) -> None:
     assert {name: one.killer for name, one in shared.items()} == STORE
     assert all(one.path for one in shared.values())
 
 
-def test_each_property_of_a_shared_store_is_broken_by_some_bug(shared: dict[str, Verdict]) -> None:
+def test_each_property_of_a_shared_store_is_broken_by_some_bug(shared: dict[str, MutantResult]) -> None:
     broken = {killer for one in shared.values() for killer in one.killers}
     assert [one.name for one in SHARING_PROPERTIES if one.name not in broken] == []
 
@@ -285,8 +285,8 @@ def test_selfcheck_mutants_shows_a_counterexample_of_each_bug_and_the_survivors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bugs = tuple(bug.verdict() for bug in RUNTIME_BUGS)
-    noticed = tuple(Verdict("a mutant", name) for name in PROPERTIES)
-    known = Mutation(bugs, (*noticed, Verdict("equal", "", "equivalent: it is the same")))
+    noticed = tuple(MutantResult("a mutant", name) for name in PROPERTIES)
+    known = Mutation(bugs, (*noticed, MutantResult("equal", "", "equivalent: it is the same")))
     monkeypatch.setattr(mutants_command, "mutate", lambda workers, told: known)
     done = run("mutants")
     assert done.exit_code == 0

@@ -10,7 +10,7 @@ from bluegreen.table.table import Table
 from selfcheck.explore.lying_store import BEYOND, lied_to
 from selfcheck.explore.store_checker import examine_sharing
 from selfcheck.explore.thread_modular_checker import judge
-from selfcheck.model.actions import Liberties
+from selfcheck.model.actions import ModelOptions
 from selfcheck.model.lease import examine_lease
 from selfcheck.model.store import Extent
 from selfcheck.properties.cluster import FOUNDED
@@ -30,7 +30,7 @@ def test_processes_with_a_faulty_store_agree_in_the_end_and_nothing_is_wrong_bef
     extent: Extent, states: int, steps: int
 ) -> None:
     found = examine_sharing(extent)
-    assert (found.violations, found.good) == ((), True)
+    assert (found.violations, found.ok) == ((), True)
     assert (found.searched.states, found.searched.steps) == (states, steps)
 
 
@@ -79,8 +79,8 @@ def test_without_a_hold_down_a_store_that_lies_costs_more_than_one_refusal() -> 
 
 
 def test_nothing_is_pending_that_nobody_announced_if_the_store_is_silent() -> None:
-    calm = Liberties(events=(), kinds=(False,), steps=())
-    assert judge(1, 1, calm, words=False).good
+    calm = ModelOptions(events=(), kinds=(False,), steps=())
+    assert judge(1, 1, calm, words=False).ok
     table_aside = judge(1, 1, calm, words=False).searched.states, judge(1, 1, calm).searched.states
     assert table_aside == (5_642, 12_978)
     assert FOUNDED.text == "nothing is pending before anything was announced"

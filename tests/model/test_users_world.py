@@ -14,7 +14,7 @@ from selfcheck.mutation.known_user_bugs import USERS_BUGS
 @pytest.mark.parametrize("commit_when", ["drained", "first_safe_point"])
 def test_nothing_is_wrong_with_two_users_and_everything_that_ought_to_happens(commit_when: str) -> None:
     found = examine_users(1, settings=Settings(commit_when=commit_when))
-    assert (found.violations, found.unreached, found.good) == ((), (), True)
+    assert (found.violations, found.unreached, found.ok) == ((), (), True)
     assert found.searched.states == {"drained": 34_374, "first_safe_point": 33_744}[commit_when]
 
 
@@ -51,7 +51,7 @@ def test_a_counterexample_says_who_was_refused_where_and_what_was_sent() -> None
 
 def test_a_bound_ends_the_search_and_nothing_is_said_of_what_was_not_seen() -> None:
     found = examine_users(1, bounds=Bounds(states=100))
-    assert not found.good
+    assert not found.ok
     assert found.unreached == ()
 
 

@@ -20,12 +20,12 @@ from bluegreen.verify.exploration.single_table import explore_query, explore_str
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
 from selfcheck.explore.breadth_first import Bounds, search
 from selfcheck.explore.checker import examine
-from selfcheck.model.actions import Liberties
+from selfcheck.model.actions import ModelOptions
 from selfcheck.model.product import Size, World
 from selfcheck.mutation.known_bugs import FIELD_BUGS
 from selfcheck.mutation.own_tables import explore_mutant, own_mutants
 
-SMALL = Liberties(events=("connection_opened",), kinds=(False,), steps=())
+SMALL = ModelOptions(events=("connection_opened",), kinds=(False,), steps=())
 TESTS = Path(__file__).parents[1]
 FSM = TESTS.parent / "fsm"
 
@@ -33,7 +33,7 @@ FSM = TESTS.parent / "fsm"
 def test_a_small_world_has_as_many_states_as_it_had_and_nothing_is_wrong_in_it() -> None:
     found = examine(partial(World, Size(1, 1, 1), SMALL, crashes=False))
     assert (found.searched.states, found.searched.steps, found.searched.depth) == (7657, 35865, 23)
-    assert (found.violations, found.unreached, found.good) == ((), (), True)
+    assert (found.violations, found.unreached, found.ok) == ((), (), True)
 
 
 def test_processes_and_queries_that_change_places_are_one_world() -> None:
@@ -47,7 +47,7 @@ def test_processes_and_queries_that_change_places_are_one_world() -> None:
 def test_a_bound_on_states_ends_a_search_and_is_told() -> None:
     found = examine(partial(World, Size(2, 2, 1), SMALL), bounds=Bounds(states=1_000))
     assert not found.searched.complete
-    assert not found.good
+    assert not found.ok
 
 
 def test_every_row_of_both_tables_fires_when_they_are_alone() -> None:

@@ -280,8 +280,8 @@ class ManagerMachine(RuleBasedStateMachine):
         """I3, I13: a query whose connection is accepted only there begins there, and nobody follows it."""
         ticket: Ticket | None = None
         with suppress(StrategyUnavailable):
-            ticket = self.manager.start_now(alone=strategy)
-        self._reap()
+            ticket = self.manager.try_start(alone=strategy)
+        self._end_abandoned()
         self.naive.tick()
         if ticket is None:
             assert self.naive.state == "Failed"
@@ -291,7 +291,7 @@ class ManagerMachine(RuleBasedStateMachine):
         self.issued[ticket.query] = ticket, ticket.strategy, self.manager.session_epoch(ticket.strategy)
 
     def _start_naive(self, said: list[Any], ticket: Ticket | None) -> tuple[str, str | None]:
-        self._reap()
+        self._end_abandoned()
 
         def prove(strategy: str) -> str:
             expected, answer, elapsed, others = said.pop(0)
@@ -311,7 +311,7 @@ class ManagerMachine(RuleBasedStateMachine):
         assert not said
         return "started", strategy
 
-    def _reap(self) -> None:
+    def _end_abandoned(self) -> None:
         for ticket in self.abandoned:
             self.naive.query_ended(ticket.query)
             self._forget(ticket)
@@ -357,7 +357,7 @@ class ManagerMachine(RuleBasedStateMachine):
     @rule()
     def look_at_the_tickets(self) -> None:
         open_now = self.manager.open_tickets
-        self._reap()
+        self._end_abandoned()
         assert open_now == tuple(one[0] for one in self.issued.values())
 
     # Invariants.

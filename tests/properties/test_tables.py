@@ -36,7 +36,7 @@ from bluegreen.machines.strategy.events import (
     StrategyEvent,
 )
 from bluegreen.machines.strategy.table import STRATEGY, Context
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import Machine, explain, may, step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket
@@ -76,7 +76,7 @@ def coherent(state: str, context: Context) -> bool:
 
 
 def accepted(state: str, context: Context, event: StrategyEvent) -> bool:
-    return STRATEGY.row(state, context, event).outcome is not Outcome.FORBID
+    return STRATEGY.row(state, context, event).outcome is not RowKind.FORBID
 
 
 # Every step of any table.
@@ -112,7 +112,7 @@ def test_i10_a_machine_that_refuses_an_event_is_as_it_was(sent: AnyStep) -> None
     machine = Machine(table, context)
     machine.set_state(state)
     row = table.row(state, context, event)
-    if row.outcome is Outcome.FORBID:
+    if row.outcome is RowKind.FORBID:
         with pytest.raises(EventForbidden):
             machine.send(event)
         assert machine.state == state

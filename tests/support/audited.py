@@ -16,7 +16,7 @@ from bluegreen.machines.strategy.events import QueryCompleted, Reset, StrategyAn
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.telemetry import Happening, Record
 from bluegreen.types import Scope, Strategy, Ticket
-from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.audit.writer import AuditWriter
 
 BATCH = 64
 
@@ -38,7 +38,7 @@ def work(manager: StrategyManager, chance: random.Random, tickets: list[Ticket])
 def main(folder: str, seed: str, file_bytes: str) -> None:
     """Write for ever."""
     chance = random.Random(int(seed))
-    audit = Audit(folder, file_bytes=int(file_bytes))
+    audit = AuditWriter(folder, file_bytes=int(file_bytes))
     manager = StrategyManager(Scope("killed.example:443", seed), Settings())
     batch: list[Happening] = []
     manager.observe(batch.append)

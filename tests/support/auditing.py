@@ -12,7 +12,7 @@ from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.telemetry import Happening, LossReported, RequestFailed
 from bluegreen.types import Scope, Strategy, Ticket
 from bluegreen_adapters.observe.audit.format import files_in
-from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.audit.writer import AuditWriter
 
 SCOPE = Scope("audited.example:443", "tests")
 NOON_S = 1_795_780_800.0
@@ -33,12 +33,12 @@ def observed(scope: Scope = SCOPE, **settings: Any) -> tuple[StrategyManager, li
 def queries(manager: StrategyManager, number: int) -> None:
     """Let so many queries start and end."""
     for _ in range(number):
-        ticket = manager.start_now()
+        ticket = manager.try_start()
         assert ticket is not None
         manager.end(QueryCompleted(ticket))
 
 
-def tell(audit: Audit, told: list[Happening]) -> None:
+def tell(audit: AuditWriter, told: list[Happening]) -> None:
     """Hand over what has happened since the last time."""
     audit(tuple(told))
     told.clear()

@@ -25,7 +25,7 @@ import attrs
 import yaml
 
 from bluegreen.config.settings import Settings, relaxed_bounds
-from bluegreen_adapters.testing.engine import Fault
+from bluegreen_adapters.testing.engine import InjectedFault
 from bluegreen_adapters.testing.engine.faults import CODES
 from bluegreen_adapters.testing.engine.options import EngineOptions
 from bluegreen_adapters.testing.engine.phases import PHASES, STRATEGIES, Conduct
@@ -147,7 +147,7 @@ class Arm:
     def __attrs_post_init__(self) -> None:
         self.armed()
 
-    def armed(self) -> Fault:
+    def armed(self) -> InjectedFault:
         """Return the fault."""
         fields = dict(self.fault)
         rpcs = fields.pop("rpc", None)
@@ -160,7 +160,7 @@ class Arm:
             fields["statement"] = STATEMENTS[fields["statement"]]
         method = [wire for name in names for wire in RPCS[name]] or None
         try:
-            return Fault(method=method, **fields)
+            return InjectedFault(method=method, **fields)
         except (TypeError, ValueError) as error:
             raise CaseError(f"fault: {error}") from None
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 from bluegreen_adapters.testing.engine import EngineProcess
 from support.engine import READ
 from support.peer import Remote
-from support.ways import CATALOG, PASSWORD, SCHEMA, USER, WAYS, Connection, Cursor, manager_of
+from support.ways import CATALOG, PASSWORD, SCHEMA, USER, WAYS, AnyConnection, Cursor, manager_of
 
 STATUS = 3
 """Exit status of a process that ends as it was meant to."""
@@ -93,11 +93,11 @@ def main() -> None:
         HOWS[how]()
 
 
-def _stock_v2(engine: EngineProcess) -> Connection:
+def _stock_v2(engine: EngineProcess) -> AnyConnection:
     from e6data_python_connector import Connection as Stock
 
     return cast(
-        Connection,
+        AnyConnection,
         Stock(
             host=engine.host,
             port=engine.port,
@@ -115,7 +115,7 @@ def _told_to_go_on() -> None:
     sys.stdin.readline()
 
 
-def _fork(engine: EngineProcess, way: str, connections: list[Connection], cursors: list[Cursor]) -> None:
+def _fork(engine: EngineProcess, way: str, connections: list[AnyConnection], cursors: list[Cursor]) -> None:
     """Let a child do a query of its own, twice: before and after it lets go what it has of its parent."""
     before = _tickets(engine)
     reading, writing = os.pipe()

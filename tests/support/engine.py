@@ -14,7 +14,7 @@ from e6data_python_connector.server.e6x_engine_pb2_grpc import QueryEngineServic
 from bluegreen.config.settings import Settings, relaxed_bounds
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.types import Scope
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.e6data import PROTOCOL
 from bluegreen_adapters.grpc.channel import SwitchingChannel
 from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
@@ -92,7 +92,7 @@ def switched(engine: EngineProcess, manager: StrategyManager, kind: str, **optio
 class Client:
     """One connection on the raw stub: it sends what the answers gave it, and knows no strategies."""
 
-    def __init__(self, channel: Any, link: Link, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(self, channel: Any, link: Connection, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self.channel, self.link = channel, link
         self.stub: Any = QueryEngineServiceStub(channel)
         self.metadata = (("cluster-name", "c"), *metadata)
@@ -157,7 +157,7 @@ class Client:
 @contextmanager
 def by_channel(engine: EngineProcess, manager: StrategyManager) -> Iterator[Client]:
     """A connection on a switching channel."""
-    link = Link(manager, PROTOCOL)
+    link = Connection(manager, PROTOCOL)
     with SwitchingChannel(grpc.insecure_channel(engine.address), link) as channel:
         yield Client(channel, link)
 
@@ -165,7 +165,7 @@ def by_channel(engine: EngineProcess, manager: StrategyManager) -> Iterator[Clie
 @contextmanager
 def by_interceptor(engine: EngineProcess, manager: StrategyManager) -> Iterator[Client]:
     """A connection on a real channel with a switching interceptor."""
-    link = Link(manager, PROTOCOL)
+    link = Connection(manager, PROTOCOL)
     with grpc.insecure_channel(engine.address) as channel:
         yield Client(grpc.intercept_channel(channel, SwitchingInterceptor(link)), link)
     link.close()

@@ -11,7 +11,7 @@ import attrs
 
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.sansio import Call, Sleep, Wait
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
 from bluegreen_adapters.connection.query import Rpc, StreamHold
 from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
@@ -98,11 +98,13 @@ class FlowCluster:
 
     def connect(self, manager: StrategyManager, user: str, protocol: Protocol = PROTOCOL) -> FlowConnection:
         """Return a connection of a user."""
-        return FlowConnection(self, Link(manager, protocol, credentials=lambda: (Message(user=user), ())))
+        return FlowConnection(
+            self, Connection(manager, protocol, credentials=lambda: (Message(user=user), ()))
+        )
 
     def connect_with_token(self, manager: StrategyManager, protocol: Protocol = PROTOCOL) -> FlowConnection:
         """Return a connection without a login: a token travels with each request."""
-        return FlowConnection(self, Link(manager, protocol))
+        return FlowConnection(self, Connection(manager, protocol))
 
     def answer(self, command: Any) -> Any:
         """Carry out a command; nothing ever waits, and no time passes."""
@@ -172,7 +174,7 @@ class FlowCluster:
 class FlowConnection:
     """A connection of one user, with the calls that a driver makes."""
 
-    def __init__(self, cluster: FlowCluster, link: Link) -> None:
+    def __init__(self, cluster: FlowCluster, link: Connection) -> None:
         self.cluster, self.link = cluster, link
 
     def call(self, name: str, query: Any = "", *, stream: StreamHold | None = None, **fields: Any) -> Any:

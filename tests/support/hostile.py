@@ -30,8 +30,8 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen_adapters.testing.engine.control import Commands
-from bluegreen_adapters.testing.engine.gateway import Call, Gateway
+from bluegreen_adapters.testing.engine.control import EngineControl
+from bluegreen_adapters.testing.engine.gateway import EngineCall, Gateway
 from bluegreen_adapters.testing.engine.options import EngineOptions
 from bluegreen_adapters.testing.engine.phases import Phase, Strategy, named, other
 from bluegreen_adapters.testing.engine.stacks import Problem
@@ -114,7 +114,7 @@ class HostileGateway(Gateway):
     def announcement(self, strategy: Strategy | None) -> str:
         return self._says(strategy or "blue")
 
-    def admit(self, call: Call) -> Any:
+    def admit(self, call: EngineCall) -> Any:
         if self._refuses:
             return Problem(self._code, self._refusals("blue"), refusal=True)
         return super().admit(call)
@@ -236,7 +236,7 @@ async def serve(abuse: str, max_seconds: float) -> None:
 
     loop = asyncio.get_running_loop()
     server = EngineServer(HostileGateway(EngineOptions(max_seconds=max_seconds), abuse))
-    commands = Commands(server.gateway, _never)
+    commands = EngineControl(server.gateway, _never)
     over = asyncio.Event()
     loop.call_later(max_seconds, over.set)
 

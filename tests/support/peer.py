@@ -20,7 +20,7 @@ from typing import Any, cast
 import attrs
 
 from bluegreen.config.settings import Settings
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from support.engine import going_to, quick, until
 from support.forgetting import nothing_known
 from support.shapes import SHAPES, Asked, Load
@@ -240,7 +240,7 @@ class _Child:
 
 
 def _nothing_is_launched() -> bool:
-    links = [found for found in gc.get_objects() if isinstance(found, Link)]
+    links = [found for found in gc.get_objects() if isinstance(found, Connection)]
     return all(warm.done() for link in links for warm in link.sessions.warming)
 
 

@@ -40,7 +40,7 @@ from support.programmable import (
     unknown,
 )
 from support.relay import Relay
-from support.ways import Connection, Cursor, Way, causes
+from support.ways import AnyConnection, Cursor, Way, causes
 
 # -- what is tried
 
@@ -335,7 +335,7 @@ class Harness:
         self._server, self.way = server, way
         self._address: Any = relay or server
         # gRPC's channels share a socket: while this one is open, the others need not connect.
-        self._keeper: Connection | None = None
+        self._keeper: AnyConnection | None = None
         self.runs = 0
         self.executions = 0
         self.faults = 0

@@ -45,7 +45,7 @@ from support.cases import (
     _Act,
 )
 from support.engine import fresh, quick, until
-from support.ways import Connection, Cursor, Way, causes, manager_of
+from support.ways import AnyConnection, Cursor, Way, causes, manager_of
 
 REQUESTS_PER_CALL = 10
 """A call of the application takes fewer requests than this, whatever happens; fetched batches come on top."""
@@ -81,7 +81,7 @@ class _Reading:
 
 @attrs.define
 class _Connected:
-    connection: Connection
+    connection: AnyConnection
     cursors: dict[str, _Reading] = attrs.field(factory=dict[str, _Reading])
 
 

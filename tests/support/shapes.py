@@ -30,7 +30,7 @@ from bluegreen.machines.strategy.events import CloseSessions
 from bluegreen.runtime.telemetry import DetectionEnded, Happening, Record
 from bluegreen_adapters.testing.demo.schedule import Statement
 from support.engine import quick, until
-from support.ways import Connection, Cursor, Way, causes, manager_of
+from support.ways import AnyConnection, Cursor, Way, causes, manager_of
 
 PACE_S = 0.004
 """Seconds that a thread waits between two queries, so that two cores carry the load."""
@@ -250,7 +250,7 @@ class Load:
         self._first = first
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._common: Connection | None = None
+        self._common: AnyConnection | None = None
         self._running: list[Future[None]] = []
         self._gates: dict[int, threading.Lock] = {}
         self._under_way = dict.fromkeys(self.threads, 0)
@@ -265,14 +265,14 @@ class Load:
         """Whether queries are still to be begun."""
         return not self._stop.is_set()
 
-    def open(self, cluster: int = 0) -> Connection:
+    def open(self, cluster: int = 0) -> AnyConnection:
         """Open a connection."""
         connection = self.way.open(self._engines[cluster], self._settings)  # type: ignore[arg-type]
         with self._lock:
             self.opened[cluster] += 1
         return connection
 
-    def common(self) -> Connection:
+    def common(self) -> AnyConnection:
         """Return the connection that all threads share."""
         with self._lock:
             if self._common is not None:

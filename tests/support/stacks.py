@@ -19,7 +19,7 @@ import grpc
 from bluegreen.config.settings import Settings
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.types import Scope
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.protocol import Method, Protocol, Role
 
 PROTOCOL = Protocol(
@@ -173,6 +173,6 @@ class Stub:
         self.watch = channel.unary_stream("/Stacks/watch", Message.bytes, Message.of)
 
 
-def fresh_link(target: str) -> Link:
+def fresh_link(target: str) -> Connection:
     """Return a link with a manager of its own."""
-    return Link(StrategyManager(Scope(target), Settings()), PROTOCOL)
+    return Connection(StrategyManager(Scope(target), Settings()), PROTOCOL)

@@ -11,7 +11,7 @@ from typing import Any
 
 import transitions
 
-from bluegreen.table.rows import Outcome, Row
+from bluegreen.table.rows import Row, RowKind
 from bluegreen.table.table import Table
 
 
@@ -34,7 +34,7 @@ def stock_machine(table: Table[Any, Any, Any], model: Model) -> transitions.Mach
         send_event=True,
     )
     for row in table.rows:
-        if row.outcome is not Outcome.FORBID:
+        if row.outcome is not RowKind.FORBID:
             machine.add_transition(
                 row.event.name,
                 row.state,

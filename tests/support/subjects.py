@@ -122,7 +122,7 @@ class BusyManager(ManagerSubject):
             assert not manager.end(event)  # harmless, and nobody is told
             manager.send(event)
         elif isinstance(event, QueryStarted) and event.alone is not None and self.state != "Failed":
-            manager.start_now(alone=event.alone)
+            manager.try_start(alone=event.alone)
         elif isinstance(event, QueryStarted) and self.state in ("Stable", "PendingTransition"):
             manager.start(nobody)
         elif self.state == "Detecting" and isinstance(event, ANSWERS) and self._is_due(event):

@@ -33,7 +33,7 @@ from e6data_python_connector import e6data_grpc
 from bluegreen.config.settings import Settings
 from bluegreen_adapters import e6data
 from bluegreen_adapters.testing.engine import EngineProcess
-from support.ways import ENGINE, Connection, Way, _DriverConnection, _given, directly, on_loop
+from support.ways import ENGINE, AnyConnection, Way, _DriverConnection, _given, directly, on_loop
 
 CLIENT_ID, CLIENT_SECRET = "client@example.com", "client secret / +"
 ACCESS_TOKEN = "token-that-lasts"
@@ -235,12 +235,12 @@ def _ways(authority: Authority, endpoint: TokenEndpoint) -> Mapping[str, Way]:
     return {way.name: way for way in ways}
 
 
-def _sync(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _sync(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     e6data.install(settings)
     return _DriverConnection(e6data_grpc.connect(**_given(engine, changes, **own)), directly)
 
 
-def _aio(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _aio(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     from e6data_python_connector import aio
 
     e6data.install(settings)

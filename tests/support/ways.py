@@ -43,7 +43,7 @@ from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import managed
 from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel, AsyncSwitchingInterceptor
 from bluegreen_adapters.grpc.channel import SwitchingChannel
 from bluegreen_adapters.grpc.interceptor import SwitchingInterceptor
@@ -140,7 +140,7 @@ class Cursor:
         raise NotImplementedError
 
 
-class Connection:
+class AnyConnection:
     """A connection of any way; a context manager that closes it.
 
     Attributes:
@@ -181,7 +181,7 @@ class Connection:
         """Close the connection."""
         raise NotImplementedError
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> AnyConnection:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -282,7 +282,7 @@ class _DriverCursor(Cursor):
         self._run(self.raw.close)
 
 
-class _DriverConnection(Connection):
+class _DriverConnection(AnyConnection):
     def __init__(self, raw: Any, run: Run = directly) -> None:
         self.raw, self._run = raw, run
 
@@ -370,7 +370,7 @@ class _AlchemyCursor(Cursor):
             self.raw.close()
 
 
-class _AlchemyConnection(Connection):
+class _AlchemyConnection(AnyConnection):
     def __init__(self, engine: Any) -> None:
         self.engine = engine
         self.raw = engine.connect()
@@ -465,7 +465,7 @@ class _StubCursor(Cursor):
         return self._connection.send(method, request, query.engineIP)
 
 
-class _StubConnection(Connection):
+class _StubConnection(AnyConnection):
     """A raw stub on a channel that hides the switches.
 
     Args:
@@ -474,7 +474,7 @@ class _StubConnection(Connection):
         run: carries out its calls.
     """
 
-    def __init__(self, opens: Callable[[], tuple[Any, Any]], link: Link, run: Run) -> None:
+    def __init__(self, opens: Callable[[], tuple[Any, Any]], link: Connection, run: Run) -> None:
         self.link, self._run = link, run
         self.raw, calls = run(opens)
         self.stub: Any = run(QueryEngineServiceStub, calls)
@@ -530,7 +530,7 @@ class _StubConnection(Connection):
 # -- the cluster managers
 
 
-class _ClusterConnection(Connection):
+class _ClusterConnection(AnyConnection):
     def __init__(self, raw: ClusterManager) -> None:
         self.raw = raw
 
@@ -543,7 +543,7 @@ class _ClusterConnection(Connection):
 
 # -- the ways
 
-Opens = Callable[[EngineProcess, Settings, dict[str, Any]], Connection]
+Opens = Callable[[EngineProcess, Settings, dict[str, Any]], AnyConnection]
 
 
 @attrs.frozen(eq=False)
@@ -576,7 +576,7 @@ class Way:
                 f"{self.name}: {', '.join(sorted(unknown))}: accepted: {', '.join(CAPABILITIES)}"
             )
 
-    def open(self, engine: EngineProcess, settings: Settings | None = None, **changes: Any) -> Connection:
+    def open(self, engine: EngineProcess, settings: Settings | None = None, **changes: Any) -> AnyConnection:
         """Return a connection, which is a context manager.
 
         Args:
@@ -622,24 +622,24 @@ def _given(engine: EngineProcess, changes: Mapping[str, Any], **own: Any) -> dic
     return {name: value for name, value in (fields | own | dict(changes)).items() if value is not None}
 
 
-def _sync(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _sync(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     e6data.install(settings)
     return _DriverConnection(e6data_grpc.connect(**_given(engine, changes, **own)))
 
 
-def _pool(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _pool(engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     e6data.install(settings)
     return _PooledConnection(ConnectionPool(min_size=1, max_size=1, **_given(engine, changes)))
 
 
-def _aio(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _aio(own: Mapping[str, Any], engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     from e6data_python_connector import aio
 
     e6data.install(settings)
     return _DriverConnection(on_loop(aio.connect, **_given(engine, changes, **own)), on_loop)
 
 
-def _alchemy(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _alchemy(engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     from sqlalchemy import create_engine
 
     e6data.install(settings)
@@ -653,11 +653,11 @@ def _alchemy(engine: EngineProcess, settings: Settings, changes: Any) -> Connect
     return _AlchemyConnection(alchemy)
 
 
-def _link(engine: EngineProcess, settings: Settings) -> Link:
-    return Link(managed(Scope(engine.address), settings), e6data.PROTOCOL)
+def _link(engine: EngineProcess, settings: Settings) -> Connection:
+    return Connection(managed(Scope(engine.address), settings), e6data.PROTOCOL)
 
 
-def _channel(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _channel(engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     link = _link(engine, settings)
 
     def opens() -> tuple[Any, Any]:
@@ -667,7 +667,7 @@ def _channel(engine: EngineProcess, settings: Settings, changes: Any) -> Connect
     return _StubConnection(opens, link, directly)
 
 
-def _interceptor(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _interceptor(engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     link = _link(engine, settings)
 
     def opens() -> tuple[Any, Any]:
@@ -677,7 +677,7 @@ def _interceptor(engine: EngineProcess, settings: Settings, changes: Any) -> Con
     return _StubConnection(opens, link, directly)
 
 
-def _channel_aio(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _channel_aio(engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     link = _link(engine, settings)
 
     def opens() -> tuple[Any, Any]:
@@ -687,7 +687,7 @@ def _channel_aio(engine: EngineProcess, settings: Settings, changes: Any) -> Con
     return _StubConnection(opens, link, on_loop)
 
 
-def _interceptor_aio(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _interceptor_aio(engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     link = _link(engine, settings)
 
     def opens() -> tuple[Any, Any]:
@@ -698,7 +698,7 @@ def _interceptor_aio(engine: EngineProcess, settings: Settings, changes: Any) ->
     return _StubConnection(opens, link, on_loop)
 
 
-def _cluster(engine: EngineProcess, settings: Settings, changes: Any) -> Connection:
+def _cluster(engine: EngineProcess, settings: Settings, changes: Any) -> AnyConnection:
     e6data.install(settings)
     given = {"user": USER, "password": PASSWORD, **changes}
     return _ClusterConnection(ClusterManager(engine.host, engine.port, **given))

@@ -38,7 +38,7 @@ from bluegreen.runtime.sansio import Sleep
 from bluegreen.types import Scope, Strategy, Ticket
 from bluegreen.verify.exploration.single_table import is_news
 from bluegreen.verify.hypothesis.systems_under_test import Did
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.e6data import PROTOCOL
 from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
 from bluegreen_adapters.grpc.channel import SwitchingChannel
@@ -108,7 +108,7 @@ class Held:
         return self.answer.queryId
 
 
-class Connection:
+class WireConnection:
     """One connection to a test engine. Each event comes about as it does on a wire; nothing is sent to the manager
     but what an operator sends.
 
@@ -118,12 +118,14 @@ class Connection:
         settings: the scope's settings.
     """
 
-    def __init__(self, cluster: Cluster, open_channel: Callable[[Link], Ask], settings: Settings) -> None:
+    def __init__(
+        self, cluster: Cluster, open_channel: Callable[[Connection], Ask], settings: Settings
+    ) -> None:
         self.cluster = cluster
         cluster.engine.reset_statistics()
         self.clock = FakeClock(0.0)
         self.manager = WatchedManager(Scope(cluster.address), settings, self.clock)
-        self.link = Link(self.manager, PROTOCOL, credentials=self._credentials)
+        self.link = Connection(self.manager, PROTOCOL, credentials=self._credentials)
         self._ask = open_channel(self.link)
         self._slow_s = 0.0
         self._held: list[Held] = []
@@ -347,13 +349,13 @@ class Connection:
         assert seen.executed_twice == {}
 
 
-class AsyncConnection(Connection):
+class AsyncWireConnection(WireConnection):
     """The same, on an event loop that runs while something is asked."""
 
     def __init__(
         self,
         cluster: Cluster,
-        open_channel: Callable[[Link], Ask],
+        open_channel: Callable[[Connection], Ask],
         settings: Settings,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -371,26 +373,26 @@ class AsyncConnection(Connection):
 
 
 @contextmanager
-def connections() -> Iterator[Callable[[Settings], Connection]]:
+def connections() -> Iterator[Callable[[Settings], WireConnection]]:
     """Yield what makes connections of threads, all on one channel to one engine."""
     with _without_pauses(), EngineProcess() as engine, grpc.insecure_channel(engine.address) as real:
 
-        def open_channel(link: Link) -> Ask:
+        def open_channel(link: Connection) -> Ask:
             stub: Any = QueryEngineServiceStub(SwitchingChannel(real, link))
             return lambda name, request: getattr(stub, name)(request, metadata=METADATA)
 
         cluster = Cluster(engine)
-        yield lambda settings: Connection(cluster, open_channel, settings)
+        yield lambda settings: WireConnection(cluster, open_channel, settings)
 
 
 @contextmanager
-def async_connections() -> Iterator[Callable[[Settings], Connection]]:
+def async_connections() -> Iterator[Callable[[Settings], WireConnection]]:
     """Yield what makes connections of an event loop, all on one channel to one engine."""
     loop = asyncio.new_event_loop()
     with _without_pauses(), EngineProcess() as engine:
         real: Any = loop.run_until_complete(_opened(engine.address))
 
-        def open_channel(link: Link) -> Ask:
+        def open_channel(link: Connection) -> Ask:
             stub: Any = QueryEngineServiceStub(AsyncSwitchingChannel(real, link))
 
             async def asked(name: str, request: Any) -> Any:
@@ -400,7 +402,7 @@ def async_connections() -> Iterator[Callable[[Settings], Connection]]:
 
         cluster = Cluster(engine)
         try:
-            yield lambda settings: AsyncConnection(cluster, open_channel, settings, loop)
+            yield lambda settings: AsyncWireConnection(cluster, open_channel, settings, loop)
         finally:
             loop.run_until_complete(real.close())
             loop.close()

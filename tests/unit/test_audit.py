@@ -26,7 +26,7 @@ from bluegreen.runtime.telemetry import (
 )
 from bluegreen.types import Scope, Strategy
 from bluegreen_adapters.observe.audit.verifier import verify
-from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.audit.writer import AuditWriter
 from bluegreen_adapters.observe.queue import Delivery
 from support.auditing import DAY_S, NOON_S, SCOPE, lost, observed, paths, queries, refused, said, tell
 from support.clock import FakeClock
@@ -47,12 +47,12 @@ def test_each_step_that_changed_something_is_a_line_that_the_table_takes(
     manager, told = observed()
     queries(manager, 5)
     manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     steps = sum(isinstance(one, Record) for one in told)
     tell(audit, told)
     audit.close()
     found = verify(tmp_path)
-    assert (found.good, found.records, found.gaps, found.open) == (True, steps, (), 0)
+    assert (found.ok, found.records, found.gaps, found.open) == (True, steps, (), 0)
     assert kinds(tmp_path, "changes") == ["opened", *["step"] * steps]
     assert {one["time"] for one in said(tmp_path)} == {"2026-11-27T12:00:00.000Z"}
 
@@ -64,7 +64,7 @@ def test_of_changes_alone_each_is_written_with_where_the_machine_stood_and_the_t
     queries(manager, 5)
     manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
     queries(manager, 5)
-    audit = Audit(tmp_path, steps="changes", clock=clock)
+    audit = AuditWriter(tmp_path, steps="changes", clock=clock)
     tell(audit, told)
     audit.close()
     assert [one["step"]["event"]["name"] for one in said(tmp_path) if "step" in one] == [
@@ -73,13 +73,13 @@ def test_of_changes_alone_each_is_written_with_where_the_machine_stood_and_the_t
         "query_completed",
     ]
     found = verify(tmp_path)
-    assert (found.good, found.records, found.gaps) == (True, 3, ())
+    assert (found.ok, found.records, found.gaps) == (True, 3, ())
 
 
 def test_errors_and_lost_queries_have_files_of_their_own_and_so_have_replays_and_stores(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     nothing = DetectionEnded(SCOPE, 3.0, 0.5, tuple(Strategy), None, {"blue": "456"})
     audit(
         [
@@ -97,7 +97,7 @@ def test_errors_and_lost_queries_have_files_of_their_own_and_so_have_replays_and
         "detection_ended",
     ]
     assert paths(tmp_path, "changes") == []
-    assert verify(tmp_path).good
+    assert verify(tmp_path).ok
 
 
 @pytest.mark.unjournaled
@@ -109,14 +109,14 @@ def test_a_correction_is_kept_with_the_changes_and_the_steps_after_it_go_on_from
     manager._tickets.clear()
     manager.repair()
     manager.start(lambda strategy, left_s: None)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit(told)
     audit.close()
     (corrected,) = [line for line in said(tmp_path) if line.get("audit") == "corrected"]
     assert corrected["check"] == "query_mapping_integrity"
     assert corrected["correction"] == "cleanup_stale_mappings"
     assert kinds(tmp_path, "changes").count("opened") == 2
-    assert verify(tmp_path).good
+    assert verify(tmp_path).ok
     assert paths(tmp_path, "errors") == []
 
 
@@ -125,7 +125,7 @@ def test_records_that_threads_hand_over_in_any_order_are_written_in_the_order_of
 ) -> None:
     manager, told = observed()
     queries(manager, 10)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     first, *others = told
     audit([first])
     for three in zip(*[iter(others)] * 4, strict=False):
@@ -133,7 +133,7 @@ def test_records_that_threads_hand_over_in_any_order_are_written_in_the_order_of
     audit(others[len(others) // 4 * 4 :])
     audit.close()
     found = verify(tmp_path)
-    assert (found.good, found.records, found.gaps) == (True, 21, ())
+    assert (found.ok, found.records, found.gaps) == (True, 21, ())
     assert kinds(tmp_path, "changes").count("opened") == 1
 
 
@@ -142,19 +142,19 @@ def test_steps_that_never_come_are_a_gap_after_a_second_and_what_follows_is_held
 ) -> None:
     manager, told = observed()
     queries(manager, 10)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit(told[:5])
     audit(told[8:])
     assert "gap" not in kinds(tmp_path, "changes")
     clock.advance(1.0)
     audit([refused()])
     found = verify(tmp_path)
-    assert (found.good, found.records, found.missing) == (True, 18, 3)
+    assert (found.ok, found.records, found.missing) == (True, 18, 3)
     (gap,) = found.gaps
     assert gap.what == f"3 missing: steps 6 to 8 of {SCOPE} were not handed over"
     audit(told[5:8])  # they do come, in the end
     audit.close()
-    assert (verify(tmp_path).good, verify(tmp_path).records) == (True, 21)
+    assert (verify(tmp_path).ok, verify(tmp_path).records) == (True, 21)
 
 
 def test_what_waits_for_a_step_that_is_missing_is_written_when_the_audit_is_closed(
@@ -162,7 +162,7 @@ def test_what_waits_for_a_step_that_is_missing_is_written_when_the_audit_is_clos
 ) -> None:
     manager, told = observed()
     queries(manager, 3)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit(told[:2])
     audit(told[3:])
     audit.close()
@@ -176,7 +176,7 @@ def test_after_settings_were_changed_the_manager_is_opened_anew_with_them(
     queries(manager, 2)
     manager.reconfigure(retry_attempts=7)
     queries(manager, 2)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     tell(audit, told)
     audit.close()
     opened = [one for one in said(tmp_path) if one.get("journal") == "opened"]
@@ -184,29 +184,29 @@ def test_after_settings_were_changed_the_manager_is_opened_anew_with_them(
     (changed,) = (one for one in said(tmp_path) if one.get("audit") == "reconfigured")
     assert changed["changes"] == {"retry_attempts": ["3", "7"]}
     found = verify(tmp_path)
-    assert (found.good, found.records, found.gaps) == (True, 9, ())
+    assert (found.ok, found.records, found.gaps) == (True, 9, ())
 
 
 def test_two_managers_of_one_scope_at_a_time_leave_no_gap(tmp_path: Path, clock: FakeClock) -> None:
     (old, told), (new, told_too) = observed(), observed()
     queries(old, 20)
     queries(new, 3)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     for batch in itertools.zip_longest(told, told_too):
         audit([one for one in batch if one is not None])
         clock.advance(2.0)
     audit.close()
     found = verify(tmp_path)
-    assert (found.good, found.records, found.gaps) == (True, 48, ())
+    assert (found.ok, found.records, found.gaps) == (True, 48, ())
 
 
 def test_the_credentials_of_a_store_are_in_no_line(tmp_path: Path, clock: FakeClock) -> None:
     manager, told = observed(store="redis://me:secret@db.example:6379/0?password=secret")
     queries(manager, 1)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     tell(audit, told)
     audit.close()
-    assert verify(tmp_path).good
+    assert verify(tmp_path).ok
     assert b"secret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
@@ -214,7 +214,7 @@ def test_what_happened_in_a_minute_is_one_line_of_each_scope(tmp_path: Path, clo
     manager, told = observed()
     queries(manager, 4)
     other = Scope("other.example:443")
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     tell(audit, told)
     found = DetectionEnded(SCOPE, 3.0, 0.5, (Strategy.BLUE,), Strategy.BLUE, {})
     audit([found, DetectionEnded(SCOPE, 3.0, 0.25, (Strategy.BLUE,), Strategy.BLUE, {}), refused()])
@@ -238,7 +238,7 @@ def test_another_file_begins_when_one_is_full_or_a_day_is_over_and_each_follows_
     tmp_path: Path, clock: FakeClock
 ) -> None:
     manager, told = observed()
-    audit = Audit(tmp_path, clock=clock, file_bytes=10_000)
+    audit = AuditWriter(tmp_path, clock=clock, file_bytes=10_000)
     for _ in range(10):
         queries(manager, 10)
         tell(audit, told)
@@ -250,12 +250,12 @@ def test_another_file_begins_when_one_is_full_or_a_day_is_over_and_each_follows_
     assert len(paths(tmp_path, "changes")) == full + 1
     audit.close()
     found = verify(tmp_path)
-    assert (found.good, found.records, found.open) == (True, 203, 0)
+    assert (found.ok, found.records, found.open) == (True, 203, 0)
 
 
 def test_each_kind_is_kept_as_long_as_it_has_to_be_and_no_longer(tmp_path: Path, clock: FakeClock) -> None:
     manager, told = observed()
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     for _ in range(100):
         queries(manager, 1)
         audit([*told, refused()])
@@ -268,17 +268,17 @@ def test_each_kind_is_kept_as_long_as_it_has_to_be_and_no_longer(tmp_path: Path,
     assert kept["performance"] in (7, 8)
     assert len(list(tmp_path.glob("*.head"))) == sum(kept.values())
     found = verify(tmp_path)
-    assert found.good, str(found)
+    assert found.ok, str(found)
     assert found.pruned >= 9 + 69 + 90
 
 
 def test_a_file_goes_with_its_last_line_and_not_a_day_earlier(tmp_path: Path, clock: FakeClock) -> None:
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit([refused()])
     clock.advance(3_600.0)
     audit([refused()])
     audit.close()
-    later = Audit(tmp_path, clock=clock)
+    later = AuditWriter(tmp_path, clock=clock)
     clock.advance(30 * DAY_S)
     later.prune()
     assert len(paths(tmp_path, "errors")) == 1
@@ -291,12 +291,12 @@ def test_a_file_goes_with_its_last_line_and_not_a_day_earlier(tmp_path: Path, cl
 
 def test_old_files_are_removed_at_the_start_and_once_an_hour(tmp_path: Path, clock: FakeClock) -> None:
     def old() -> None:
-        one = Audit(tmp_path, clock=lambda: NOON_S - 31 * DAY_S)
+        one = AuditWriter(tmp_path, clock=lambda: NOON_S - 31 * DAY_S)
         one([refused()])
         one.close()
 
     old()
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit([refused()])
     assert len(paths(tmp_path, "errors")) == 1
     old()
@@ -312,9 +312,9 @@ def test_old_files_are_removed_at_the_start_and_once_an_hour(tmp_path: Path, clo
 def test_a_file_that_somebody_writes_is_not_removed_however_old_it_is(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    writing = Audit(tmp_path, clock=lambda: NOON_S - 1_000 * DAY_S)
+    writing = AuditWriter(tmp_path, clock=lambda: NOON_S - 1_000 * DAY_S)
     writing([refused()])
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     assert audit.prune() == 0
     writing.close()
     assert audit.prune() == 2
@@ -323,7 +323,7 @@ def test_a_file_that_somebody_writes_is_not_removed_however_old_it_is(
 
 def test_who_writes_a_file_that_was_removed_begins_another_one(tmp_path: Path, clock: FakeClock) -> None:
     manager, told = observed()
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     tell(audit, told)
     for path in tmp_path.iterdir():
         path.unlink()
@@ -336,17 +336,17 @@ def test_who_writes_a_file_that_was_removed_begins_another_one(tmp_path: Path, c
 
 
 def test_two_audits_of_one_process_write_different_files(tmp_path: Path, clock: FakeClock) -> None:
-    one, two = Audit(tmp_path, clock=clock), Audit(tmp_path, clock=clock)
+    one, two = AuditWriter(tmp_path, clock=clock), AuditWriter(tmp_path, clock=clock)
     one([refused()])
     two([refused()])
     one.close()
     two.close()
     assert len(paths(tmp_path, "errors")) == 2
-    assert verify(tmp_path).good
+    assert verify(tmp_path).ok
 
 
 def test_nobody_but_its_owner_may_read_an_audit(tmp_path: Path, clock: FakeClock) -> None:
-    audit = Audit(tmp_path / "new", clock=clock)
+    audit = AuditWriter(tmp_path / "new", clock=clock)
     audit([refused()])
     audit.close()
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
@@ -356,9 +356,9 @@ def test_nobody_but_its_owner_may_read_an_audit(tmp_path: Path, clock: FakeClock
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_writes_files_of_its_own_from_its_own_beginning(tmp_path: Path) -> None:
     manager, told = observed()
-    ticket = manager.start_now()
+    ticket = manager.try_start()
     assert ticket is not None
-    audit = Audit(tmp_path)
+    audit = AuditWriter(tmp_path)
     tell(audit, told)
     pid = os.fork()
     if pid == 0:
@@ -376,7 +376,7 @@ def test_a_forked_child_writes_files_of_its_own_from_its_own_beginning(tmp_path:
         json.loads(path.read_bytes().splitlines()[0])["process"] for path in paths(tmp_path, "changes")
     ) == sorted([pid, os.getpid()])
     found = verify(tmp_path)
-    assert (found.good, found.records, found.gaps, found.open) == (True, 9, (), 0)
+    assert (found.ok, found.records, found.gaps, found.open) == (True, 9, (), 0)
 
 
 # -- what fails
@@ -399,7 +399,7 @@ def test_a_full_disk_is_told_and_counted_and_as_soon_as_there_is_room_a_line_say
     small_disk: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager, told = observed()
-    audit = Audit(small_disk / "audit", clock=clock)
+    audit = AuditWriter(small_disk / "audit", clock=clock)
     fill = small_disk / "fill"
     for number in range(30):
         queries(manager, 10)
@@ -414,7 +414,7 @@ def test_a_full_disk_is_told_and_counted_and_as_soon_as_there_is_room_a_line_say
     assert audit.dropped > 0
     assert audit.trouble is None
     found = verify(small_disk / "audit")
-    assert found.good, str(found)
+    assert found.ok, str(found)
     assert found.missing == audit.dropped
     assert found.records + found.missing == 601
     assert found.torn == ()
@@ -427,7 +427,7 @@ def test_a_full_disk_is_told_and_counted_and_as_soon_as_there_is_room_a_line_say
 def test_a_limit_of_the_size_of_files_ends_one_and_begins_another(tmp_path: Path, clock: FakeClock) -> None:
     manager, told = observed()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))
     try:
         for _ in range(20):
@@ -437,7 +437,7 @@ def test_a_limit_of_the_size_of_files_ends_one_and_begins_another(tmp_path: Path
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     audit.close()
     found = verify(tmp_path)
-    assert found.good, str(found)
+    assert found.ok, str(found)
     assert 0 < found.missing == audit.dropped
     assert found.records + found.missing == 401
     assert len(paths(tmp_path, "changes")) > 5
@@ -445,7 +445,7 @@ def test_a_limit_of_the_size_of_files_ends_one_and_begins_another(tmp_path: Path
 
 def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path, clock: FakeClock) -> None:
     folder = tmp_path / "audit"
-    audit = Audit(folder, clock=clock)
+    audit = AuditWriter(folder, clock=clock)
     folder.rmdir()
     audit([refused()])
     assert audit.dropped == 1
@@ -456,7 +456,7 @@ def test_a_folder_that_is_gone_stops_nothing(tmp_path: Path, clock: FakeClock) -
 
 
 def test_what_a_delivery_has_dropped_is_a_gap(tmp_path: Path, clock: FakeClock) -> None:
-    audit, entered, go_on = Audit(tmp_path, clock=clock), threading.Event(), threading.Event()
+    audit, entered, go_on = AuditWriter(tmp_path, clock=clock), threading.Event(), threading.Event()
 
     def take(batch: Any) -> None:
         entered.set()
@@ -480,7 +480,7 @@ def test_what_a_delivery_has_dropped_is_a_gap(tmp_path: Path, clock: FakeClock) 
 def test_an_audit_that_is_closed_takes_nothing_more_and_may_be_closed_again(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit.close()
     audit([refused()])
     audit.close()
@@ -498,4 +498,4 @@ def test_an_audit_that_is_closed_takes_nothing_more_and_may_be_closed_again(
 )
 def test_what_is_not_accepted_is_named_with_what_is(tmp_path: Path, given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Audit(tmp_path, **given)
+        AuditWriter(tmp_path, **given)

@@ -16,7 +16,7 @@ from bluegreen.runtime.telemetry import StoreLost
 from bluegreen.types import Scope, Strategy
 from bluegreen_adapters.observe.audit.cli import audit as command
 from bluegreen_adapters.observe.audit.reader import COLUMNS
-from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.audit.writer import AuditWriter
 from support.auditing import DAY_S, NOON_S, SCOPE, lost, observed, paths, queries, refused, tell
 from support.clock import FakeClock
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "audit"
     clock = FakeClock(NOON_S)
     manager, told = observed()
-    one, other = Audit(place, clock=clock), Audit(place, clock=clock)
+    one, other = AuditWriter(place, clock=clock), AuditWriter(place, clock=clock)
     queries(manager, 2)
     one([*told, refused()])
     told.clear()
@@ -73,7 +73,7 @@ def test_verify_names_file_and_line_of_what_is_wrong_and_exits_with_1(folder: Pa
 def test_verify_takes_a_gap_for_a_finding_if_it_is_asked_to(folder: Path) -> None:
     manager, told = observed(OTHER)
     queries(manager, 2)
-    audit = Audit(folder)
+    audit = AuditWriter(folder)
     audit([*told[:1], *told[2:]])
     audit.close()
     assert run("verify", folder).exit_code == 0

@@ -11,7 +11,7 @@ from bluegreen.machines.strategy.events import StrategyAnnounced
 from bluegreen.types import Strategy
 from bluegreen_adapters.observe.audit.format import FIRST, HEAD_SUFFIX, headed, lines_of, sealed, unsealed
 from bluegreen_adapters.observe.audit.verifier import Verified, verify
-from bluegreen_adapters.observe.audit.writer import Audit
+from bluegreen_adapters.observe.audit.writer import AuditWriter
 from support.auditing import DAY_S, NOON_S, lost, observed, paths, queries, refused, tell
 from support.clock import FakeClock
 
@@ -27,7 +27,7 @@ def killed(tmp_path: Path, clock: FakeClock) -> Path:
     manager, told = observed()
     queries(manager, 5)
     manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     tell(audit, told)
     (path,) = paths(tmp_path, "changes")
     return path
@@ -36,7 +36,7 @@ def killed(tmp_path: Path, clock: FakeClock) -> Path:
 @pytest.fixture
 def three_files(tmp_path: Path, clock: FakeClock) -> list[Path]:
     manager, told = observed()
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     for _ in range(3):
         queries(manager, 5)
         tell(audit, told)
@@ -68,7 +68,7 @@ def findings(folder: Path) -> list[tuple[str, int, str]]:
 
 def test_an_audit_of_a_process_that_was_killed_is_right_and_said_to_have_no_end(killed: Path) -> None:
     found = verify(killed.parent)
-    assert (found.good, found.records, found.open, found.torn) == (True, 12, 1, ())
+    assert (found.ok, found.records, found.open, found.torn) == (True, 12, 1, ())
 
 
 def test_a_part_of_a_line_at_the_end_is_set_aside_and_nothing_before_it_is_lost(killed: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_part_of_a_line_at_the_end_is_set_aside_and_nothing_before_it_is_lost(
     for length in (1, 50, 200):
         killed.write_bytes(right + right[:length])
         found = verify(killed.parent)
-        assert (found.good, found.records) == (True, 12)
+        assert (found.ok, found.records) == (True, 12)
         (torn,) = found.torn
         assert (torn.file, torn.line) == (killed.name, 15)
         assert torn.what == f"{length} bytes of a line without its end"
@@ -87,7 +87,7 @@ def test_lines_that_the_head_does_not_count_yet_are_right_if_their_chain_is(kill
         third = unsealed(list(lines_of(file))[2])
     assert third is not None
     head(killed).write_bytes(headed(3, third.hash))
-    assert verify(killed.parent).good
+    assert verify(killed.parent).ok
 
 
 @pytest.mark.parametrize("gone", [1, 5])
@@ -101,7 +101,7 @@ def test_lines_that_are_cut_off_at_the_end_are_missed(killed: Path, gone: int) -
 
 def test_a_last_line_that_lost_its_end_after_it_was_counted_is_missed(killed: Path) -> None:
     killed.write_bytes(killed.read_bytes()[:-1])
-    assert not verify(killed.parent).good
+    assert not verify(killed.parent).ok
     killed.write_bytes(killed.read_bytes() + b" ")
     assert "its end was changed" in str(verify(killed.parent))
 
@@ -132,9 +132,9 @@ def test_a_changed_line_is_named_and_two_of_them_are_both(killed: Path) -> None:
 def test_two_swapped_lines_and_a_doubled_one_are_found(killed: Path) -> None:
     lines = killed.read_bytes().splitlines(keepends=True)
     killed.write_bytes(b"".join([*lines[:4], lines[5], lines[4], *lines[6:]]))
-    assert not verify(killed.parent).good
+    assert not verify(killed.parent).ok
     killed.write_bytes(b"".join([*lines[:5], lines[4], *lines[5:]]))
-    assert not verify(killed.parent).good
+    assert not verify(killed.parent).ok
 
 
 def test_a_step_that_the_table_does_not_take_is_found_even_if_all_hashes_are_made_anew(killed: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_step_that_is_left_out_is_found_even_if_all_hashes_are_made_anew(kille
 
 def test_files_follow_each_other_and_one_that_is_missing_or_another_is_found(three_files: list[Path]) -> None:
     first, second, third = three_files
-    assert verify(first.parent).good
+    assert verify(first.parent).ok
     data, counted = second.read_bytes(), head(second).read_bytes()
     head(second).unlink()
     second.unlink()
@@ -190,7 +190,7 @@ def test_files_follow_each_other_and_one_that_is_missing_or_another_is_found(thr
 def test_a_file_that_follows_one_that_need_not_be_kept_any_more_is_right_without_it(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     for days in (
         100,
         95,
@@ -224,11 +224,11 @@ def test_a_line_after_the_last_one_is_found(three_files: list[Path]) -> None:
 def test_a_gap_is_told_and_is_no_finding(tmp_path: Path, clock: FakeClock) -> None:
     manager, told = observed()
     queries(manager, 5)
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit(told[:3] + told[6:])
     audit.close()
     found = verify(tmp_path)
-    assert (found.good, found.missing, len(found.gaps)) == (True, 3, 1)
+    assert (found.ok, found.missing, len(found.gaps)) == (True, 3, 1)
     assert "gap: " in str(found)
 
 
@@ -249,9 +249,9 @@ def test_a_line_that_never_ends_is_not_kept_in_memory(killed: Path) -> None:
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "README").write_text("what is here")
-    audit = Audit(tmp_path, clock=clock)
+    audit = AuditWriter(tmp_path, clock=clock)
     audit([refused(), lost()])
     audit.close()
     found = verify(tmp_path)
     assert isinstance(found, Verified)
-    assert (found.good, found.files) == (True, 2)
+    assert (found.ok, found.files) == (True, 2)

@@ -13,7 +13,7 @@ import pytest
 
 from bluegreen.errors import TableError
 from bluegreen.table.guards import ALWAYS, Fact, Guard
-from bluegreen.table.rows import Finding, Outcome, Row, Rows
+from bluegreen.table.rows import Row, RowKind, Rows, TableFinding
 from bluegreen.table.table import State, Table, forbid, go, ignore, stay
 
 
@@ -125,7 +125,7 @@ def lamp(**parts: Any) -> Table[Any, Any, Any]:
     return Table(**{**whole, **parts})
 
 
-def findings_of(**parts: Any) -> list[Finding]:
+def findings_of(**parts: Any) -> list[TableFinding]:
     with pytest.raises(TableError) as refused:
         lamp(**parts)
     return list(refused.value.findings)
@@ -139,15 +139,15 @@ def row(*args: Any, **fields: Any) -> Row:
     return Row(*args, why="why", **fields)
 
 
-MISSING = Finding("missing", "no row", LIT, "dimmed")
+MISSING = TableFinding("missing", "no row", LIT, "dimmed")
 
-BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
+BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
     # Totality.
     "a pair has no row": ({"lit": ()}, [MISSING]),
     "two rows of a cell overlap": (
         {"lit": (*DIMMED_LIT, stay(LIT, Dimmed, when=level.is_("high"), why="bright"))},
         [
-            Finding(
+            TableFinding(
                 "overlap", "Lit.dimmed[!level=off] stay and Lit.dimmed[level=high] stay", LIT, "dimmed",
                 (("level", "high"),),
             )
@@ -155,29 +155,29 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
     ),
     "a row without a guard overlaps with one that has one": (
         {"dark": (*DIMMED_DARK, forbid(DARK, Dimmed, when=OFF, why="it is off"))},
-        [Finding("overlap", "Dark.dimmed ignore and Dark.dimmed[level=off] forbid", DARK, "dimmed",
+        [TableFinding("overlap", "Dark.dimmed ignore and Dark.dimmed[level=off] forbid", DARK, "dimmed",
                  (("level", "off"),))],
     ),
     "a cell has two rows without a guard": (
         {"more": (stay(DARK, Pressed, why="nothing"),)},
-        [Finding("overlap", "Dark.pressed -> Lit and Dark.pressed stay", DARK, "pressed")],
+        [TableFinding("overlap", "Dark.pressed -> Lit and Dark.pressed stay", DARK, "pressed")],
     ),
     "a row is written twice": (
         {"more": (DIMMED_LIT[0],)},
-        [Finding("overlap", "Lit.dimmed[level=off] -> Dark and Lit.dimmed[level=off] -> Dark", LIT, "dimmed",
+        [TableFinding("overlap", "Lit.dimmed[level=off] -> Dark and Lit.dimmed[level=off] -> Dark", LIT, "dimmed",
                  (("level", "off"),))],
     ),
     "the guards of a cell leave a gap": (
         {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=level.is_("low"), do=dim, why="a level"))},
-        [Finding("gap", "no row is enabled", LIT, "dimmed", (("level", "high"),))],
+        [TableFinding("gap", "no row is enabled", LIT, "dimmed", (("level", "high"),))],
     ),
     "two facts together leave a gap": (
         {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=~OFF & worn.is_(False), do=dim, why="a level"))},
-        [Finding("gap", "no row is enabled", LIT, "dimmed", (("level", "low"), ("worn", True)))],
+        [TableFinding("gap", "no row is enabled", LIT, "dimmed", (("level", "low"), ("worn", True)))],
     ),
     "a guard is never true": (
         {"more": (ignore(LIT, Dimmed, when=OFF & ~OFF, why="never"),)},
-        [Finding("never", "the guard of Lit.dimmed[level=off & !level=off] ignore is false in every case",
+        [TableFinding("never", "the guard of Lit.dimmed[level=off & !level=off] ignore is false in every case",
                  LIT,
                  "dimmed")],
     ),
@@ -188,7 +188,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
                 forbid(DARK, Dimmed, when=narrow.is_(2), why="cannot be"),
             )
         },
-        [Finding("never", "the guard of Dark.dimmed[narrow=2] forbid is false in every case", DARK,
+        [TableFinding("never", "the guard of Dark.dimmed[narrow=2] forbid is false in every case", DARK,
                  "dimmed")],
     ),
     # The graph.
@@ -198,7 +198,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
             "more": (go("Broken", Pressed, DARK, do=to(0), why="mended"), ignore("Broken", Dimmed,
                                                                                  why="broken")),
         },
-        [Finding("unreachable", "no sequence of rows leads there from Dark", "Broken")],
+        [TableFinding("unreachable", "no sequence of rows leads there from Dark", "Broken")],
     ),
     "a state cannot be left": (
         {
@@ -209,138 +209,138 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
             "dark": (),
             "more": (stay("Broken", Pressed, why="nothing"), go("Broken", Dimmed, "Broken", why="nothing")),
         },
-        [Finding("trap", "no row leads out of it, and it is not final", "Broken")],
+        [TableFinding("trap", "no row leads out of it, and it is not final", "Broken")],
     ),
     "a final state is left": (
         {"states": (STATES[0], attrs.evolve(STATES[1], final=True))},
-        [Finding("final", "final, but rows lead to Dark", LIT)],
+        [TableFinding("final", "final, but rows lead to Dark", LIT)],
     ),
     # Names.
     "the initial state is unknown": (
         {"initial": "Drak"},
-        [Finding("unknown state", "the initial state 'Drak' is not declared")],
+        [TableFinding("unknown state", "the initial state 'Drak' is not declared")],
     ),
     "a row starts in an unknown state": (
         {"more": (go("Drak", Pressed, LIT, why="a slip"),)},
-        [Finding("unknown state", "a row starts in 'Drak'", "Drak", "pressed")],
+        [TableFinding("unknown state", "a row starts in 'Drak'", "Drak", "pressed")],
     ),
     "a row leads to an unknown state": (
         {"pressed": (PRESSED[0], go(LIT, Pressed, "Drak", why="a slip"), go(LIT, Dimmed, DARK, do=to(0),
                                                                             why="off")),
          "lit": ()},
-        [Finding("unknown state", "a row leads to 'Drak'", LIT, "pressed")],
+        [TableFinding("unknown state", "a row leads to 'Drak'", LIT, "pressed")],
     ),
     "a row has an event that is not in the alphabet": (
         {"more": (ignore(DARK, Unplugged, why="dark is dark"),)},
-        [Finding("unknown event", "unplugged is not in the alphabet", DARK, "unplugged")],
+        [TableFinding("unknown event", "unplugged is not in the alphabet", DARK, "unplugged")],
     ),
     "a row has the name of an event instead of its class": (
         {"more": (ignore(DARK, "pressed", why="a slip"),)},
-        [Finding("unknown event", "'pressed' is not in the alphabet", DARK, "'pressed'")],
+        [TableFinding("unknown event", "'pressed' is not in the alphabet", DARK, "'pressed'")],
     ),
     "a row has an event instead of its class": (
         {"more": (ignore(DARK, Pressed(), why="a slip"),)},
-        [Finding("unknown event", "Pressed() is not in the alphabet", DARK, "Pressed()")],
+        [TableFinding("unknown event", "Pressed() is not in the alphabet", DARK, "Pressed()")],
     ),
     "a sample is not in the alphabet": (
         {"samples": (*SAMPLES, Unplugged())},
-        [Finding("unknown event", "the sample Unplugged() is not in the alphabet", event="unplugged")],
+        [TableFinding("unknown event", "the sample Unplugged() is not in the alphabet", event="unplugged")],
     ),
     "a sample is a class": (
         {"samples": (*SAMPLES, Pressed)},
-        [Finding("unknown event", f"the sample {Pressed!r} is not in the alphabet", event=repr(type))],
+        [TableFinding("unknown event", f"the sample {Pressed!r} is not in the alphabet", event=repr(type))],
     ),
     "a state is declared twice": (
         {"states": (*STATES, STATES[0])},
-        [Finding("duplicate", "declared 2 times", DARK)],
+        [TableFinding("duplicate", "declared 2 times", DARK)],
     ),
     "an event is listed twice": (
         {"events": (Pressed, Dimmed, Pressed)},
-        [Finding("duplicate", "2 events have this name", event="pressed")],
+        [TableFinding("duplicate", "2 events have this name", event="pressed")],
     ),
     "two events have the same name": (
         {"events": (Pressed, Dimmed, AlsoPressed), "more": (ignore((DARK, LIT), AlsoPressed, why="the same"),
                                                             )},
-        [Finding("duplicate", "2 events have this name", event="pressed")],
+        [TableFinding("duplicate", "2 events have this name", event="pressed")],
     ),
     "an event has no name": (
         {"events": (Pressed, Dimmed, Nameless), "more": (ignore((DARK, LIT), Nameless, why="who?"),)},
-        [Finding("alphabet", f"{Nameless!r} is no class with a `name` that is one word",
+        [TableFinding("alphabet", f"{Nameless!r} is no class with a `name` that is one word",
                  event=repr(Nameless))],
     ),
     "the name of an event is not the class's": (
         {"events": (Pressed, Dimmed, PerInstance), "more": (ignore((DARK, LIT), PerInstance, why="who?"),)},
-        [Finding("alphabet", f"{PerInstance!r} is no class with a `name` that is one word",
+        [TableFinding("alphabet", f"{PerInstance!r} is no class with a `name` that is one word",
                  event=repr(PerInstance))],
     ),
     "the name of an event cannot be a trigger": (
         {"events": (Pressed, Dimmed, TwoWords), "more": (ignore((DARK, LIT), TwoWords, why="who?"),)},
-        [Finding("alphabet", f"{TwoWords!r} is no class with a `name` that is one word", event="two words")],
+        [TableFinding("alphabet", f"{TwoWords!r} is no class with a `name` that is one word", event="two words")],
     ),
     "the alphabet has an event instead of a class": (
         {"events": (Pressed, Dimmed, Unplugged())},
-        [Finding("alphabet", "Unplugged() is no class with a `name` that is one word", event="Unplugged()")],
+        [TableFinding("alphabet", "Unplugged() is no class with a `name` that is one word", event="Unplugged()")],
     ),
     # Rows that contradict themselves.
     "a transition has no target": (
-        {"pressed": (PRESSED[0], row(LIT, Pressed, Outcome.GO))},
-        [Finding("outcome", "Lit.pressed is a transition without a target", LIT, "pressed")],
+        {"pressed": (PRESSED[0], row(LIT, Pressed, RowKind.GO))},
+        [TableFinding("outcome", "Lit.pressed is a transition without a target", LIT, "pressed")],
     ),
     "a row that stays has a target": (
-        {"pressed": (PRESSED[0], row(LIT, Pressed, Outcome.STAY, target=DARK))},
-        [Finding("outcome", "Lit.pressed stay has the target 'Dark', and is no transition", LIT, "pressed")],
+        {"pressed": (PRESSED[0], row(LIT, Pressed, RowKind.STAY, target=DARK))},
+        [TableFinding("outcome", "Lit.pressed stay has the target 'Dark', and is no transition", LIT, "pressed")],
     ),
     "a row that ignores has a reducer": (
-        {"dark": (row(DARK, Dimmed, Outcome.IGNORE, reduce=dim),)},
-        [Finding("outcome", "Dark.dimmed ignore changes nothing, but has a reducer or effects", DARK,
+        {"dark": (row(DARK, Dimmed, RowKind.IGNORE, reduce=dim),)},
+        [TableFinding("outcome", "Dark.dimmed ignore changes nothing, but has a reducer or effects", DARK,
                  "dimmed")],
     ),
     "a row that forbids has effects": (
-        {"dark": (row(DARK, Dimmed, Outcome.FORBID, effects=(effect,)),)},
-        [Finding("outcome", "Dark.dimmed forbid changes nothing, but has a reducer or effects", DARK,
+        {"dark": (row(DARK, Dimmed, RowKind.FORBID, effects=(effect,)),)},
+        [TableFinding("outcome", "Dark.dimmed forbid changes nothing, but has a reducer or effects", DARK,
                  "dimmed")],
     ),
     "a row does not say why": (
         {"dark": (ignore(DARK, Dimmed, why=" "),)},
-        [Finding("reason", "Dark.dimmed ignore does not say why", DARK, "dimmed")],
+        [TableFinding("reason", "Dark.dimmed ignore does not say why", DARK, "dimmed")],
     ),
     # Facts.
     "two facts of a cell have the same name": (
         {"more": (stay(LIT, Dimmed, when=Fact("level", (1, 2), lambda *_: 1).is_(1), why="another level"),)},
-        [Finding("fact", "two facts are called 'level'", LIT, "dimmed")],
+        [TableFinding("fact", "two facts are called 'level'", LIT, "dimmed")],
     ),
     "two facts of a guard have the same name": (
         {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=~OFF & Fact("level", ("low",),
                                                                    lambda *_: "low").is_("low"),
                                      why="another level"))},
-        [Finding("fact", "two facts are called 'level'", LIT, "dimmed")],
+        [TableFinding("fact", "two facts are called 'level'", LIT, "dimmed")],
     ),
     "a fact of a condition has the name of a fact of a guard": (
         {"states": (State(DARK, holds=Fact("level", (1,), lambda *_: 1).is_(1)), State(LIT))},
-        [Finding("fact", "two facts are called 'level'", DARK)],
+        [TableFinding("fact", "two facts are called 'level'", DARK)],
     ),
     "a fact has no values": (
         {"dark": (ignore(DARK, Dimmed, when=empty.is_(), why="nothing"),)},
-        [Finding("fact", "fact 'empty' has no values", DARK, "dimmed")],
+        [TableFinding("fact", "fact 'empty' has no values", DARK, "dimmed")],
     ),
     "a fact has no values in a state": (
         {"dark": (ignore(DARK, Dimmed, when=attrs.evolve(narrow, within={DARK: ()}).is_(1), why="nothing"),)},
-        [Finding("fact", "fact 'narrow' in Dark has no values", DARK, "dimmed")],
+        [TableFinding("fact", "fact 'narrow' in Dark has no values", DARK, "dimmed")],
     ),
     "a fact has a value in a state that it does not have": (
         {"dark": (ignore(DARK, Dimmed, when=attrs.evolve(narrow, within={DARK: (1, 3)}).is_(1),
                          why="nothing"),)},
-        [Finding("fact", "fact 'narrow' in Dark is 3, which is not among its values", DARK, "dimmed",
+        [TableFinding("fact", "fact 'narrow' in Dark is 3, which is not among its values", DARK, "dimmed",
                  (("narrow", 3),))],
     ),
     "a fact has fewer values in a state that does not exist": (
         {"dark": (ignore(DARK, Dimmed, when=attrs.evolve(narrow, within={"Drak": (1,)}).is_(1, 2),
                          why="nothing"),)},
-        [Finding("fact", "fact 'narrow' in Drak: there is no such state", DARK, "dimmed")],
+        [TableFinding("fact", "fact 'narrow' in Drak: there is no such state", DARK, "dimmed")],
     ),
     "a fact has an undeclared value in a sample": (
         {"dark": (ignore(DARK, Dimmed, when=unlisted.is_(1, 2), why="nothing"),)},
-        [Finding("fact", "fact 'unlisted' is 0, which is not among its values there", DARK, "dimmed",
+        [TableFinding("fact", "fact 'unlisted' is 0, which is not among its values there", DARK, "dimmed",
                  (("unlisted", 0),))],
     ),
     "a fact has a value in a sample that it should only have in other states": (
@@ -351,7 +351,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
             ),
             "lit": (go(LIT, Dimmed, DARK, do=to(0), why="off"),),
         },
-        [Finding("fact", "fact 'level' is 'low', which is not among its values there", DARK, "dimmed",
+        [TableFinding("fact", "fact 'level' is 'low', which is not among its values there", DARK, "dimmed",
                  (("level", "low"),))],
     ),
     "a fact raises": (
@@ -361,60 +361,60 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
                 forbid(DARK, Dimmed, when=raising.is_(False), why="it is off"),
             )
         },
-        [Finding("fact", "fact 'raising' raises ZeroDivisionError('no')", DARK, "dimmed")],
+        [TableFinding("fact", "fact 'raising' raises ZeroDivisionError('no')", DARK, "dimmed")],
     ),
     "a fact of a condition raises": (
         {"states": (State(DARK), State(LIT, holds=raising.is_(True)))},
         [
-            Finding("result", "Dark.pressed -> Lit breaks Lit: fact 'raising' raises ZeroDivisionError('no')",
+            TableFinding("result", "Dark.pressed -> Lit breaks Lit: fact 'raising' raises ZeroDivisionError('no')",
                     DARK,
                     "pressed"),
-            Finding("fact", "fact 'raising' raises ZeroDivisionError('no')", LIT),
+            TableFinding("fact", "fact 'raising' raises ZeroDivisionError('no')", LIT),
         ],
     ),
     "a fact of a condition has an undeclared value": (
         {"states": (State(DARK), State(LIT, holds=unlisted.is_(1, 2)))},
         [
-            Finding("result",
+            TableFinding("result",
                     "Dark.pressed -> Lit breaks Lit: fact 'unlisted' is 5, which is not among its values "
                     "there", DARK, "pressed"),
-            Finding("fact", "fact 'unlisted' is 0, which is not among its values there", LIT),
+            TableFinding("fact", "fact 'unlisted' is 0, which is not among its values there", LIT),
         ],
     ),
     # Results.
     "a reducer breaks the condition of the target": (
         {"pressed": (go(DARK, Pressed, LIT, why="it forgets to glow"), PRESSED[1])},
-        [Finding("result", "Dark.pressed -> Lit breaks Lit: glows", DARK, "pressed")],
+        [TableFinding("result", "Dark.pressed -> Lit breaks Lit: glows", DARK, "pressed")],
     ),
     "a reducer breaks the condition of its own state": (
         {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=~OFF, do=to(0), why="it goes out"))},
-        [Finding("result", "Lit.dimmed[!level=off] stay breaks Lit: glows", LIT, "dimmed", (("level", "low"),
+        [TableFinding("result", "Lit.dimmed[!level=off] stay breaks Lit: glows", LIT, "dimmed", (("level", "low"),
                                                                                             ))],
     ),
     "a reducer raises": (
         {"pressed": (go(DARK, Pressed, LIT, do=fails, why="bang"), PRESSED[1])},
-        [Finding("result", "Dark.pressed -> Lit: its reducer fails raises ZeroDivisionError('no')", DARK,
+        [TableFinding("result", "Dark.pressed -> Lit: its reducer fails raises ZeroDivisionError('no')", DARK,
                  "pressed")],
     ),
     "a reducer returns something else": (
         {"pressed": (go(DARK, Pressed, LIT, do=lambda *_: None, why="what?"), PRESSED[1])},
-        [Finding("result",
+        [TableFinding("result",
                  "Dark.pressed -> Lit breaks Lit: fact 'glows' raises AttributeError(\"'NoneType' object "
                  "has no attribute 'level'\")", DARK, "pressed")],
     ),
     "an effect raises": (
         {"pressed": (go(DARK, Pressed, LIT, do=to(5), effects=(effect, fails), why="bang"), PRESSED[1])},
-        [Finding("result", "Dark.pressed -> Lit: its effect fails raises ZeroDivisionError('no')", DARK,
+        [TableFinding("result", "Dark.pressed -> Lit: its effect fails raises ZeroDivisionError('no')", DARK,
                  "pressed")],
     ),
     "an effect is no function": (
         {"pressed": (go(DARK, Pressed, LIT, do=to(5), effects=("click",), why="a slip"), PRESSED[1])},
-        [Finding("result", "Dark.pressed -> Lit: its effect 'click' raises TypeError(\"'str' object is not "
+        [TableFinding("result", "Dark.pressed -> Lit: its effect 'click' raises TypeError(\"'str' object is not "
                  "callable\")", DARK, "pressed")],
     ),
     "no context satisfies the condition of a state": (
         {"contexts": (Lamp(),)},
-        [Finding("result", "none of the contexts satisfies its condition, glows: no row of it was tried",
+        [TableFinding("result", "none of the contexts satisfies its condition, glows: no row of it was tried",
                  LIT)],
     ),
     # Several at once: one finding of each check.
@@ -427,11 +427,11 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Finding]]] = {
             "more": (forbid(LIT, Unplugged, why="no"),),
         },
         [
-            Finding("unknown state", "the initial state 'Drak' is not declared"),
-            Finding("reason", "Dark.dimmed ignore does not say why", DARK, "dimmed"),
-            Finding("unknown event", "unplugged is not in the alphabet", LIT, "unplugged"),
-            Finding("gap", "no row is enabled", LIT, "dimmed", (("level", "low"),)),
-            Finding("result", "Dark.pressed -> Lit breaks Lit: glows", DARK, "pressed"),
+            TableFinding("unknown state", "the initial state 'Drak' is not declared"),
+            TableFinding("reason", "Dark.dimmed ignore does not say why", DARK, "dimmed"),
+            TableFinding("unknown event", "unplugged is not in the alphabet", LIT, "unplugged"),
+            TableFinding("gap", "no row is enabled", LIT, "dimmed", (("level", "low"),)),
+            TableFinding("result", "Dark.pressed -> Lit breaks Lit: glows", DARK, "pressed"),
         ],
     ),
 }  # fmt: skip
@@ -445,7 +445,7 @@ def test_a_broken_table_is_refused_with_these_findings_and_no_others(fault: str)
 
 def test_there_are_broken_tables_for_every_kind_of_finding() -> None:
     kinds = {finding.kind for _, findings in BROKEN.values() for finding in findings}
-    documented = set(Finding.__doc__.partition("kind:")[2].partition("state:")[0].split("`")[1::2])
+    documented = set(TableFinding.__doc__.partition("kind:")[2].partition("state:")[0].split("`")[1::2])
     assert kinds == documented
     assert len(BROKEN) >= 15
 

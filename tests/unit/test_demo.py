@@ -19,11 +19,11 @@ from rich.console import Console
 
 from bluegreen_adapters.testing.demo import command, report
 from bluegreen_adapters.testing.demo.connections import RENEWED_AFTER, Slot, Ways
-from bluegreen_adapters.testing.demo.results import Ledger, Outcome, Run, Window
+from bluegreen_adapters.testing.demo.results import Ledger, QueryResult, Run, Window
 from bluegreen_adapters.testing.demo.runner import Progress
 from bluegreen_adapters.testing.demo.schedule import KINDS, QUERIES, SWITCHES, Statement, schedule, statements
 from bluegreen_adapters.testing.demo.stats import Figures, figures, findings, percentile
-from bluegreen_adapters.testing.demo.worker import Journal, Worker, ask, described
+from bluegreen_adapters.testing.demo.worker import Worker, WorkerLog, ask, described
 from bluegreen_adapters.testing.engine import SCRIPTS, Moment, Statistics, Vanished
 from bluegreen_adapters.testing.engine.sql import parse
 from bluegreen_adapters.testing.engine.statistics import Recorder
@@ -237,7 +237,9 @@ def test_an_error_is_described_in_one_line_with_its_status_if_it_has_one() -> No
 
 def worker(connector: Connector, stop: threading.Event) -> tuple[Worker, io.StringIO]:
     said = io.StringIO()
-    made = Worker(0, Slot(connector), asked=statements(1, 0), stop=stop, journal=Journal(said), started_s=0.0)
+    made = Worker(
+        0, Slot(connector), asked=statements(1, 0), stop=stop, journal=WorkerLog(said), started_s=0.0
+    )
     return made, said
 
 
@@ -303,8 +305,8 @@ def test_a_query_that_never_came_back_is_counted_as_failed() -> None:
     ledger.ended(1, 1.5, None, None)
     ledger.all_ended(5.0, "it never came back")
     assert ledger.outcomes == [
-        Outcome("SELECT 2", False, 1.0, 1.5),
-        Outcome("SELECT 1", False, 1.0, 5.0, "it never came back"),
+        QueryResult("SELECT 2", False, 1.0, 1.5),
+        QueryResult("SELECT 1", False, 1.0, 5.0, "it never came back"),
     ]
     assert ledger.failed == 1
 
@@ -318,7 +320,10 @@ def statistics(**changes: Any) -> Statistics:
 
 
 def counted(
-    *outcomes: Outcome, windows: tuple[Window, ...] = (), executions: dict[str, int] | None = None, **of: Any
+    *outcomes: QueryResult,
+    windows: tuple[Window, ...] = (),
+    executions: dict[str, int] | None = None,
+    **of: Any,
 ) -> Figures:
     return figures(Run(outcomes, windows, statistics(**of), executions or {}))
 
@@ -329,7 +334,7 @@ def vanished(text: str, at_s: float, **changes: Any) -> Vanished:
     return attrs.evolve(gone, **changes)
 
 
-FAILED = Outcome("SELECT 1", False, 1.0, 2.0, "gone")
+FAILED = QueryResult("SELECT 1", False, 1.0, 2.0, "gone")
 
 
 def test_a_failure_that_the_engine_does_not_excuse_must_not_happen() -> None:
@@ -352,7 +357,7 @@ def test_a_read_that_had_handed_out_nothing_must_survive_its_stack() -> None:
 @pytest.mark.parametrize(("executed", "allowed"), [(True, 1), (False, 0)])
 def test_a_write_may_be_lost_with_its_stack_only_once_it_was_accepted(executed: bool, allowed: int) -> None:
     gone = vanished("INSERT", 1.5, writes=True, handed_rows=False, executed=executed)
-    found = counted(Outcome("INSERT", True, 1.0, 2.0, "gone"), vanished=(gone,))
+    found = counted(QueryResult("INSERT", True, 1.0, 2.0, "gone"), vanished=(gone,))
     assert (found.failed, found.lost_as_allowed) == (1 - allowed, allowed)
 
 
@@ -366,7 +371,7 @@ def test_an_error_that_calls_itself_a_loss_is_a_failure_all_the_same() -> None:
 
 
 def test_a_write_that_was_reported_done_and_was_never_executed_is_wrong() -> None:
-    done = Outcome("INSERT", True, 1.0, 2.0)
+    done = QueryResult("INSERT", True, 1.0, 2.0)
     assert counted(done).wrong == 1
     assert counted(done, executions={"INSERT": 1}).wrong == 0
 
@@ -387,15 +392,15 @@ def test_a_run_without_any_query_has_figures_too() -> None:
 
 
 def test_the_worst_stall_is_the_slowest_query_that_a_switch_met_failed_or_not() -> None:
-    slow_elsewhere = Outcome("SELECT 1", False, 5.0, 9.0)
-    met = Outcome("SELECT 2", False, 0.5, 1.0, "gone")
+    slow_elsewhere = QueryResult("SELECT 1", False, 5.0, 9.0)
+    met = QueryResult("SELECT 2", False, 0.5, 1.0, "gone")
     found = counted(slow_elsewhere, met, windows=(Window("abrupt", 1.0, 2.0),))
     assert found.worst_stall_ms == 500.0
     assert found.switches == 1
 
 
 def test_latencies_are_of_queries_that_succeeded() -> None:
-    latencies = [Outcome(f"SELECT {n}", False, 0.0, n / 1000) for n in range(1, 101)]
+    latencies = [QueryResult(f"SELECT {n}", False, 0.0, n / 1000) for n in range(1, 101)]
     found = counted(*latencies, attrs.evolve(FAILED, ended_s=100.0))
     assert (found.p50_ms, found.p99_ms) == (50.0, 99.0)
 

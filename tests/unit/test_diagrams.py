@@ -18,7 +18,7 @@ from bluegreen.diagram.generated_files import DEFAULT, INDEX, Gallery, changes, 
 from bluegreen.machines.strategy.table import STRATEGY, Context
 from bluegreen.verify.exploration.version_abstraction import rebase
 from selfcheck.cli.diagrams import diagrams
-from selfcheck.model.actions import Move
+from selfcheck.model.actions import Action
 from selfcheck.model.cluster import Phase
 from selfcheck.scenarios.gallery import own_gallery
 from selfcheck.scenarios.runs import SWITCHES, Switch, run
@@ -155,7 +155,7 @@ def test_a_run_is_one_of_the_table_from_its_beginning_to_its_end(name: str) -> N
     """Each step of the strategy machine begins where the one before has ended."""
     state, context = STRATEGY.initial, rebase(Context.initial())
     for one in run(SWITCHES[name]):
-        for taken in one.trail.taken if isinstance(one, Move) else ():
+        for taken in one.trail.taken if isinstance(one, Action) else ():
             if isinstance(taken.context, Context):
                 assert (taken.state, taken.context) == (state, context)
                 assert taken.step.row in STRATEGY.rows
@@ -170,7 +170,7 @@ def test_a_sequence_shows_each_phase_and_each_event_of_its_run(name: str) -> Non
     assert [text.split("#58;")[0] for text in shown] == [
         one.name.replace("_", " ") for one in happened if isinstance(one, Phase)
     ]
-    sent = [event.name for one in happened if isinstance(one, Move) for event in one.trail.sent]
+    sent = [event.name for one in happened if isinstance(one, Action) for event in one.trail.sent]
     assert [
         re.split(r"[( ]", line.split("machine: ")[1])[0] for line in lines if re.search(r"->>machine: ", line)
     ] == sent

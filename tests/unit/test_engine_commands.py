@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bluegreen_adapters.testing.engine.__main__ import options_from
-from bluegreen_adapters.testing.engine.control import Commands
+from bluegreen_adapters.testing.engine.control import EngineControl
 from bluegreen_adapters.testing.engine.gateway import Gateway
 from bluegreen_adapters.testing.engine.options import EngineOptions
 
@@ -19,7 +19,7 @@ def gateway() -> Gateway:
 
 
 def ask(gateway: Gateway, **command: Any) -> dict[str, Any]:
-    answer = json.loads(Commands(gateway).answer(json.dumps(command)))
+    answer = json.loads(EngineControl(gateway).answer(json.dumps(command)))
     assert isinstance(answer, dict)
     return answer
 
@@ -65,7 +65,7 @@ def test_sessions_expire_and_questions_are_answered(gateway: Gateway) -> None:
 )
 def test_a_command_that_makes_no_sense_is_refused_and_changes_nothing(gateway: Gateway, line: str) -> None:
     before = gateway.phase
-    answer = json.loads(Commands(gateway).answer(line))
+    answer = json.loads(EngineControl(gateway).answer(line))
     assert answer["ok"] is False
     assert answer["error"]
     assert gateway.phase is before
@@ -119,7 +119,7 @@ def test_a_certificate_and_its_key_come_together(given: str, missing: str) -> No
 
 def test_a_token_that_is_revoked_is_accepted_no_more() -> None:
     gateway = Gateway(EngineOptions(tokens=("a", "b")))
-    commands = Commands(gateway)
+    commands = EngineControl(gateway)
     revoke = '{"do": "revoke_token", "token": "a"}'
     assert [json.loads(commands.answer(revoke))["value"] for _ in range(2)] == [True, False]
     assert gateway.options.tokens == ("a", "b")

@@ -13,7 +13,7 @@ from bluegreen_adapters.testing.engine.gateway import (
     SUSPENDED,
     UNAVAILABLE,
     VANISHED,
-    Call,
+    EngineCall,
     Gateway,
     Served,
 )
@@ -39,7 +39,7 @@ class Client:
         if method.has_query:
             request.engineIP = self.engine_ip
         request.__dict__.update(fields)
-        call = Call(method, request, self.strategy if strategy is None else strategy, self.token)
+        call = EngineCall(method, request, self.strategy if strategy is None else strategy, self.token)
         self.gateway.arrived(call)
         met = self.gateway.admit(call)
         if isinstance(met, Problem):
@@ -195,7 +195,7 @@ def test_a_response_carries_what_its_stack_announces(gateway: Gateway) -> None:
 
 def test_a_stack_that_went_away_meanwhile_does_not_answer(gateway: Gateway, blue: Client) -> None:
     query = blue.prepare("INSERT INTO t /*+ sleep_ms(50) */")
-    call = Call(
+    call = EngineCall(
         METHODS["executeStatement"],
         SimpleNamespace(sessionId=blue.session, queryId=query, engineIP=""),
         "blue",
@@ -235,7 +235,7 @@ def test_a_request_that_its_client_gave_up_is_an_error_without_clear_answer(
     gateway: Gateway, blue: Client
 ) -> None:
     query = blue.prepare("INSERT INTO t")
-    call = Call(
+    call = EngineCall(
         METHODS["executeStatement"],
         SimpleNamespace(sessionId=blue.session, queryId=query, engineIP=""),
         "blue",

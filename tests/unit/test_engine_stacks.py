@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bluegreen_adapters.testing.engine.stacks import ROTATED_IDS_KEPT, Problem, Query, Stack
+from bluegreen_adapters.testing.engine.stacks import ROTATED_IDS_KEPT, Problem, Stack, StackQuery
 
 
-def prepared(stack: Stack, text: str = "SELECT 1 /*+ rows(5) batch(2) */") -> Query:
+def prepared(stack: Stack, text: str = "SELECT 1 /*+ rows(5) batch(2) */") -> StackQuery:
     query = stack.prepare(text)
-    assert isinstance(query, Query)
+    assert isinstance(query, StackQuery)
     return query
 
 
-def rows(stack: Stack, query: Query) -> list[int]:
+def rows(stack: Stack, query: StackQuery) -> list[int]:
     numbers: list[int] = []
     while True:
         batch = stack.next_batch(query)

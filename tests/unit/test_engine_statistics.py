@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 from bluegreen_adapters.testing.engine.phases import named
-from bluegreen_adapters.testing.engine.stacks import Query, Stack
+from bluegreen_adapters.testing.engine.stacks import Stack, StackQuery
 from bluegreen_adapters.testing.engine.statistics import SAMPLE_LIMIT, Offence, Recorder, Statistics
 
 
-def query(stack: Stack, text: str, *, executed: bool = False, handed: int = 0) -> Query:
+def query(stack: Stack, text: str, *, executed: bool = False, handed: int = 0) -> StackQuery:
     made = stack.prepare(text)
-    assert isinstance(made, Query)
+    assert isinstance(made, StackQuery)
     made.executions = int(executed)
     made.handed = handed
     return made

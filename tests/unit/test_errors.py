@@ -25,7 +25,7 @@ from bluegreen.errors import (
     UnknownStrategy,
     unreachable,
 )
-from bluegreen.table.rows import Finding
+from bluegreen.table.rows import TableFinding
 from bluegreen.types import Scope
 
 SCOPE = Scope("db.example:443", "sales")
@@ -50,9 +50,9 @@ CASES: list[tuple[BluegreenError, str, dict[str, Any]]] = [
     ),
     (SettingsError(["a is 1", "b is 2"]), "a is 1\nb is 2", {"findings": ("a is 1", "b is 2")}),
     (
-        TableError("lamp", [Finding("trap", "no way out", "On")]),
+        TableError("lamp", [TableFinding("trap", "no way out", "On")]),
         "table 'lamp' is refused, 1 finding:\n  1. trap (On): no way out",
-        {"table": "lamp", "findings": (Finding("trap", "no way out", "On"),)},
+        {"table": "lamp", "findings": (TableFinding("trap", "no way out", "On"),)},
     ),
     (
         GuardError("fresh", 3, (True, False), "Stable", "error_456"),

@@ -15,7 +15,7 @@ from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import forget, managed
 from bluegreen.types import Scope
-from bluegreen_adapters.observe.health.checks import CHECKS, EVERY_S, Health, Watch, health, readiness
+from bluegreen_adapters.observe.health.checks import CHECKS, EVERY_S, Health, HealthMonitor, health, readiness
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, accepting, refusing
@@ -121,7 +121,7 @@ def test_health_is_looked_at_every_thirty_seconds_and_only_what_changes_is_logge
 ) -> None:
     assert EVERY_S == 30.0
     taken: list[Sequence[Health]] = []
-    watch = Watch(taken.append)
+    watch = HealthMonitor(taken.append)
     with caplog.at_level(logging.INFO, "bluegreen.observe"):
         watch.look()
         with pytest.raises(StrategyUnavailable):
@@ -154,7 +154,7 @@ def test_the_thread_of_a_watch_goes_on_when_whoever_takes_it_raises_and_ends_whe
         looked.release()
         raise RuntimeError("full")
 
-    with Watch(take, every_s=0.001) as watch:
+    with HealthMonitor(take, every_s=0.001) as watch:
         thread = watch._thread
         assert all(looked.acquire(timeout=60) for _ in range(3))
         assert watch.start() is watch, "once is enough"
@@ -166,7 +166,7 @@ def test_the_thread_of_a_watch_goes_on_when_whoever_takes_it_raises_and_ends_whe
 
 def test_a_watch_that_never_waits_is_refused() -> None:
     with pytest.raises(ValueError, match="every_s is 0; accepted: more than 0 seconds"):
-        Watch(every_s=0)
+        HealthMonitor(every_s=0)
 
 
 def test_a_process_without_connections_is_ready_as_soon_as_it_knows_of_a_switch(

@@ -9,7 +9,7 @@ import pytest
 
 from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
 from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE, STRATEGY
-from bluegreen.runtime.consistency import CORRECTIONS, Kept, corrected, examined
+from bluegreen.runtime.consistency import CORRECTIONS, ManagerView, corrected, examined
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.telemetry import Corrected, Happening
 from bluegreen.table.step import step
@@ -207,7 +207,7 @@ def test_every_context_of_the_table_is_sound_in_its_states_and_every_correction_
         for state in STRATEGY.states:
             tickets = [Ticket(number, BLUE, 0) for number in range(context.open_blue)]
             tickets += [Ticket(10 + number, GREEN, 0) for number in range(context.open_green)]
-            kept = Kept(state.name, context, {one.query: one for one in tickets})
+            kept = ManagerView(state.name, context, {one.query: one for one in tickets})
             found = examined(kept)
             assert (not found) == STRATEGY.holds(state.name, context)
             mended = corrected(kept, found)

@@ -16,11 +16,11 @@ from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.machines.strategy.events import AuthSuccess, CacheInvalidated, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.sansio import Sleep, Wait
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.protocol import Fault, Method, Probe, Protocol, Role, StatusRule
 from bluegreen_adapters.connection.query import Rpc
 from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.connection.session_pool import Sessions
+from bluegreen_adapters.connection.session_pool import SessionPool
 from support.clock import FakeClock
 from support.managing import BLUE, GREEN, SCOPE, on_blue
 
@@ -136,8 +136,8 @@ def stacks() -> Stacks:
 
 
 @pytest.fixture
-def link(manager: StrategyManager) -> Link:
-    return Link(manager, PROTOCOL)
+def link(manager: StrategyManager) -> Connection:
+    return Connection(manager, PROTOCOL)
 
 
 def rpc(name: str, query: Any = "", **fields: Any) -> Rpc:
@@ -145,14 +145,14 @@ def rpc(name: str, query: Any = "", **fields: Any) -> Rpc:
     return Rpc(name, PROTOCOL.methods[name], Message(queryId=query, **fields), metadata, deadline_s)
 
 
-def begun(stacks: Stacks, link: Link, text: str = "SELECT 1", *, executed: bool = True) -> Any:
+def begun(stacks: Stacks, link: Connection, text: str = "SELECT 1", *, executed: bool = True) -> Any:
     answer = stacks.run(link.call(rpc("begin", queryString=text)))
     if executed:
         stacks.run(link.call(rpc("execute", answer.queryId)))
     return answer
 
 
-def login(stacks: Stacks, link: Link) -> Any:
+def login(stacks: Stacks, link: Connection) -> Any:
     return stacks.run(link.call(rpc("login", queryString="me")))
 
 
@@ -168,7 +168,7 @@ def paused(flow: Flow, stacks: Stacks, method: str) -> Send:
 
 
 def test_rows_that_arrive_after_the_query_has_been_begun_again_are_fetched_again(
-    link: Link, stacks: Stacks
+    link: Connection, stacks: Stacks
 ) -> None:
     query = begun(stacks, link)
     fetch = link.call(rpc("fetch", query.queryId))
@@ -179,7 +179,7 @@ def test_rows_that_arrive_after_the_query_has_been_begun_again_are_fetched_again
 
 
 def test_rows_that_arrive_while_the_query_is_begun_again_are_fetched_again(
-    link: Link, stacks: Stacks
+    link: Connection, stacks: Stacks
 ) -> None:
     query = begun(stacks, link)
     fetch, look = link.call(rpc("fetch", query.queryId)), link.call(rpc("look", query.queryId))
@@ -194,7 +194,7 @@ def test_rows_that_arrive_while_the_query_is_begun_again_are_fetched_again(
     assert stacks.run(fetch, True).rows == "green"
 
 
-def test_rows_that_arrived_first_forbid_to_begin_again(link: Link, stacks: Stacks) -> None:
+def test_rows_that_arrived_first_forbid_to_begin_again(link: Connection, stacks: Stacks) -> None:
     query = begun(stacks, link)
     look = link.call(rpc("look", query.queryId))
     paused(look, stacks, "look")
@@ -205,7 +205,7 @@ def test_rows_that_arrived_first_forbid_to_begin_again(link: Link, stacks: Stack
 
 @pytest.mark.parametrize("outcome", [Reply(Message()), REFUSED, UNAVAILABLE])
 def test_a_repair_waits_for_the_execution_that_is_under_way(
-    link: Link, stacks: Stacks, outcome: Outcome
+    link: Connection, stacks: Stacks, outcome: Outcome
 ) -> None:
     query = begun(stacks, link, "INSERT INTO t", executed=False)
     execute, look = link.call(rpc("execute", query.queryId)), link.call(rpc("look", query.queryId))
@@ -229,7 +229,7 @@ def test_a_repair_waits_for_the_execution_that_is_under_way(
     assert stacks.methods().count("execute") == (1 if outcome is REFUSED else 0)
 
 
-def test_two_executions_at_once_leave_nothing_to_wait_for(link: Link, stacks: Stacks) -> None:
+def test_two_executions_at_once_leave_nothing_to_wait_for(link: Connection, stacks: Stacks) -> None:
     query = begun(stacks, link, executed=False)
     flows = [link.call(rpc("execute", query.queryId)) for _ in range(2)]
     for flow in flows:
@@ -242,7 +242,9 @@ def test_two_executions_at_once_leave_nothing_to_wait_for(link: Link, stacks: St
 
 
 @pytest.mark.parametrize("name", ["look", "execute", "clear"])
-def test_nobody_waits_for_another_call_of_the_query_for_ever(link: Link, stacks: Stacks, name: str) -> None:
+def test_nobody_waits_for_another_call_of_the_query_for_ever(
+    link: Connection, stacks: Stacks, name: str
+) -> None:
     query = begun(stacks, link)
     repair = link.call(rpc("look", query.queryId))
     paused(repair, stacks, "look")
@@ -254,7 +256,7 @@ def test_nobody_waits_for_another_call_of_the_query_for_ever(link: Link, stacks:
 
 
 def test_a_query_that_is_ended_while_it_is_begun_again_leaves_no_ticket(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     query = begun(stacks, link)
     look = link.call(rpc("look", query.queryId))
@@ -268,7 +270,7 @@ def test_a_query_that_is_ended_while_it_is_begun_again_leaves_no_ticket(
 
 
 def test_a_query_that_is_ended_while_a_strategy_is_looked_for_leaves_no_ticket(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     login(stacks, link)
     query = begun(stacks, link)
@@ -283,7 +285,9 @@ def test_a_query_that_is_ended_while_a_strategy_is_looked_for_leaves_no_ticket(
     assert manager.open_tickets == ()
 
 
-def test_a_replay_that_is_refused_when_it_is_executed_begins_once_more(link: Link, stacks: Stacks) -> None:
+def test_a_replay_that_is_refused_when_it_is_executed_begins_once_more(
+    link: Connection, stacks: Stacks
+) -> None:
     query = begun(stacks, link)
     look = link.call(rpc("look", query.queryId))
     paused(look, stacks, "look")
@@ -299,7 +303,7 @@ def test_a_replay_that_is_refused_when_it_is_executed_begins_once_more(link: Lin
 def test_a_strategy_that_is_good_for_others_only_is_given_up_after_three_attempts(
     stacks: Stacks, manager: StrategyManager
 ) -> None:
-    link = Link(manager, PROTOCOL, credentials=lambda: (Message(), ()))
+    link = Connection(manager, PROTOCOL, credentials=lambda: (Message(), ()))
     flow = link.call(rpc("names"))
     command = next(flow)
     for attempt in range(3):
@@ -314,7 +318,7 @@ def test_a_strategy_that_is_good_for_others_only_is_given_up_after_three_attempt
 
 
 def test_an_error_of_the_server_is_raised_although_an_execution_is_under_way(
-    link: Link, stacks: Stacks
+    link: Connection, stacks: Stacks
 ) -> None:
     query = begun(stacks, link, executed=False)
     execute, look = link.call(rpc("execute", query.queryId)), link.call(rpc("look", query.queryId))
@@ -328,7 +332,7 @@ def test_an_error_of_the_server_is_raised_although_an_execution_is_under_way(
 # -- flows that are broken off
 
 
-def roles(stacks: Stacks, link: Link) -> dict[str, Callable[[], Flow]]:
+def roles(stacks: Stacks, link: Connection) -> dict[str, Callable[[], Flow]]:
     query = begun(stacks, link)
     prepared = begun(stacks, link, executed=False)
     kept = [query, prepared]
@@ -348,7 +352,7 @@ def test_a_call_that_is_broken_off_at_any_step_leaves_no_ticket(role: str, how: 
     step = 0
     while True:
         stacks, manager = Stacks(), on_blue(StrategyManager(SCOPE, Settings()))
-        link = Link(manager, PROTOCOL)
+        link = Connection(manager, PROTOCOL)
         login(stacks, link)
         flows = roles(stacks, link)
         stacks.refusing = {"blue"}
@@ -375,7 +379,7 @@ def test_a_call_that_is_broken_off_at_any_step_leaves_no_ticket(role: str, how: 
     assert step > 1
 
 
-def test_an_execution_that_is_broken_off_is_not_repeated(link: Link, stacks: Stacks) -> None:
+def test_an_execution_that_is_broken_off_is_not_repeated(link: Connection, stacks: Stacks) -> None:
     query = begun(stacks, link, "INSERT INTO t", executed=False)
     execute = link.call(rpc("execute", query.queryId))
     paused(execute, stacks, "execute")
@@ -388,7 +392,7 @@ def test_an_execution_that_is_broken_off_is_not_repeated(link: Link, stacks: Sta
 
 
 def test_a_query_and_its_link_may_go_in_either_order(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     queries = [begun(stacks, link), begun(stacks, link)]
     assert len(manager.open_tickets) == 2
@@ -400,7 +404,7 @@ def test_a_query_and_its_link_may_go_in_either_order(
 
 
 def test_a_query_outlives_its_link_without_harm(manager: StrategyManager, stacks: Stacks) -> None:
-    link = Link(manager, PROTOCOL)
+    link = Connection(manager, PROTOCOL)
     query = begun(stacks, link)
     del link
     gc.collect()
@@ -412,7 +416,7 @@ def test_a_query_outlives_its_link_without_harm(manager: StrategyManager, stacks
 # -- ids
 
 
-def test_ids_that_are_in_use_are_made_different(link: Link, stacks: Stacks) -> None:
+def test_ids_that_are_in_use_are_made_different(link: Connection, stacks: Stacks) -> None:
     first, second = begun(stacks, link), begun(stacks, link)
     assert first.queryId == "1"
     assert second.queryId == "1~2"
@@ -424,7 +428,7 @@ def test_ids_that_are_in_use_are_made_different(link: Link, stacks: Stacks) -> N
 
 
 def test_an_answer_to_a_begin_without_an_id_begins_nothing(
-    link: Link, manager: StrategyManager, stacks: Stacks
+    link: Connection, manager: StrategyManager, stacks: Stacks
 ) -> None:
     flow = link.call(rpc("begin"))
     paused(flow, stacks, "begin")
@@ -432,14 +436,16 @@ def test_an_answer_to_a_begin_without_an_id_begins_nothing(
     assert (link.queries, manager.open_tickets) == ((), ())
 
 
-def test_an_rpc_of_a_query_that_nobody_knows_goes_to_where_new_work_goes(link: Link, stacks: Stacks) -> None:
+def test_an_rpc_of_a_query_that_nobody_knows_goes_to_where_new_work_goes(
+    link: Connection, stacks: Stacks
+) -> None:
     stacks.run(link.call(rpc("look", "unknown")))
     stacks.run(link.call(rpc("clear", "unknown")))
     assert stacks.sent == [("look", "blue", "unknown"), ("clear", "blue", "unknown")]
 
 
 def test_a_query_that_could_not_be_begun_again_is_lost_and_can_be_cleared(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     query = begun(stacks, link)
     stacks.refusing = {"blue", "green"}
@@ -458,7 +464,7 @@ def test_a_query_that_could_not_be_begun_again_is_lost_and_can_be_cleared(
 
 
 def test_an_announcement_of_no_strategy_is_ignored_with_a_warning(
-    link: Link, stacks: Stacks, manager: StrategyManager, caplog: pytest.LogCaptureFixture
+    link: Connection, stacks: Stacks, manager: StrategyManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     stacks.announces = "purple"
     assert stacks.run(link.call(rpc("names"))).new_strategy == ""
@@ -467,7 +473,7 @@ def test_an_announcement_of_no_strategy_is_ignored_with_a_warning(
 
 
 def test_a_server_that_announces_nonsense_for_ever_does_not_fill_the_log(
-    link: Link, stacks: Stacks, manager: StrategyManager, caplog: pytest.LogCaptureFixture
+    link: Connection, stacks: Stacks, manager: StrategyManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(200):
         stacks.announces = f"{number}\x1b[2J\r\n" + "purple" * 200_000
@@ -480,7 +486,7 @@ def test_a_server_that_announces_nonsense_for_ever_does_not_fill_the_log(
 
 @pytest.mark.parametrize("raised", [LookupError("login was not made"), None])
 def test_an_rpc_whose_announcement_cannot_be_prepared_for_succeeds(
-    link: Link, stacks: Stacks, raised: Exception | None
+    link: Connection, stacks: Stacks, raised: Exception | None
 ) -> None:
     login(stacks, link)
     stacks.announces = "green"
@@ -494,28 +500,30 @@ def test_an_rpc_whose_announcement_cannot_be_prepared_for_succeeds(
 
 
 def test_a_session_that_is_opened_meanwhile_is_not_opened_ahead_of_time_as_well(
-    link: Link, stacks: Stacks, monkeypatch: pytest.MonkeyPatch
+    link: Connection, stacks: Stacks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     login(stacks, link)
     stacks.announces = "green"
     flow = link.call(rpc("names"))
     announcing = stacks.answer(paused(flow, stacks, "names"))
-    seen = Sessions.on
+    seen = SessionPool.on
 
-    def seen_before_another_thread_opens_it(sessions: Sessions, strategy: Any) -> Any:
-        monkeypatch.setattr(Sessions, "on", seen)
+    def seen_before_another_thread_opens_it(sessions: SessionPool, strategy: Any) -> Any:
+        monkeypatch.setattr(SessionPool, "on", seen)
         before = seen(sessions, strategy)
         stacks.run(sessions.opened(strategy, 1.0))
         return before
 
-    monkeypatch.setattr(Sessions, "on", seen_before_another_thread_opens_it)
+    monkeypatch.setattr(SessionPool, "on", seen_before_another_thread_opens_it)
     with pytest.raises(StopIteration):
         flow.send(announcing)
     assert stacks.sent[-1] == ("login", "green", "")
 
 
 @pytest.mark.parametrize("ends", ["cancelled", "refused", "with an empty answer", "well"])
-def test_a_session_ahead_of_time_is_used_only_if_there_is_one(link: Link, stacks: Stacks, ends: str) -> None:
+def test_a_session_ahead_of_time_is_used_only_if_there_is_one(
+    link: Connection, stacks: Stacks, ends: str
+) -> None:
     login(stacks, link)
     launched: list[Future[Outcome]] = []
     stacks.launches = lambda send: launched.append(Future()) or launched[-1]  # type: ignore[func-returns-value]
@@ -538,7 +546,7 @@ def test_a_server_that_announces_both_in_turn_is_not_authenticated_at_as_often_a
     stacks: Stacks,
 ) -> None:
     clock = FakeClock()
-    link = Link(on_blue(StrategyManager(SCOPE, Settings(), clock=clock)), PROTOCOL)
+    link = Connection(on_blue(StrategyManager(SCOPE, Settings(), clock=clock)), PROTOCOL)
     login(stacks, link)
     query = begun(stacks, link)
     launched: list[str] = []
@@ -566,7 +574,7 @@ def test_a_server_that_announces_both_in_turn_is_not_authenticated_at_as_often_a
 
 
 def test_what_is_not_repeatable_and_belongs_to_no_query_is_not_repeated(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     flow = link.call(rpc("change"))
     paused(flow, stacks, "change")
@@ -580,7 +588,7 @@ def test_what_is_not_repeatable_and_belongs_to_no_query_is_not_repeated(
 
 
 def test_a_clear_that_the_application_gives_up_can_be_sent_again(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     query = begun(stacks, link)
     flow = link.call(rpc("clear", query.queryId))
@@ -596,7 +604,7 @@ def test_a_clear_that_the_application_gives_up_can_be_sent_again(
 # -- sessions
 
 
-def test_if_who_opens_a_session_is_stopped_the_next_one_opens_it(link: Link, stacks: Stacks) -> None:
+def test_if_who_opens_a_session_is_stopped_the_next_one_opens_it(link: Connection, stacks: Stacks) -> None:
     login(stacks, link)
     first, second = link.call(rpc("names")), link.call(rpc("names"))
     paused(first, stacks, "names")
@@ -612,7 +620,7 @@ def test_if_who_opens_a_session_is_stopped_the_next_one_opens_it(link: Link, sta
 
 
 def test_a_session_that_somebody_else_opens_too_slowly_is_not_waited_for(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     login(stacks, link)
     first, second = link.call(rpc("names")), link.call(rpc("names"))
@@ -629,7 +637,7 @@ def test_a_session_that_somebody_else_opens_too_slowly_is_not_waited_for(
 
 
 def test_a_denied_session_that_is_renewed_by_an_empty_answer_is_unavailable(
-    link: Link, stacks: Stacks
+    link: Connection, stacks: Stacks
 ) -> None:
     login(stacks, link)
     flow = link.call(rpc("names"))
@@ -643,7 +651,7 @@ def test_a_denied_session_that_is_renewed_by_an_empty_answer_is_unavailable(
 
 
 def test_a_stack_that_refuses_the_renewed_session_is_left(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     login(stacks, link)
     query = begun(stacks, link, "INSERT INTO t", executed=False)
@@ -663,7 +671,7 @@ def test_a_request_is_sent_again_as_often_as_the_settings_say_and_then_its_stack
     stacks: Stacks, attempts: int
 ) -> None:
     manager = on_blue(StrategyManager(SCOPE, Settings(retry_attempts=attempts)))
-    link = Link(manager, PROTOCOL)
+    link = Connection(manager, PROTOCOL)
     login(stacks, link)
     flow = link.call(rpc("names"))
     command: Any = paused(flow, stacks, "names")
@@ -680,18 +688,18 @@ def test_a_request_is_sent_again_as_often_as_the_settings_say_and_then_its_stack
 
 
 def test_a_login_is_a_safe_point_at_which_a_switch_is_committed(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     login(stacks, link)
     manager.send(StrategyAnnounced(GREEN, manager.version))
-    flow = Link(manager, PROTOCOL).call(rpc("login", queryString="me"))
+    flow = Connection(manager, PROTOCOL).call(rpc("login", queryString="me"))
     paused(flow, stacks, "login")  # by now it has a ticket, and that has not ended
     assert (manager.state, manager.active) == ("Stable", GREEN)
     flow.close()
 
 
 def test_the_other_strategy_is_asked_before_an_answer_is_held_against_one(
-    link: Link, stacks: Stacks, manager: StrategyManager
+    link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     login(stacks, link)
     kept = begun(stacks, link)
@@ -713,19 +721,21 @@ def test_the_other_strategy_is_asked_before_an_answer_is_held_against_one(
 def test_without_a_method_that_authenticates_a_login_is_an_error_of_the_description(
     manager: StrategyManager,
 ) -> None:
-    link = Link(manager, Protocol("toy", methods={}, queries=False), credentials=lambda: (Message(), ()))
+    link = Connection(
+        manager, Protocol("toy", methods={}, queries=False), credentials=lambda: (Message(), ())
+    )
     with pytest.raises(LookupError, match="nothing to authenticate with"):
         next(link.call(rpc("names")))
     assert manager.open_tickets == ()
 
 
-def test_the_sessions_of_a_link_say_where_they_are_and_nothing_else(link: Link, stacks: Stacks) -> None:
+def test_the_sessions_of_a_link_say_where_they_are_and_nothing_else(link: Connection, stacks: Stacks) -> None:
     assert repr(link.sessions) == "<Sessions on nothing>"
     login(stacks, link)
     assert repr(link.sessions) == "<Sessions on blue>"
 
 
-def test_a_replay_presents_the_token_of_the_call_that_needs_it(link: Link, stacks: Stacks) -> None:
+def test_a_replay_presents_the_token_of_the_call_that_needs_it(link: Connection, stacks: Stacks) -> None:
     old = (("authorization", "old"), ("trace", "1"))
     query = stacks.run(link.call(rpc("begin", queryString="SELECT 1", metadata=old)))
     stacks.run(link.call(rpc("execute", query.queryId, metadata=old)))
@@ -746,7 +756,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_nothing_is_waited_for_beyond_the_deadline_of_the_call(
-    link: Link, stacks: Stacks, clock: list[float], manager: StrategyManager
+    link: Connection, stacks: Stacks, clock: list[float], manager: StrategyManager
 ) -> None:
     login(stacks, link)
     flow = link.call(rpc("names", deadline_s=102.0))
@@ -764,7 +774,7 @@ def test_nothing_is_waited_for_beyond_the_deadline_of_the_call(
 
 
 def test_a_session_that_takes_longer_than_the_call_may_is_nobodys_fault(
-    link: Link, stacks: Stacks, clock: list[float], manager: StrategyManager
+    link: Connection, stacks: Stacks, clock: list[float], manager: StrategyManager
 ) -> None:
     login(stacks, link)
     version = manager.version
@@ -780,7 +790,7 @@ def test_a_session_that_takes_longer_than_the_call_may_is_nobodys_fault(
 
 
 def test_a_login_with_a_short_deadline_is_nobodys_fault(
-    link: Link, clock: list[float], stacks: Stacks, manager: StrategyManager
+    link: Connection, clock: list[float], stacks: Stacks, manager: StrategyManager
 ) -> None:
     flow = link.call(rpc("login", deadline_s=100.5))
     assert paused(flow, stacks, "login").timeout_s == 0.5
@@ -790,7 +800,7 @@ def test_a_login_with_a_short_deadline_is_nobodys_fault(
 
 
 def test_an_error_of_the_driver_reaches_a_flow_with_a_deadline(
-    link: Link, clock: list[float], stacks: Stacks, manager: StrategyManager
+    link: Connection, clock: list[float], stacks: Stacks, manager: StrategyManager
 ) -> None:
     flow = link.call(rpc("names", deadline_s=100.5))
     paused(flow, stacks, "names")
@@ -803,7 +813,7 @@ def test_an_error_of_the_driver_reaches_a_flow_with_a_deadline(
 
 
 def test_threads_that_begin_queries_with_the_same_ids_get_different_ones(
-    link: Link, manager: StrategyManager
+    link: Connection, manager: StrategyManager
 ) -> None:
     answers: list[Any] = []
     barrier = threading.Barrier(8)
@@ -837,7 +847,7 @@ class Recorder:
         return lambda *args, **kwargs: self.asked.append((name, args))
 
 
-def test_what_a_channel_cannot_decide_it_leaves_to_the_real_one(link: Link) -> None:
+def test_what_a_channel_cannot_decide_it_leaves_to_the_real_one(link: Connection) -> None:
     grpc_sync = pytest.importorskip("bluegreen_adapters.grpc.channel", reason="needs grpcio")
     real = Recorder()
     with grpc_sync.SwitchingChannel(real, link) as channel:

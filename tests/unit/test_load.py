@@ -59,7 +59,7 @@ def test_a_thread_with_a_pace_keeps_it_whatever_its_queries_take(
     slot: Any = Slot(clock, left)
     stop: Any = Stop(clock, left)
     one = worker.Worker(
-        1, slot, asked=probes(1), first_s=0.5, every_s=1.0, stop=stop, journal=worker.Journal(out), started_s=0.0,
+        1, slot, asked=probes(1), first_s=0.5, every_s=1.0, stop=stop, journal=worker.WorkerLog(out), started_s=0.0,
     )  # fmt: skip
     one.run()
     told = [json.loads(line) for line in out.getvalue().splitlines()]

@@ -25,7 +25,7 @@ from bluegreen.machines.strategy.events import (
     StrategyAnnounced,
 )
 from bluegreen.machines.strategy.table import STRATEGY, Context
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import Machine, Refused, Step, explain, may, step
 from bluegreen.table.table import Fact, State, Table, forbid, go, ignore
 from bluegreen.types import Strategy, Ticket
@@ -64,7 +64,7 @@ def test_a_step_has_the_state_the_context_the_effects_in_order_and_the_row() -> 
 
 def test_an_ignored_event_gives_back_the_very_same_context() -> None:
     taken = step(STRATEGY, "Stable", STABLE, StrategyAnnounced(B, 7))
-    assert taken.row.outcome is Outcome.IGNORE
+    assert taken.row.outcome is RowKind.IGNORE
     assert taken.context is STABLE
     assert (taken.state, taken.effects) == ("Stable", ())
 
@@ -289,7 +289,7 @@ def test_an_observer_gets_the_model_the_event_and_the_step_after_the_commit() ->
     taken = machine.send(AuthSuccess(B, 0))
     machine.strategy_announced("blue", 1)
     assert seen[0] == (machine, AuthSuccess(B, 0), "Stable", taken)
-    assert [one[3].row.outcome for one in seen] == [Outcome.GO, Outcome.IGNORE]
+    assert [one[3].row.outcome for one in seen] == [RowKind.GO, RowKind.IGNORE]
 
 
 # Machine: as users of transitions know it
@@ -322,7 +322,7 @@ def test_get_triggers_names_what_is_not_forbidden_in_a_state(machine: Machine[An
 
 
 def test_get_transitions_has_one_for_each_row_that_is_not_forbidden(machine: Machine[Any, Any, Any]) -> None:
-    rows = [row for row in STRATEGY.rows if row.outcome is not Outcome.FORBID]
+    rows = [row for row in STRATEGY.rows if row.outcome is not RowKind.FORBID]
     assert len(machine.get_transitions()) == len(rows)
     (announced,) = machine.get_transitions("strategy_announced", "Stable", "PendingTransition")
     assert announced.dest == "PendingTransition"
@@ -358,7 +358,7 @@ def test_a_machine_mixed_with_markup_lists_all_states_and_transitions() -> None:
     machine = Marked(STRATEGY, NEW)
     assert [state["name"] for state in machine.markup["states"]] == [state.name for state in STRATEGY.states]
     arrows = {(one["trigger"], one["source"], one.get("dest")) for one in machine.markup["transitions"]}
-    rows = [row for row in STRATEGY.rows if row.outcome is not Outcome.FORBID]
+    rows = [row for row in STRATEGY.rows if row.outcome is not RowKind.FORBID]
     assert arrows == {(row.event.name, row.state, row.target) for row in rows}
     assert len(machine.markup["transitions"]) == len(rows)
     conditions = {
@@ -375,7 +375,7 @@ def test_a_machine_mixed_with_graphs_draws_every_transition_and_the_state_it_is_
     drawn = machine.get_graph(force_new=True).draw(None)
     assert "Class Stable s_active" in drawn
     for row in STRATEGY.rows:
-        if row.outcome is Outcome.GO:
+        if row.outcome is RowKind.GO:
             assert f"{row.state} --> {row.target}" in drawn
 
 
@@ -511,5 +511,5 @@ DOOR: Table[Any, Any, Any] = Table(
 
 def test_news_of_the_wrong_version_is_ignored_by_a_trigger_as_by_send(stable: Machine[Any, Any, Any]) -> None:
     assert stable.error_456("blue", 0) is False
-    assert stable.send(Error456(B, 0)).row.outcome is Outcome.IGNORE
+    assert stable.send(Error456(B, 0)).row.outcome is RowKind.IGNORE
     assert stable.state == "Stable"

@@ -114,7 +114,7 @@ def test_detection_begins_with_the_default_strategy(make: Callable[..., Strategy
 
 
 def test_start_now_gives_no_ticket_while_nothing_is_known(manager: StrategyManager) -> None:
-    assert manager.start_now() is None
+    assert manager.try_start() is None
     assert manager.snapshot.sequence == 0
 
 
@@ -122,7 +122,7 @@ def test_a_query_begins_alone_where_only_its_connection_goes_and_others_do_not_f
     stable: StrategyManager,
 ) -> None:
     before = stable.version
-    alone = stable.start_now("session", alone=GREEN)
+    alone = stable.try_start("session", alone=GREEN)
     assert alone is not None
     assert (alone.strategy, alone.session, alone.version) == (GREEN, "session", before)
     assert (stable.state, stable.version, counts(stable)) == ("Stable", before, (0, 1))
@@ -132,7 +132,7 @@ def test_a_query_begins_alone_where_only_its_connection_goes_and_others_do_not_f
 
 
 def test_a_query_that_begins_alone_waits_for_no_detection(manager: StrategyManager) -> None:
-    flow = manager.starting(asking, alone=GREEN)
+    flow = manager.start_flow(asking, alone=GREEN)
     with pytest.raises(StopIteration) as ended:
         next(flow)
     assert ended.value.value.strategy is GREEN
@@ -142,7 +142,7 @@ def test_a_query_that_begins_alone_waits_for_no_detection(manager: StrategyManag
 def test_a_query_does_not_begin_alone_in_failed(manager: StrategyManager) -> None:
     fail(manager)
     with pytest.raises(StrategyUnavailable):
-        manager.start_now(alone=GREEN)
+        manager.try_start(alone=GREEN)
     assert counts(manager) == (0, 0)
 
 
@@ -178,7 +178,7 @@ def test_settings_come_from_the_environment_if_none_are_given(monkeypatch: pytes
 
 def test_tickets_are_numbered_and_carry_their_session_and_version(stable: StrategyManager) -> None:
     session = object()
-    first, second = stable.start(nobody, session), stable.start_now(session)
+    first, second = stable.start(nobody, session), stable.try_start(session)
     assert second is not None
     assert (first.query, second.query) == (1, 2)
     assert first.session is second.session is session
@@ -315,7 +315,7 @@ def test_a_detection_may_be_collected_while_the_lock_is_held() -> None:
     lost: list[Flow[Ticket]] = []
     held: list[bool] = []
     manager = StrategyManager(SCOPE, Settings(), clock=CollectingClock())
-    flow = manager.starting(asking)
+    flow = manager.start_flow(asking)
     assert next(flow)[:2] == ("prove", BLUE)
     lost.append(flow)
     del flow
@@ -351,7 +351,7 @@ def test_a_proof_counts_from_when_it_came(stable: StrategyManager, clock: FakeCl
     clock.advance(299.5)
     query(stable)
     clock.advance(0.5)
-    assert stable.start_now() is None
+    assert stable.try_start() is None
     assert stable.state == "Detecting"
 
 
@@ -359,7 +359,7 @@ def test_a_proof_of_the_other_strategy_renews_nothing(stable: StrategyManager, c
     clock.advance(200)
     stable.proved(GREEN)
     clock.advance(100)
-    assert stable.start_now() is None
+    assert stable.try_start() is None
 
 
 def test_an_authentication_on_the_active_strategy_renews_the_cache(
@@ -527,7 +527,7 @@ def test_a_detection_may_take_as_long_as_the_settings_say(
     make: Callable[..., StrategyManager], clock: FakeClock, seconds: float
 ) -> None:
     manager = make(detection_timeout_s=seconds)
-    leader, follower = manager.starting(asking), manager.starting(asking)
+    leader, follower = manager.start_flow(asking), manager.start_flow(asking)
     assert next(leader) == ("prove", BLUE, seconds)
     assert next(follower).timeout_s == seconds
     clock.advance(seconds)
@@ -536,7 +536,7 @@ def test_a_detection_may_take_as_long_as_the_settings_say(
 
 
 def test_news_of_others_ends_a_detection_that_is_under_way(manager: StrategyManager) -> None:
-    flow = manager.starting(asking)
+    flow = manager.start_flow(asking)
     assert next(flow) == ("prove", BLUE, 30)
     manager.send(AuthSuccess(GREEN, manager.version))
     with pytest.raises(StopIteration) as stop:
@@ -545,7 +545,7 @@ def test_news_of_others_ends_a_detection_that_is_under_way(manager: StrategyMana
 
 
 def test_only_one_caller_detects_and_the_others_wait_for_it(manager: StrategyManager) -> None:
-    leader, follower = manager.starting(asking), manager.starting(asking)
+    leader, follower = manager.start_flow(asking), manager.start_flow(asking)
     assert next(leader) == ("prove", BLUE, 30)
     waiting = next(follower)
     assert isinstance(waiting, Wait)
@@ -561,10 +561,10 @@ def test_only_one_caller_detects_and_the_others_wait_for_it(manager: StrategyMan
 def test_a_caller_waits_no_longer_than_the_detection_may_take(
     manager: StrategyManager, clock: FakeClock
 ) -> None:
-    leader = manager.starting(asking)
+    leader = manager.start_flow(asking)
     next(leader)
     clock.advance(12)
-    follower = manager.starting(asking)
+    follower = manager.start_flow(asking)
     assert next(follower).timeout_s == 18
 
 
@@ -572,7 +572,7 @@ def test_who_has_waited_for_a_stuck_detection_to_the_end_times_it_out(
     make: Callable[..., StrategyManager], clock: FakeClock
 ) -> None:
     manager = make(default_strategy="green")
-    leader, follower = manager.starting(asking), manager.starting(asking)
+    leader, follower = manager.start_flow(asking), manager.start_flow(asking)
     next(leader)
     next(follower)
     clock.advance(30)
@@ -585,7 +585,7 @@ def test_who_has_waited_for_a_stuck_detection_to_the_end_times_it_out(
 
 
 def test_who_waited_and_found_nothing_fails_in_time(manager: StrategyManager, clock: FakeClock) -> None:
-    leader, follower = manager.starting(asking), manager.starting(asking)
+    leader, follower = manager.start_flow(asking), manager.start_flow(asking)
     next(leader)
     next(follower)
     clock.advance(30)
@@ -595,7 +595,7 @@ def test_who_waited_and_found_nothing_fails_in_time(manager: StrategyManager, cl
 
 
 def test_a_wait_that_ends_early_goes_on(manager: StrategyManager, clock: FakeClock) -> None:
-    leader, follower = manager.starting(asking), manager.starting(asking)
+    leader, follower = manager.start_flow(asking), manager.start_flow(asking)
     next(leader)
     next(follower)
     clock.advance(29)
@@ -607,11 +607,11 @@ def test_a_wait_that_ends_early_goes_on(manager: StrategyManager, clock: FakeClo
 def test_a_caller_whose_own_time_is_up_while_others_detect_gives_up_alone(
     manager: StrategyManager, clock: FakeClock
 ) -> None:
-    first, early = manager.starting(asking), manager.starting(asking)
+    first, early = manager.start_flow(asking), manager.start_flow(asking)
     next(first)
     next(early)
     clock.advance(20)
-    second = manager.starting(asking)
+    second = manager.start_flow(asking)
     with pytest.raises(OSError, match="gone"):
         first.throw(OSError("gone"))
     assert next(second) == ("prove", BLUE, 30)  # it came late, and leads now
@@ -630,14 +630,14 @@ def test_a_caller_whose_own_time_is_up_while_others_detect_gives_up_alone(
 def test_a_late_leader_does_not_end_the_detection_that_followed_its_own(
     manager: StrategyManager, clock: FakeClock
 ) -> None:
-    stuck, waiting = manager.starting(asking), manager.starting(asking)
+    stuck, waiting = manager.start_flow(asking), manager.start_flow(asking)
     next(stuck)
     next(waiting)
     clock.advance(30)
     with pytest.raises(DetectionTimedOutError):
         waiting.send(False)
     clock.advance(1)
-    current = manager.starting(asking)
+    current = manager.start_flow(asking)
     assert next(current) == ("prove", BLUE, 30)
     with pytest.raises(DetectionTimedOutError):
         stuck.throw(Refusal("too late"))
@@ -650,7 +650,7 @@ def test_a_late_leader_does_not_end_the_detection_that_followed_its_own(
 def test_only_the_first_of_those_who_waited_times_a_detection_out(
     manager: StrategyManager, clock: FakeClock
 ) -> None:
-    stuck, first, second = (manager.starting(asking) for _ in range(3))
+    stuck, first, second = (manager.start_flow(asking) for _ in range(3))
     next(stuck)
     next(first)
     next(second)
@@ -658,7 +658,7 @@ def test_only_the_first_of_those_who_waited_times_a_detection_out(
     with pytest.raises(DetectionTimedOutError):
         first.send(False)
     clock.advance(1)
-    current = manager.starting(asking)
+    current = manager.start_flow(asking)
     next(current)
     with pytest.raises(DetectionTimedOutError):
         second.send(False)
@@ -671,7 +671,7 @@ def test_only_the_first_of_those_who_waited_times_a_detection_out(
 def test_a_leader_that_dies_leaves_the_detection_to_one_that_waits(
     manager: StrategyManager, fault: BaseException
 ) -> None:
-    leader, follower = manager.starting(asking), manager.starting(asking)
+    leader, follower = manager.start_flow(asking), manager.start_flow(asking)
     next(leader)
     waiting = next(follower)
     with pytest.raises(type(fault)):
@@ -684,7 +684,7 @@ def test_a_leader_that_dies_leaves_the_detection_to_one_that_waits(
 
 
 def test_who_takes_a_detection_over_goes_on_where_it_stood(manager: StrategyManager) -> None:
-    leader, follower = manager.starting(asking), manager.starting(asking)
+    leader, follower = manager.start_flow(asking), manager.start_flow(asking)
     next(leader)
     next(follower)
     assert leader.throw(Refusal("status 456"))[1] is GREEN
@@ -769,7 +769,7 @@ def test_an_event_that_the_machine_does_not_know_leaves_everything_as_it_was(sta
 
 
 def test_the_error_goes_to_whom_the_failing_event_came_from(manager: StrategyManager) -> None:
-    leader = manager.starting(asking)
+    leader = manager.start_flow(asking)
     next(leader)
     leader.throw(Refusal("status 456"))
     with pytest.raises(StrategyUnavailable, match="both strategies failed"):
@@ -835,9 +835,9 @@ def test_a_ticket_that_an_interrupt_keeps_from_its_caller_is_ended(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(stable, "_carry_out", strike)
+        patched.setattr(stable, "_run_effects", strike)
         with pytest.raises(KeyboardInterrupt):
-            stable.start_now()
+            stable.try_start()
     assert counts(stable) == (1, 0)
     assert stable.open_tickets == ()
     assert counts(stable) == (0, 0)
@@ -880,7 +880,7 @@ def test_a_child_keeps_what_was_read_and_nothing_that_was_held(
 
 
 def test_a_child_does_not_wait_for_the_detection_of_its_parent(manager: StrategyManager) -> None:
-    parents = manager.starting(asking)
+    parents = manager.start_flow(asking)
     next(parents)
     manager.after_fork()
     assert manager.start(Cluster(GREEN).prove).strategy is GREEN

@@ -43,7 +43,7 @@ SETTINGS = Settings()
 
 def ready(manager: StrategyManager, clock: FakeClock) -> Work:
     on_blue(manager)
-    return manager.start_now
+    return manager.try_start
 
 
 def detecting(manager: StrategyManager, clock: FakeClock) -> Work:
@@ -74,7 +74,7 @@ def reaping(manager: StrategyManager, clock: FakeClock) -> Work:
     on_blue(manager)
     manager.abandon(query(manager))
     manager.abandon(query(manager))
-    return manager.start_now
+    return manager.try_start
 
 
 def refused(manager: StrategyManager, clock: FakeClock) -> Work:
@@ -92,7 +92,7 @@ def draining(manager: StrategyManager, clock: FakeClock) -> Work:
     query(manager)
     announce(manager)
     clock.advance(3600)
-    return manager.start_now
+    return manager.try_start
 
 
 SCENARIOS = [ready, detecting, cooled_down, ending, committing, reaping, refused, failing, draining]
@@ -101,7 +101,7 @@ SCENARIOS = [ready, detecting, cooled_down, ending, committing, reaping, refused
 
 
 def starts_and_ends(manager: StrategyManager) -> None:
-    ticket = manager.start_now()
+    ticket = manager.try_start()
     if ticket is not None:
         manager.end(QueryCompleted(ticket))
 

@@ -30,7 +30,7 @@ from bluegreen.machines.query import (
     Replay,
 )
 from bluegreen.machines.strategy.events import QueryCancelled, QueryCompleted, QueryFailed
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 from bluegreen.types import Ticket
 
@@ -189,7 +189,7 @@ def name_of(case: Case) -> str:
 def test_a_cell_does_what_the_specification_says(case: Case) -> None:
     state, _, context, event, outcome, target, changes, effects = case
     row = QUERY.row(state, context, event)
-    assert (row.outcome, row.target) == (Outcome(outcome), target)
+    assert (row.outcome, row.target) == (RowKind(outcome), target)
     if outcome == "forbid":
         with pytest.raises(EventForbidden):
             step(QUERY, state, context, event)
@@ -237,7 +237,7 @@ def test_every_row_that_can_change_something_was_tried_when_the_table_was_define
         if QUERY.holds(state.name, context)
         for event in QUERY.samples
     }
-    live = [row for row in QUERY.rows if row.outcome in (Outcome.GO, Outcome.STAY)]
+    live = [row for row in QUERY.rows if row.outcome in (RowKind.GO, RowKind.STAY)]
     assert [str(row) for row in live if id(row) not in tried] == []
 
 

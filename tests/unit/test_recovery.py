@@ -25,7 +25,7 @@ from bluegreen.machines.retry import (
     TransientError,
     WrongStrategy,
 )
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 
 PAUSE = POLICY["transient"].first_delay_s
@@ -130,7 +130,7 @@ def test_every_row_that_can_change_something_was_tried_when_the_table_was_define
         for context in RECOVERY.contexts
         for event in RECOVERY.samples
     }
-    live = [row for row in RECOVERY.rows if row.outcome in (Outcome.GO, Outcome.STAY)]
+    live = [row for row in RECOVERY.rows if row.outcome in (RowKind.GO, RowKind.STAY)]
     assert [str(row) for row in live if id(row) not in tried] == []
 
 

@@ -10,10 +10,10 @@ import pytest
 from bluegreen.table.guards import Fact
 from bluegreen.table.rows import (
     Declaration,
-    Finding,
-    Outcome,
     Row,
+    RowKind,
     State,
+    TableFinding,
     cell_facts,
     event_name,
     flatten,
@@ -57,10 +57,10 @@ def test_each_way_to_write_a_row_has_its_outcome() -> None:
         ]
     )
     assert written == (
-        Row("Off", Pressed, Outcome.GO, "1", LONG, "On", reduce, (effect,)),
-        Row("On", Pressed, Outcome.STAY, "2", LONG, None, reduce, (effect,)),
-        Row("On", Pressed, Outcome.IGNORE, "3", LONG),
-        Row("On", Pressed, Outcome.FORBID, "4", LONG),
+        Row("Off", Pressed, RowKind.GO, "1", LONG, "On", reduce, (effect,)),
+        Row("On", Pressed, RowKind.STAY, "2", LONG, None, reduce, (effect,)),
+        Row("On", Pressed, RowKind.IGNORE, "3", LONG),
+        Row("On", Pressed, RowKind.FORBID, "4", LONG),
     )
 
 
@@ -91,16 +91,16 @@ def test_a_name_of_an_event_is_taken_as_one_thing_not_as_letters() -> None:
 
 
 def test_single_rows_and_groups_can_be_mixed() -> None:
-    single = Row("On", Pressed, Outcome.IGNORE, "because")
+    single = Row("On", Pressed, RowKind.IGNORE, "because")
     assert flatten([single, ignore("Off", (Pressed, Held), why="because")])[0] is single
     assert len(flatten([single, ignore("Off", (Pressed, Held), why="because")])) == 3
 
 
 def test_a_row_is_named_by_state_event_and_guard() -> None:
-    assert Row("On", Held, Outcome.STAY, "because", LONG).name == "On.held[long]"
-    assert Row("On", Held, Outcome.STAY, "because").name == "On.held"
-    assert str(Row("On", Held, Outcome.STAY, "because", LONG)) == "On.held[long] stay"
-    assert str(Row("On", Held, Outcome.GO, "because", LONG, "Off")) == "On.held[long] -> Off"
+    assert Row("On", Held, RowKind.STAY, "because", LONG).name == "On.held[long]"
+    assert Row("On", Held, RowKind.STAY, "because").name == "On.held"
+    assert str(Row("On", Held, RowKind.STAY, "because", LONG)) == "On.held[long] stay"
+    assert str(Row("On", Held, RowKind.GO, "because", LONG, "Off")) == "On.held[long] -> Off"
 
 
 def test_what_is_no_event_class_is_named_by_how_it_looks() -> None:
@@ -113,17 +113,17 @@ def test_what_is_no_event_class_is_named_by_how_it_looks() -> None:
 @pytest.mark.parametrize(
     ("finding", "text"),
     [
-        (Finding("missing", "no row", "On", "held"), "missing (On, held): no row"),
-        (Finding("trap", "no way out", "On"), "trap (On): no way out"),
-        (Finding("duplicate", "twice", event="held"), "duplicate (held): twice"),
-        (Finding("unknown state", "no such state"), "unknown state: no such state"),
+        (TableFinding("missing", "no row", "On", "held"), "missing (On, held): no row"),
+        (TableFinding("trap", "no way out", "On"), "trap (On): no way out"),
+        (TableFinding("duplicate", "twice", event="held"), "duplicate (held): twice"),
+        (TableFinding("unknown state", "no such state"), "unknown state: no such state"),
         (
-            Finding("gap", "no row is enabled", "On", "held", (("long", True), ("kind", "x"))),
+            TableFinding("gap", "no row is enabled", "On", "held", (("long", True), ("kind", "x"))),
             "gap (On, held): no row is enabled when long=True, kind='x'",
         ),
     ],
 )
-def test_a_finding_says_where_it_is_and_what_shows_it(finding: Finding, text: str) -> None:
+def test_a_finding_says_where_it_is_and_what_shows_it(finding: TableFinding, text: str) -> None:
     assert str(finding) == text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from bluegreen_adapters.testing.demo.results import Outcome, Run, Vitals, Window
+from bluegreen_adapters.testing.demo.results import QueryResult, Run, Vitals, Window
 from bluegreen_adapters.testing.demo.schedule import KINDS, LONG_MIX, PROBE, probes, schedule, statements
 from bluegreen_adapters.testing.demo.worker import living, resident
 from bluegreen_adapters.testing.engine.sql import parse
@@ -38,16 +38,16 @@ NOTHING = Statistics(
 )
 
 
-def probe(number: int, began_s: float, latency_s: float, **changes: Any) -> Outcome:
-    return Outcome(f"{PROBE} {number}", False, began_s, began_s + latency_s, **changes)
+def probe(number: int, began_s: float, latency_s: float, **changes: Any) -> QueryResult:
+    return QueryResult(f"{PROBE} {number}", False, began_s, began_s + latency_s, **changes)
 
 
-QUIET = Outcome("SELECT 1", False, 0.0, 0.1)
+QUIET = QueryResult("SELECT 1", False, 0.0, 0.1)
 SWITCH = Window("graceful", 50.0, 50.0)
 BOTH_ENDS = (Vitals(0.0, None, 0, 0), Vitals(9.0, None, 0, 0))
 
 
-def a_run(*outcomes: Outcome, windows: tuple[Window, ...] = (SWITCH,), **changes: Any) -> Run:
+def a_run(*outcomes: QueryResult, windows: tuple[Window, ...] = (SWITCH,), **changes: Any) -> Run:
     known = {"vitals": BOTH_ENDS, **changes}
     return Run((QUIET, *outcomes), windows, known.pop("statistics", NOTHING), {}, **known)
 
@@ -113,7 +113,7 @@ def test_what_is_begun_before_the_first_switch_is_not_steady() -> None:
 
 
 def test_other_queries_and_failed_probes_are_no_samples() -> None:
-    other = Outcome("SELECT * FROM orders", False, 9.0, 9.5)
+    other = QueryResult("SELECT * FROM orders", False, 9.0, 9.5)
     failed = probe(1, 9.0, 0.5, error="QueryLost")
     assert stalls(a_run(other, failed, windows=(Window("abrupt", 8.9, 9.0),))).unannounced.samples == 0
 

@@ -45,7 +45,7 @@ from bluegreen.machines.strategy.events import (
     StrategyAnnounced,
 )
 from bluegreen.machines.strategy.table import BOTH, STRATEGY, TIMERS, Context
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket
 
@@ -303,7 +303,7 @@ def name_of(case: Case) -> str:
 def test_a_cell_does_what_the_specification_says(case: Case) -> None:
     state, _, context, event, outcome, target, changes, effects = case
     row = STRATEGY.row(state, context, event)
-    assert (row.outcome, row.target) == (Outcome(outcome), target)
+    assert (row.outcome, row.target) == (RowKind(outcome), target)
     if outcome == "forbid":
         with pytest.raises(EventForbidden):
             step(STRATEGY, state, context, event)
@@ -324,7 +324,7 @@ def test_a_cell_does_the_same_with_blue_and_green_exchanged(case: Case) -> None:
         return
     mirrored = exchanged(context), exchanged(event)
     assert STRATEGY.row(state, context, event) is STRATEGY.row(state, *mirrored)
-    if STRATEGY.row(state, context, event).outcome is Outcome.FORBID:
+    if STRATEGY.row(state, context, event).outcome is RowKind.FORBID:
         return
     straight, mirror = step(STRATEGY, state, context, event), step(STRATEGY, state, *mirrored)
     assert mirror.context == exchanged(straight.context)
@@ -387,7 +387,7 @@ def test_every_row_that_can_change_something_was_tried_when_the_table_was_define
         if STRATEGY.holds(state.name, context)
         for event in STRATEGY.samples
     }
-    live = [row for row in STRATEGY.rows if row.outcome in (Outcome.GO, Outcome.STAY)]
+    live = [row for row in STRATEGY.rows if row.outcome in (RowKind.GO, RowKind.STAY)]
     assert [str(row) for row in live if id(row) not in tried] == []
 
 
@@ -397,7 +397,7 @@ def test_a_timer_is_never_the_only_way_out_of_its_state() -> None:
             others = {
                 row.event
                 for row in STRATEGY.rows
-                if row.state == state and row.outcome is Outcome.GO and row.target != state
+                if row.state == state and row.outcome is RowKind.GO and row.target != state
             } - {type(timer.event)}
             assert others, timer
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from bluegreen import EventForbidden, Fact, Machine, State, Table, events, go, ignore, stay
 from bluegreen.diagram.renderers.mermaid import state_diagram
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.verify import Always, Eventually, Sometimes, Verification, explore
 from bluegreen.verify.coverage.reachable import reach
 from bluegreen.verify.export.formats import read_json, to_json, to_scxml
@@ -44,7 +44,7 @@ def test_it_is_verified_in_all_of_its_states() -> None:
     found = VERIFICATION.explore()
     assert (found.states, found.steps, found.complete) == (5, 19, True)
     assert (found.violations, found.unreached, found.missed) == ((), (), ())
-    assert found.good
+    assert found.ok
     assert {type(one) for one in VERIFICATION.properties} == {Always, Sometimes, Eventually}
 
 
@@ -114,8 +114,8 @@ WRONG: Mapping[str, Callable[[], Table[Any, Any, Any]]] = {
     "what is counted outlives a cool-down": lambda: changed(
         "Closed.call_failed[third in a row]", reduce=lambda calls, _: calls
     ),
-    "it opens by itself": lambda: changed("Closed.call_succeeded", outcome=Outcome.GO, target="Open"),
-    "calls go out while it is open": lambda: changed("Open.call_started", outcome=Outcome.STAY),
+    "it opens by itself": lambda: changed("Closed.call_succeeded", outcome=RowKind.GO, target="Open"),
+    "calls go out while it is open": lambda: changed("Open.call_started", outcome=RowKind.STAY),
 }
 
 
@@ -138,7 +138,7 @@ def test_it_is_exported_and_read_back() -> None:
     text = to_json(BREAKER)
     assert to_json(read_json(text, BREAKER)) == text
     again = VERIFICATION.explore(read_json(text, BREAKER))
-    assert (again.states, again.steps, again.good) == (5, 19, True)
+    assert (again.states, again.steps, again.ok) == (5, 19, True)
     assert 'cond="third === true" table:guard="third in a row" target="Open"' in to_scxml(BREAKER)
 
 
@@ -218,7 +218,7 @@ def test_what_may_be_sent_all_along_is_sent_so_that_what_it_brings_follows() -> 
         go("Ringing", Answered, "Talking", why="somebody is there"),
         ignore("Ringing", Left, why="nobody is there"),
     )
-    assert Verification(table, Rings(), properties=(answers,)).explore().good
+    assert Verification(table, Rings(), properties=(answers,)).explore().ok
 
 
 def test_what_may_be_sent_only_now_and_then_need_not_be_and_the_cycle_is_shown() -> None:
@@ -258,7 +258,7 @@ def test_what_must_follow_is_not_asked_if_a_bound_ended_the_search() -> None:
         ignore("Ringing", Rang, why="it rings already"),
     )
     found = Verification(table, Rings(), properties=(answers,), states=1).explore()
-    assert (found.complete, found.violations, found.good) == (False, (), False)
+    assert (found.complete, found.violations, found.ok) == (False, (), False)
     assert "NOT all of them" in str(found)
 
 
@@ -279,7 +279,7 @@ def test_a_verification_needs_something_to_send_and_properties_of_steps() -> Non
     ):
         Verification(table)
     sent = lambda *_: [needy(1)]  # noqa: E731
-    assert Verification(table, events=sent).explore().good
+    assert Verification(table, events=sent).explore().ok
     world = Eventually("w", "w", lambda _: True, lambda _: True)
     with pytest.raises(ValueError, match="t: 'w' looks at a world; accepted here: of=\"step\""):
         Verification(table, events=sent, properties=(world,))

@@ -16,7 +16,7 @@ from bluegreen.machines.query import QUERY
 from bluegreen.machines.retry import RECOVERY
 from bluegreen.machines.strategy.table import STRATEGY, Context
 from bluegreen.table.guards import Fact, valuations
-from bluegreen.table.rows import Outcome, cell_facts
+from bluegreen.table.rows import RowKind, cell_facts
 from bluegreen.table.step import step
 from bluegreen.table.table import State, Table, go
 from bluegreen.verify.exploration.single_table import strategy_events
@@ -126,7 +126,7 @@ def test_each_case_has_one_transition_of_the_state_chart_and_it_is_that_of_its_r
                 assert [found.index(one) for one in taken] == [rows.index(row) for row in right]
                 assert taken[0].get("target") == right[0].target
                 raised = taken[0].find("s:raise", space) is not None
-                assert raised == (right[0].outcome is Outcome.FORBID)
+                assert raised == (right[0].outcome is RowKind.FORBID)
                 assert len(taken[0].findall("s:send", space)) == len(right[0].effects)
                 cases += 1
     assert cases >= len([row for row in table.rows if not table.state(row.state).final])

@@ -18,7 +18,7 @@ from transitions.extensions.asyncio import AsyncMachine, HierarchicalAsyncMachin
 from bluegreen import STRATEGY, Context, Machine
 from bluegreen.diagram.renderers.mermaid import state_diagram
 from bluegreen.errors import EventForbidden
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 from bluegreen.verify import Always, Verification, explore, from_transitions
 from bluegreen.verify.export.from_transitions import MOST, field
@@ -135,11 +135,11 @@ def test_a_table_does_in_every_state_and_case_what_its_machine_does(nested: bool
                 row = table.row(state.name, None, sent)
                 outcomes.add(row.outcome.value)
                 if right is None:
-                    assert row.outcome is Outcome.FORBID
+                    assert row.outcome is RowKind.FORBID
                     continue
                 taken = step(table, state.name, None, sent)
                 assert (taken.state, [one.name for one in taken.effects]) == (right[0], right[2])
-                assert right[1] == (row.why == "internal" or row.outcome is Outcome.GO)
+                assert right[1] == (row.why == "internal" or row.outcome is RowKind.GO)
 
     agree()
     assert outcomes == {"go", "stay", "ignore", "forbid"}
@@ -200,7 +200,7 @@ def test_conditions_and_callbacks_have_stable_names() -> None:
         "pushed", "Open", "Shut", conditions=[first, other, lambda: False, "checks.enough"]
     )
     table = from_transitions(machine)
-    assert [str(row.guard) for row in table.rows if row.outcome is Outcome.GO] == [
+    assert [str(row.guard) for row in table.rows if row.outcome is RowKind.GO] == [
         "lambda_1 & enough",
         "lambda_1 & enough_2 & lambda_2 & checks.enough",
     ]

@@ -36,7 +36,7 @@ from bluegreen.machines.strategy.events import (
 )
 from bluegreen.machines.strategy.table import STRATEGY, Context, end_ticket, start_on_active
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Scope, Strategy
@@ -275,14 +275,14 @@ def on_active(row: Any) -> Any:
 
 def starving(row: Any) -> Any:
     """A query's end does not commit, whichever strategy it was on."""
-    if row.state != "PendingTransition" or row.event not in ENDS or row.outcome is not Outcome.GO:
+    if row.state != "PendingTransition" or row.event not in ENDS or row.outcome is not RowKind.GO:
         return row
-    return attrs.evolve(row, outcome=Outcome.STAY, target=None, reduce=end_ticket, effects=())
+    return attrs.evolve(row, outcome=RowKind.STAY, target=None, reduce=end_ticket, effects=())
 
 
 def unversioned(row: Any) -> Any:
     """An announcement is no new version."""
-    if row.state != "Stable" or row.event is not StrategyAnnounced or row.outcome is not Outcome.GO:
+    if row.state != "Stable" or row.event is not StrategyAnnounced or row.outcome is not RowKind.GO:
         return row
     return attrs.evolve(row, reduce=lambda context, event: attrs.evolve(context, pending=event.strategy))
 
@@ -340,12 +340,12 @@ def test_a_record_that_is_handed_over_late_is_written_in_its_turn() -> None:
         """Comes before the journal; takes a step itself, which is handed over first."""
         if not nested:
             nested.append(record)
-            manager.start_now()
+            manager.try_start()
 
     with Journal(text) as journal:
         manager.subscribe(hurry, every_step=True)
         journal.follow(manager)
-        manager.start_now()
+        manager.try_start()
     report = check_log(text.getvalue().splitlines(keepends=True))
     assert (report.exit_code, report.records) == (0, 2)
 
@@ -358,9 +358,9 @@ def test_a_record_that_never_comes_is_a_divergence() -> None:
         manager.start(lambda strategy, left_s: None)
         audience = manager._audience
         followers, audience.followers = audience.followers, ()
-        manager.start_now()
+        manager.try_start()
         audience.followers = followers
-        manager.start_now()
+        manager.try_start()
     report = check_log(text.getvalue().splitlines(keepends=True))
     assert report.divergence is not None
     assert report.divergence.what == "sequence is 4, and must be 3: 1 missing"
@@ -371,7 +371,7 @@ def test_a_journal_that_begins_while_queries_run_takes_their_ends() -> None:
     ticket = manager.start(lambda strategy, left_s: None)
     with Journal(text) as journal:
         journal.follow(manager)
-        other = manager.start_now()
+        other = manager.try_start()
         assert other is not None
         manager.end(QueryCompleted(ticket))
         manager.end(QueryCompleted(other))
@@ -388,7 +388,7 @@ def test_a_ticket_that_the_runtime_ends_twice_is_found() -> None:
     with Journal(text) as journal:
         journal.follow(manager)
         ticket = manager.start(lambda strategy, left_s: None)
-        manager.start_now()
+        manager.try_start()
         manager.end(QueryCompleted(ticket))
         manager._tickets[ticket.query] = ticket
         manager.end(QueryCompleted(ticket))
@@ -494,7 +494,7 @@ def test_what_concerns_one_connection_is_in_a_journal_and_is_held_against_the_ta
         manager = StrategyManager(Scope("one:1"), Settings(logging_level="ERROR"))
         journal.follow(manager)
         manager.end(QueryCompleted(manager.start(lambda strategy, left_s: None)))
-        alone = manager.start_now(alone=Strategy.GREEN)
+        alone = manager.try_start(alone=Strategy.GREEN)
         assert alone is not None
         manager.end(QueryCompleted(alone))
     lines = text.getvalue().splitlines(keepends=True)

@@ -34,7 +34,7 @@ tables = pytest.mark.parametrize(
 @tables
 def test_every_row_is_taken_and_nothing_is_wrong(one: Verification) -> None:
     found = one.explore()
-    assert (found.good, found.missed) == (True, ())
+    assert (found.ok, found.missed) == (True, ())
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from bluegreen.table.table import State, Table, go
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.coverage.counter import Tally
 from bluegreen.verify.hypothesis.bias import Steering, numbers
-from bluegreen.verify.hypothesis.code_repr import Shown, as_code, bare, imports
+from bluegreen.verify.hypothesis.code_repr import CodeRepr, as_code, bare, imports
 from bluegreen.verify.hypothesis.profiles import PROFILES, chosen
 from bluegreen.verify.hypothesis.stateful import Disagreement, StateMachine, state_machine_for
 from bluegreen.verify.hypothesis.systems_under_test import MachineSubject, ManagerSubject
@@ -210,8 +210,8 @@ def test_code_of_a_value_makes_an_equal_value(value: Any) -> None:
     for line in imports([value]):
         exec(line, names)
     assert eval(as_code(value), {"Colour": Colour, **names}) == value
-    assert repr(Shown(value)) == as_code(value)
-    assert bare(Shown(value)) is value
+    assert repr(CodeRepr(value)) == as_code(value)
+    assert bare(CodeRepr(value)) is value
     assert bare(value) is value
 
 

@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from bluegreen import EventForbidden, Machine, explain, may, step
-from bluegreen.verify.coverage.recorder import Watch
+from bluegreen.verify.coverage.recorder import CoverageRecorder
 from bluegreen.verify.coverage.report import Covered, covered, lines
 from examples.circuit_breaker import (
     BREAKER,
@@ -22,12 +22,12 @@ from examples.circuit_breaker import (
 )
 
 
-def pairs(watch: Watch) -> set[tuple[str, str]]:
+def pairs(watch: CoverageRecorder) -> set[tuple[str, str]]:
     return {(before.name, after.name) for before, after in watch.tally(BREAKER).pairs}
 
 
 def test_a_step_counts_whoever_takes_it_also_one_that_is_forbidden() -> None:
-    watch = Watch([BREAKER])
+    watch = CoverageRecorder([BREAKER])
     with watch.installed():
         machine = Machine(BREAKER, Calls(2))
         machine.send(CallFailed())
@@ -40,16 +40,16 @@ def test_a_step_counts_whoever_takes_it_also_one_that_is_forbidden() -> None:
 
 
 def test_to_ask_and_to_explore_is_not_to_take() -> None:
-    watch = Watch([BREAKER])
+    watch = CoverageRecorder([BREAKER])
     with watch.installed():
         assert may(BREAKER, "Closed", Calls(), CallFailed())
         assert explain(BREAKER, "Closed", Calls(), CallFailed())
-        assert VERIFICATION.explore().good
+        assert VERIFICATION.explore().ok
     assert watch.tally(BREAKER).steps == 0
 
 
 def test_nothing_counts_before_after_and_while_it_is_not_to() -> None:
-    watch = Watch([BREAKER])
+    watch = CoverageRecorder([BREAKER])
     step(BREAKER, "Closed", Calls(), CallFailed())
     with watch.installed():
         watch.counting = False
@@ -59,14 +59,14 @@ def test_nothing_counts_before_after_and_while_it_is_not_to() -> None:
 
 
 def test_another_table_with_the_same_rows_does_not_count() -> None:
-    watch = Watch([])
+    watch = CoverageRecorder([])
     with watch.installed():
         step(BREAKER, "Closed", Calls(), CallFailed())
     assert watch.tally(BREAKER).steps == 0
 
 
 def test_a_row_follows_another_only_where_that_one_ended_and_in_the_same_run() -> None:
-    watch = Watch([BREAKER])
+    watch = CoverageRecorder([BREAKER])
     with watch.installed():
         step(BREAKER, "Open", Calls(), CoolDownEnded())
         step(BREAKER, "Closed", Calls(), CallStarted())  # another machine: the first one is in HalfOpen
@@ -80,7 +80,7 @@ def test_a_row_follows_another_only_where_that_one_ended_and_in_the_same_run() -
 
 
 def test_machines_in_two_threads_are_not_taken_for_one() -> None:
-    watch = Watch([BREAKER])
+    watch = CoverageRecorder([BREAKER])
     turns = threading.Barrier(2)
 
     def failing() -> None:
@@ -109,7 +109,7 @@ def test_machines_in_two_threads_are_not_taken_for_one() -> None:
 
 
 def test_what_another_process_has_counted_is_added() -> None:
-    here, there = Watch([BREAKER]), Watch([BREAKER])
+    here, there = CoverageRecorder([BREAKER]), CoverageRecorder([BREAKER])
     with there.installed():
         Machine(BREAKER, Calls()).send(CallFailed())
     here.add(there.as_dict())
@@ -117,7 +117,7 @@ def test_what_another_process_has_counted_is_added() -> None:
 
 
 def test_a_table_that_cannot_be_explored_has_nothing_that_is_missed_or_infeasible() -> None:
-    kinds = covered(BREAKER, Watch([BREAKER]).tally(BREAKER), None)
+    kinds = covered(BREAKER, CoverageRecorder([BREAKER]).tally(BREAKER), None)
     assert [(one.missed, one.infeasible, one.beyond) for one in kinds] == [((), (), ())] * 3
     assert "  rows: 0 of 13 by the tests, not explored, 0 missed, 0 infeasible, 13 unknown" in [
         *lines("breaker", kinds, verbose=False)
@@ -144,12 +144,12 @@ def test_each_thing_is_missed_infeasible_unknown_beyond_or_covered() -> None:
 
 
 def test_whoever_takes_a_step_is_let_go_as_soon_as_it_is_over() -> None:
-    def takes() -> weakref.ref[Watch]:
-        held = Watch([])
+    def takes() -> weakref.ref[CoverageRecorder]:
+        held = CoverageRecorder([])
         step(BREAKER, "Closed", Calls(), CallFailed())
         return weakref.ref(held)
 
-    with Watch([BREAKER]).installed():
+    with CoverageRecorder([BREAKER]).installed():
         gc.disable()  # a collection in between would hide a cycle
         try:
             assert takes()() is None

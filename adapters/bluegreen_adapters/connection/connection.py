@@ -1,6 +1,6 @@
 """A connection to which its cluster appears never to switch: what its channel does, without I/O.
 
-Every method of a `Link` is a flow, or takes no time: `grpc_sync` and `grpc_aio` drive it. What may be
+Every method of a `Connection` is a flow, or takes no time: `grpc_sync` and `grpc_aio` drive it. What may be
 repaired is decided by the query machine.
 
 Source: spec, section 3, and the protocol description.
@@ -29,14 +29,14 @@ from bluegreen_adapters.connection import current_query, statement_logging
 from bluegreen_adapters.connection.acceptance import record_of
 from bluegreen_adapters.connection.evidence import Fault, Request
 from bluegreen_adapters.connection.protocol import Credentials, Protocol, Role, read
-from bluegreen_adapters.connection.query import Begun, Place, Query, QueryId, Rpc
-from bluegreen_adapters.connection.recovery import Raised, Repairs
+from bluegreen_adapters.connection.query import BeginReply, Placement, Query, QueryId, Rpc
+from bluegreen_adapters.connection.recovery import ErrorTypes, QueryRecovery
 from bluegreen_adapters.connection.requests import Blank, Failure, Outcome, Reply
 from bluegreen_adapters.connection.session_pool import NotAccepted
-from bluegreen_adapters.connection.transport import TooLate, Wire, in_time
+from bluegreen_adapters.connection.transport import RpcTransport, TooLate, in_time
 from bluegreen_adapters.sql.classifier import SqlClassifier
 
-__all__ = ["Blank", "Link", "Raised"]
+__all__ = ["Blank", "Connection", "ErrorTypes"]
 
 _log = logging.getLogger("bluegreen.link")
 
@@ -47,7 +47,7 @@ _FREEING_AT_ONCE: Final = 32
 """How many of them a connection frees at the same time."""
 
 
-class Link:
+class Connection:
     """One connection: its sessions, its queries and the RPCs of the application.
 
     Args:
@@ -68,18 +68,18 @@ class Link:
         protocol: Protocol,
         *,
         credentials: Credentials | None = None,
-        raised: Raised | None = None,
+        raised: ErrorTypes | None = None,
     ) -> None:
         self.manager = manager
         self.raised = raised or _RAISED
-        self._wire = Wire(manager, protocol, credentials)
+        self._wire = RpcTransport(manager, protocol, credentials)
         self.protocol = self._wire.protocol  # with the forms that the settings add
         self.sessions = self._wire.sessions
-        self.repairs = Repairs(self._wire, self.raised)
+        self.repairs = QueryRecovery(self._wire, self.raised)
         self.bound: dict[str, Query] = {}
         # Queries that the application has dropped, and that their stacks still hold. Finalizers append, which takes no
         # lock; the next RPC of this connection frees them.
-        self._unfreed: list[tuple[Rpc, Place]] = []
+        self._unfreed: list[tuple[Rpc, Placement]] = []
         self._freeing = 0
         self._closed = False
         record_of(manager).connections.add(self)
@@ -213,7 +213,7 @@ class Link:
             self._told(query)
         yield from self.sessions.warmed()
         setattr(message, self.protocol.query, watched)
-        return Begun(self._wire.masked(message), self.protocol.query, watched)
+        return BeginReply(self._wire.masked(message), self.protocol.query, watched)
 
     def _registered(self, query: Query, real: str) -> QueryId:
         """Make the query known under an id of its own, and notice when the application lets that go."""
@@ -246,7 +246,7 @@ class Link:
                 return self._wire.masked(done.message)
             failed = None
 
-    def _answered(self, rpc: Rpc, query: Query, place: Place, outcome: Outcome) -> Flow[Reply | None]:
+    def _answered(self, rpc: Rpc, query: Query, place: Placement, outcome: Outcome) -> Flow[Reply | None]:
         """Take note of an answer, and return it; return none if the RPC is to be sent again: if the query
         had to be begun anew after a failure, or has been meanwhile, so that rows would be handed out twice.
         """
@@ -315,7 +315,7 @@ class Link:
         if len(found) == 1:
             ((owner, query),) = found
             place = query.look()
-            if isinstance(place, Place) and place.query_id is not None:
+            if isinstance(place, Placement) and place.query_id is not None:
                 return (yield from self._for_another(rpc, owner, query, place))
         if rpc.method.role is Role.END:
             context = self.manager.snapshot.context
@@ -327,7 +327,7 @@ class Link:
                 )
         return (yield from self._free(rpc))
 
-    def _found_in_scope(self, rpc: Rpc) -> list[tuple[Link, Query]]:
+    def _found_in_scope(self, rpc: Rpc) -> list[tuple[Connection, Query]]:
         """Return the queries of other connections that an RPC may mean, with their connections."""
         query_id, engine = (read(rpc.request, field) for field in (self.protocol.query, self.protocol.engine))
         others = links_of(self.manager)
@@ -340,7 +340,7 @@ class Link:
             ]
         return found
 
-    def _for_another(self, rpc: Rpc, owner: Link, query: Query, place: Place) -> Flow[Any]:
+    def _for_another(self, rpc: Rpc, owner: Connection, query: Query, place: Placement) -> Flow[Any]:
         """Send an RPC to the stack of another connection's query.
 
         A connection of the same user lends its session: a stack that drains opens no new one. Any other connection
@@ -428,7 +428,7 @@ class Link:
         if left is not None:
             self._note_unfreed(query, left)
 
-    def _note_unfreed(self, query: Query, place: Place) -> None:
+    def _note_unfreed(self, query: Query, place: Placement) -> None:
         """Have a query freed at `place`. Takes no lock: finalizers call it."""
         self._unfreed.append((query.begin, place))
         del self._unfreed[:-_UNFREED_LIMIT]
@@ -484,19 +484,19 @@ class Link:
         self.repairs.finish(query, Cleared())
 
 
-def links_of(manager: StrategyManager) -> tuple[Link, ...]:
+def links_of(manager: StrategyManager) -> tuple[Connection, ...]:
     """Return the connections that a scope has in this process, so that a query's id is known in all of it."""
-    return tuple(one for one in record_of(manager).connections if isinstance(one, Link))
+    return tuple(one for one in record_of(manager).connections if isinstance(one, Connection))
 
 
-def _let_go(owner: Callable[[], Link | None], public_id: str) -> None:
+def _let_go(owner: Callable[[], Connection | None], public_id: str) -> None:
     """Abandon a query that the application has dropped. Runs in a finalizer."""
     link = owner()
     if link is not None:
         link.drop(public_id)
 
 
-def _freed(owner: Callable[[], Link | None]) -> Callable[[object], None]:
+def _freed(owner: Callable[[], Connection | None]) -> Callable[[object], None]:
     """Return a callback that counts an attempt to free a query as ended, well or not."""
 
     def freed(_: object) -> None:
@@ -518,4 +518,4 @@ def _held_by(rpc: Rpc) -> Query | None:
     return rpc.stream.query if rpc.stream is not None else None
 
 
-_RAISED: Final = Raised()
+_RAISED: Final = ErrorTypes()

@@ -100,7 +100,7 @@ class QueryId(str):
     __slots__ = ("__weakref__",)
 
 
-class Begun:
+class BeginReply:
     """The answer to a begin, with an id that can be watched. Everything else is the server's message."""
 
     def __init__(self, message: Any, field: str, query_id: QueryId) -> None:
@@ -117,19 +117,19 @@ class Begun:
         return self._query_id if name == self._field else getattr(self._message, name)
 
     def __eq__(self, other: object) -> bool:
-        return bool(self._message == (other._message if isinstance(other, Begun) else other))
+        return bool(self._message == (other._message if isinstance(other, BeginReply) else other))
 
     __hash__ = None  # type: ignore[assignment]  # as of any message
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Begun:
-        return Begun(copy.deepcopy(self._message, memo), self._field, self._query_id)
+    def __deepcopy__(self, memo: dict[int, Any]) -> BeginReply:
+        return BeginReply(copy.deepcopy(self._message, memo), self._field, self._query_id)
 
     def __repr__(self) -> str:
         return repr(self._message)
 
 
 @attrs.frozen
-class Settled:
+class StepResult:
     """Result of a step of the query machine: a replay, or a loss with its reason, or neither."""
 
     replay: Replay | None = None
@@ -137,7 +137,7 @@ class Settled:
 
 
 @attrs.frozen
-class Place:
+class Placement:
     """Location of a query: everything that an RPC needs to reach it. Immutable, so no RPC sees half of a move.
 
     Args:
@@ -154,7 +154,7 @@ class Place:
     query_id: str | None = None
     engine: str = ""
 
-    def within(self, session: Session) -> Place:
+    def within(self, session: Session) -> Placement:
         """Return the same place in another session."""
         return attrs.evolve(self, session=session)
 
@@ -188,12 +188,12 @@ class Query:
     state: str = QUERY.initial
     context: QueryContext | None = None
     public_id: str | None = None
-    place: Place | None = None
+    place: Placement | None = None
     execution: Rpc | None = None
     generation: int = 0
     cleared: bool = False
     retried: int = 0
-    left: Place | None = None
+    left: Placement | None = None
     alone: Strategy | None = None
     answer: BaseException | None = attrs.field(default=None, repr=False)
     accused: tuple[Strategy, int] | None = None
@@ -216,7 +216,7 @@ class Query:
         return self._reads
 
     @property
-    def occupied(self) -> Place | None:
+    def occupied(self) -> Placement | None:
         """Place where a stack may hold it: where it runs, else where the transport failed it; None: nowhere."""
         place = self.place
         return place if place is not None and place.query_id is not None else self.left
@@ -243,11 +243,11 @@ class Query:
             self.generation += 1
             return True
 
-    def settles(self, session: Session) -> Place:
+    def settles(self, session: Session) -> Placement:
         """Run in this session; return the place."""
         with self._lock:
             assert self.context is not None
-            self.place = Place(self.context.ticket, session, self.generation)
+            self.place = Placement(self.context.ticket, session, self.generation)
             return self.place
 
     def is_known_as(self, query_id: str, engine: str) -> None:
@@ -262,13 +262,13 @@ class Query:
             if self.place is not None and self.place.session is expired:
                 self.place = attrs.evolve(self.place, session=session)
 
-    def look(self) -> Place | Future[None] | None:
+    def look(self) -> Placement | Future[None] | None:
         """Return where it runs, or what to wait for before it can be told, or none: it runs nowhere."""
         with self._lock:
             return self._claimed or self.place
 
     @contextmanager
-    def held_at(self, place: Place) -> Generator[bool, None, None]:
+    def held_at(self, place: Placement) -> Generator[bool, None, None]:
         """Hold the query while an answer from `place` is taken note of; the value is whether that still
         counts: false if the query has been moved since, or is being moved or ended."""
         with self._lock:
@@ -317,7 +317,7 @@ class Query:
             return event.doubt != "none" and (executed or event.doubt != "harmless")
         return isinstance(event, Refused456) and executed
 
-    def advance(self, event: QueryEvent) -> tuple[Settled, tuple[EndTicket, ...]]:
+    def advance(self, event: QueryEvent) -> tuple[StepResult, tuple[EndTicket, ...]]:
         """Take one step; return what it asks for, and the tickets that it ends.
 
         Raises:
@@ -333,4 +333,4 @@ class Query:
         ends = tuple(effect for effect in taken.effects if isinstance(effect, EndTicket))
         replay = next((effect for effect in taken.effects if isinstance(effect, Replay)), None)
         lost = next((effect.reason for effect in taken.effects if isinstance(effect, Lose)), None)
-        return Settled(replay, lost), ends
+        return StepResult(replay, lost), ends

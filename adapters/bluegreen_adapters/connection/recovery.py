@@ -33,14 +33,14 @@ from bluegreen.runtime.telemetry import LossReported, QueryReplayed
 from bluegreen.types import Strategy, Ticket
 from bluegreen_adapters.connection.evidence import Fault, Request, Then
 from bluegreen_adapters.connection.protocol import read
-from bluegreen_adapters.connection.query import Place, Query, Rpc, Settled
+from bluegreen_adapters.connection.query import Placement, Query, Rpc, StepResult
 from bluegreen_adapters.connection.requests import Failure, Outcome, Reply
 from bluegreen_adapters.connection.session_pool import AcceptedElsewhere, NotAccepted, told
-from bluegreen_adapters.connection.transport import Wire
+from bluegreen_adapters.connection.transport import RpcTransport
 
 
 @attrs.frozen
-class Raised:
+class ErrorTypes:
     """Which exceptions the application gets; an adapter derives its own from ours and from its driver's."""
 
     lost: type[QueryLost] = QueryLost
@@ -62,7 +62,7 @@ class _Tickets(dict[int, Ticket]):
                 self._manager.abandon(ticket)
 
 
-class Repairs:
+class QueryRecovery:
     """Replays, retries and ends the queries of one connection.
 
     Args:
@@ -75,14 +75,14 @@ class Repairs:
 
     __slots__ = ("_manager", "_protocol", "_raised", "_wire", "open")
 
-    def __init__(self, wire: Wire, raised: Raised) -> None:
+    def __init__(self, wire: RpcTransport, raised: ErrorTypes) -> None:
         self.open = _Tickets(wire.manager)
         self._wire = wire
         self._raised = raised
         self._manager = wire.manager
         self._protocol = wire.protocol
 
-    def placed(self, query: Query) -> Flow[Place]:
+    def placed(self, query: Query) -> Flow[Placement]:
         """Give the query a ticket, and a session on the ticket's strategy.
 
         Raises:
@@ -96,7 +96,7 @@ class Repairs:
             if query.alone is None and route is not None and sessions.is_avoided(route):
                 query.alone = route.other
             try:
-                ticket = yield from self._manager.starting(sessions.proved, weakref.ref(query), query.alone)
+                ticket = yield from self._manager.start_flow(sessions.proved, weakref.ref(query), query.alone)
             except AcceptedElsewhere as found:  # this connection led the detection and is no witness
                 query.goes_alone(found.strategy, found.refused)
                 continue
@@ -293,7 +293,7 @@ class Repairs:
             raise self.unavailable("neither strategy takes the request") from failure.cause
         raise failure.cause
 
-    def stepped(self, query: Query, event: QueryEvent) -> Settled:
+    def stepped(self, query: Query, event: QueryEvent) -> StepResult:
         """Take a step of the query's machine, and end the tickets that it ends."""
         settled, ends = query.advance(event)
         for end in ends:
@@ -335,7 +335,7 @@ class Repairs:
         with query.executing(), self.guarded(query):
             yield
 
-    def place_of(self, query: Query) -> Flow[Place]:
+    def place_of(self, query: Query) -> Flow[Placement]:
         """Return where the query runs, as soon as nobody moves or ends it.
 
         Raises:

@@ -20,7 +20,7 @@ from bluegreen.errors import Refusal, StrategyUnavailable, UnknownStrategy
 from bluegreen.machines.retry import POLICY
 from bluegreen.machines.strategy.events import AuthSuccess, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.rate_limit import TokenBucket
 from bluegreen.runtime.sansio import Flow, Sleep, Wait
 from bluegreen.runtime.telemetry import RequestFailed, SessionOpened, UnlistedRefusal
 from bluegreen.types import Strategy
@@ -144,7 +144,7 @@ def _answer(done: Future[Outcome]) -> Outcome | None:
     return Reply(outcome.message) if isinstance(outcome, Reply) else outcome
 
 
-class Sessions:
+class SessionPool:
     """The sessions of one connection.
 
     Args:
@@ -175,8 +175,8 @@ class Sessions:
         self._kept: tuple[Any, Metadata] | None = None
         self._options: dict[str, Any] | None = None
         self._blue, self._green = _Side(), _Side()
-        self._ahead: Allowance | None = None
-        self._ignored: Allowance | None = None
+        self._ahead: TokenBucket | None = None
+        self._ignored: TokenBucket | None = None
         self._record: AcceptanceRecord = record_of(manager)
 
     def __repr__(self) -> str:
@@ -208,7 +208,7 @@ class Sessions:
                     side.session = side.warming = None
             self._kept = (request, metadata)
 
-    def is_same_user(self, other: Sessions) -> bool:
+    def is_same_user(self, other: SessionPool) -> bool:
         """Return whether another connection authenticates with an equal request."""
         mine, theirs = self._supplied(), other._supplied()
         return mine is not None and theirs is not None and bool(mine()[0] == theirs()[0])
@@ -407,7 +407,7 @@ class Sessions:
                 return
             if side.warming is not None and side.warming.session_epoch == entry.session_epoch:
                 return
-            self._ahead = self._ahead or Allowance(_AHEAD_BURST)
+            self._ahead = self._ahead or TokenBucket(_AHEAD_BURST)
             if self._ahead.use(self._manager.now_s(), self._manager.settings.failed_cooldown_s) is None:
                 return
             side.warming = entry
@@ -452,7 +452,7 @@ class Sessions:
             with contextlib.suppress(StrategyUnavailable):
                 manager.send(StrategyAnnounced(announced, version))
         except UnknownStrategy as error:
-            self._ignored = self._ignored or Allowance(1)
+            self._ignored = self._ignored or TokenBucket(1)
             left_out = self._ignored.use(manager.now_s(), _SILENT_S)
             if left_out is not None:
                 text = "%s: ignored an announcement: %s (%d more since the last such line)"

@@ -1,6 +1,6 @@
 """One RPC of a query, to the query's own stack.
 
-`Wire.sent` sends it, judges the reply by the evidence table, and carries out what the row says about this
+`RpcTransport.sent` sends it, judges the reply by the evidence table, and carries out what the row says about this
 stack: a retry after a pause, a new session, a probe. What the reply says about strategies is reported to the strategy
 machine. Nothing is begun again here: `repair` does that.
 
@@ -39,9 +39,9 @@ from bluegreen_adapters.connection.protocol import (
     read,
     rewritten,
 )
-from bluegreen_adapters.connection.query import Place, Query, Rpc
+from bluegreen_adapters.connection.query import Placement, Query, Rpc
 from bluegreen_adapters.connection.requests import Failure, Launch, Outcome, Reply, Send
-from bluegreen_adapters.connection.session_pool import NotAccepted, Session, Sessions, pause
+from bluegreen_adapters.connection.session_pool import NotAccepted, Session, SessionPool, pause
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ FREEING_S: Final = 10.0
 """How long an attempt to free a query may take, in seconds."""
 
 
-class Wire:
+class RpcTransport:
     """Sends the RPCs of one connection to the stacks.
 
     Args:
@@ -63,9 +63,9 @@ class Wire:
     def __init__(self, manager: StrategyManager, protocol: Protocol, credentials: Credentials | None) -> None:
         self.manager = manager
         self.protocol = protocol.with_forms(map(rule_of_setting, manager.settings.forms))
-        self.sessions = Sessions(manager, self.protocol, credentials)
+        self.sessions = SessionPool(manager, self.protocol, credentials)
 
-    def sent(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome]:
+    def sent(self, rpc: Rpc, query: Query, place: Placement) -> Flow[Outcome]:
         """Send one RPC of a query to `place`; the result is what is left after retries.
 
         The retries that a transport gets are the query's: what one stack has used up, the other one does not get
@@ -126,7 +126,7 @@ class Wire:
 
     # What a row says about the same stack.
 
-    def _may_send_again(self, rpc: Rpc, query: Query, place: Place, row: Evidence) -> Flow[bool]:
+    def _may_send_again(self, rpc: Rpc, query: Query, place: Placement, row: Evidence) -> Flow[bool]:
         """Return whether the same stack may get the request again, as far as the reply and the session tell."""
         if row.again == "backoff":
             return rpc.method.repeatable
@@ -137,7 +137,7 @@ class Wire:
         return False
 
     def _probed(
-        self, rpc: Rpc, query: Query, place: Place, failure: Failure, kind: Request
+        self, rpc: Rpc, query: Query, place: Placement, failure: Failure, kind: Request
     ) -> Flow[Evidence]:
         """Decide a suspected refusal of a begin: return the row that holds."""
         suspected = self.protocol.suspected(failure.details)
@@ -149,7 +149,7 @@ class Wire:
             holds = yield from self._is_refusing(rpc, place)
         return self.protocol.verdict(suspected if holds else Fault.ANSWER, kind)
 
-    def _is_dead(self, rpc: Rpc, query: Query, place: Place, *, whole: bool) -> Flow[bool]:
+    def _is_dead(self, rpc: Rpc, query: Query, place: Placement, *, whole: bool) -> Flow[bool]:
         """Ask in the session of a request whether it is dead. Without a probe it is taken to be alive.
 
         Args:
@@ -167,7 +167,7 @@ class Wire:
             fault = self.protocol.suspected(outcome.details)
         return fault is Fault.NOT_AUTHENTICATED
 
-    def _is_refusing(self, rpc: Rpc, place: Place) -> Flow[bool]:
+    def _is_refusing(self, rpc: Rpc, place: Placement) -> Flow[bool]:
         """Find out whether the stack refuses what is begun there: by the declared probe, else by a login."""
         probe, strategy = self.protocol.probe, place.ticket.strategy
         declared = probe is not None and (
@@ -188,7 +188,7 @@ class Wire:
         fault = self.protocol.fault(outcome.code, outcome.details)
         return Fault.WRONG_STRATEGY in (fault, self.protocol.suspected(outcome.details))
 
-    def _asked(self, rpc: Rpc, place: Place) -> Flow[Outcome | bool | None]:
+    def _asked(self, rpc: Rpc, place: Placement) -> Flow[Outcome | bool | None]:
         """Carry out the declared probe in the session of a request; return None if none is declared."""
         probe, strategy, session_id = self.protocol.probe, place.ticket.strategy, place.session.id
         if probe is None:
@@ -204,7 +204,7 @@ class Wire:
         )
         return outcome
 
-    def _begun_again(self, rpc: Rpc, query: Query, place: Place) -> Flow[Outcome | None]:
+    def _begun_again(self, rpc: Rpc, query: Query, place: Placement) -> Flow[Outcome | None]:
         """Begin the query once more in the session of a request, as a probe; what that begins is freed.
 
         None: its begin executes, or is no begin, so that it is no probe.
@@ -221,7 +221,7 @@ class Wire:
             yield from self.freed(rpc, query.begin, begun)
         return outcome
 
-    def freed(self, rpc: Rpc, begin: Rpc, place: Place) -> Flow[Any]:
+    def freed(self, rpc: Rpc, begin: Rpc, place: Placement) -> Flow[Any]:
         """Begin to free a query at `place` with the first method that can be sent.
 
         Returns:
@@ -281,11 +281,11 @@ class Wire:
             setattr(message, self.protocol.session, self.sessions.public_id)
         return message
 
-    def send_of(self, rpc: Rpc, place: Place, timeout_s: float) -> Send:
+    def send_of(self, rpc: Rpc, place: Placement, timeout_s: float) -> Send:
         """Return the command that sends an RPC of a query to `place`, within its own time."""
         return attrs.evolve(self._send(rpc, place), timeout_s=timeout_s)
 
-    def _send(self, rpc: Rpc, place: Place) -> Send:
+    def _send(self, rpc: Rpc, place: Placement) -> Send:
         self.manager.asked()
         fields = {
             self.protocol.session: place.session.id,

@@ -22,7 +22,7 @@ import attrs
 from bluegreen.config.settings import Settings
 from bluegreen.runtime.registry import managed, scopes
 from bluegreen.types import Scope
-from bluegreen_adapters.connection.connection import Link, Raised
+from bluegreen_adapters.connection.connection import Connection, ErrorTypes
 from bluegreen_adapters.connection.protocol import Credentials, Metadata, Protocol
 from bluegreen_adapters.connection.query import QueryId
 from bluegreen_adapters.e6data.errors import Lost, Unavailable
@@ -81,9 +81,11 @@ def _scope(host: str, port: int, cluster: str | None) -> Scope:
     return Scope(f"{host}:{port}", cluster or "")
 
 
-def _link(owner: Any, settings: Settings | None, protocol: Protocol, credentials: Credentials | None) -> Link:
+def _link(
+    owner: Any, settings: Settings | None, protocol: Protocol, credentials: Credentials | None
+) -> Connection:
     manager = joined(managed(scope_of(owner), settings))
-    return Link(manager, protocol, credentials=credentials, raised=Raised(Lost, Unavailable))
+    return Connection(manager, protocol, credentials=credentials, raised=ErrorTypes(Lost, Unavailable))
 
 
 def _supplied_by(connection: Any, made: Callable[[Any], tuple[Any, Metadata]]) -> Credentials:

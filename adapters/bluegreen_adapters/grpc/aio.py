@@ -3,7 +3,7 @@
     channel = AsyncSwitchingChannel(grpc.aio.insecure_channel(target), Link(managed(Scope(target)), PROTOCOL))
     stub = QueryEngineServiceStub(channel)          # as with any channel
 
-A thin twin of `grpc_sync`: it drives the flows of a `Link`, and takes no decision.
+A thin twin of `grpc_sync`: it drives the flows of a `Connection`, and takes no decision.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import attrs
 import grpc
 import grpc.aio
 
-from bluegreen_adapters.connection.connection import Link
-from bluegreen_adapters.connection.query import Begun, Rpc
+from bluegreen_adapters.connection.connection import Connection
+from bluegreen_adapters.connection.query import BeginReply, Rpc
 from bluegreen_adapters.connection.requests import Send
-from bluegreen_adapters.grpc.aio_calls import AsyncPort, StreamCall, UnaryCall
+from bluegreen_adapters.grpc.aio_calls import AsyncDriver, AsyncStreamCall, AsyncUnaryCall
 from bluegreen_adapters.grpc.base_types import AioUnaryStreamBase, AioUnaryUnaryBase
 from bluegreen_adapters.grpc.driver import check_messages, parser_of, rpc_of
 
@@ -43,7 +43,7 @@ class _UnaryUnary(AioUnaryUnaryBase):
     ) -> Any:
         link = self._owner.link
         rpc = rpc_of(link, self._path, request, timeout, metadata, credentials, wait_for_ready, compression)
-        return UnaryCall(self._owner.port, link, rpc)
+        return AsyncUnaryCall(self._owner.port, link, rpc)
 
 
 class _UnaryStream(AioUnaryStreamBase):
@@ -63,7 +63,7 @@ class _UnaryStream(AioUnaryStreamBase):
         link = self._owner.link
         options = (credentials, wait_for_ready, compression)
         rpc = rpc_of(link, self._path, request, timeout, metadata, *options, stream=True)
-        return StreamCall(self._owner.port, link, rpc)
+        return AsyncStreamCall(self._owner.port, link, rpc)
 
 
 class AsyncSwitchingChannel(grpc.aio.Channel):
@@ -73,12 +73,12 @@ class AsyncSwitchingChannel(grpc.aio.Channel):
         channel: the real channel; it is closed with this one.
         link: the connection's link; one channel has one link.
 
-    Raises what `Link.call` raises, and otherwise what the real channel raises.
+    Raises what `Connection.call` raises, and otherwise what the real channel raises.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, link: Link) -> None:
+    def __init__(self, channel: grpc.aio.Channel, link: Connection) -> None:
         self.link = link
-        self.port = AsyncPort(channel)
+        self.port = AsyncDriver(channel)
 
     def _make(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> None:
         """Make the real multi-callable of a method, and remember it under the method's bare name."""
@@ -179,7 +179,7 @@ def _nothing() -> None:
     return None
 
 
-class _InterceptedCall(UnaryCall):
+class _InterceptedCall(AsyncUnaryCall):
     """A unary call that passes the interceptor.
 
     A continuation of gRPC holds the call that it was made for, and the port holds continuations. So an answer with
@@ -188,7 +188,7 @@ class _InterceptedCall(UnaryCall):
     """
 
     def __init__(
-        self, port: AsyncPort, link: Link, rpc: Rpc, begin: Callable[[Send], Awaitable[Any]]
+        self, port: AsyncDriver, link: Connection, rpc: Rpc, begin: Callable[[Send], Awaitable[Any]]
     ) -> None:
         super().__init__(port, link, rpc, begin)
         self._given: Callable[[], Any] = _nothing
@@ -198,7 +198,7 @@ class _InterceptedCall(UnaryCall):
 
     async def _response(self) -> Any:
         message = await super()._response()
-        if isinstance(message, Begun) and asyncio.current_task() is not self._interceptors():
+        if isinstance(message, BeginReply) and asyncio.current_task() is not self._interceptors():
             self._given = weakref.ref(message)
             end = self._state.end
             self._state.end = None if end is None else attrs.evolve(end, message=message.plain)
@@ -206,7 +206,7 @@ class _InterceptedCall(UnaryCall):
         return self._given() or message
 
 
-class _PassingPort(AsyncPort):
+class _PassingPort(AsyncDriver):
     """Sends by the continuations of the calls that have passed."""
 
     def __init__(self) -> None:
@@ -247,7 +247,7 @@ class AsyncSwitchingInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
             interceptor for one kind of call only. Without it, streams pass by.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self.link = link
         self._port = _PassingPort()
         self.streams = AsyncSwitchingStreamInterceptor(link, self._port)
@@ -261,17 +261,23 @@ class AsyncSwitchingInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
 class AsyncSwitchingStreamInterceptor(grpc.aio.UnaryStreamClientInterceptor):
     """The interceptor of the streams of one connection: `AsyncSwitchingInterceptor.streams`."""
 
-    def __init__(self, link: Link, port: _PassingPort) -> None:
+    def __init__(self, link: Connection, port: _PassingPort) -> None:
         self._link, self._port = link, port
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
         rpc, begin = _learned(self._port, self._link, continuation, client_call_details, request, stream=True)
-        return StreamCall(self._port, self._link, rpc, begin)
+        return AsyncStreamCall(self._port, self._link, rpc, begin)
 
 
 def _learned(
-    port: _PassingPort, link: Link, continuation: Any, details: Any, request: Any, *, stream: bool = False
+    port: _PassingPort,
+    link: Connection,
+    continuation: Any,
+    details: Any,
+    request: Any,
+    *,
+    stream: bool = False,
 ) -> tuple[Rpc, Callable[[Send], Awaitable[Any]]]:
     """Learn from a call how its method is sent; return the RPC, and what begins it."""
     path = details.method if isinstance(details.method, str) else details.method.decode()

@@ -1,8 +1,8 @@
-"""The port of an asyncio channel, and the calls that its applications get. A twin of `grpc_port` and `grpc_calls`.
+"""Driver of an asyncio channel, and the calls that its applications get. A twin of `driver` and `calls`.
 
-Theory of operation. An application gets a `UnaryCall` or a `StreamCall` at once, as from gRPC. Behind it a `CallState`
-has a task that drives the flow of the RPC. Everything runs in the thread of the loop, so nothing here needs a lock;
-only a finalizer may run elsewhere, and it leaves its work to the loop.
+Theory of operation. An application gets an `AsyncUnaryCall` or an `AsyncStreamCall` at once, as from gRPC. Behind it an
+`AsyncCallState` has a task that drives the flow of the RPC. Everything runs in the thread of the loop, so nothing here
+needs a lock; only a finalizer may run elsewhere, and it leaves its work to the loop.
 
 `cancel` decides at once how the call has ended for the application, as gRPC does; the task is cancelled as well, and
 the flow then ends its tickets.
@@ -31,7 +31,7 @@ import grpc.aio
 
 from bluegreen.errors import BluegreenError
 from bluegreen.runtime.sansio import Flow, run_async
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.query import Rpc
 from bluegreen_adapters.connection.requests import Blank, Launch, Outcome, Reply, Send
 from bluegreen_adapters.grpc.base_types import AioUnaryStreamCallBase, AioUnaryUnaryCallBase
@@ -49,7 +49,7 @@ _MIXED: Final = "The iterator and read/write APIs may not be mixed on a single R
 EOF: Final[Any] = grpc.aio.EOF
 
 
-class AsyncPort:
+class AsyncDriver:
     """Carries out the commands of flows on a real channel, by awaiting.
 
     Attributes:
@@ -65,7 +65,7 @@ class AsyncPort:
         self.stubs: dict[str, Any] = {}
         self.parsers: dict[str, Callable[[bytes], Any] | None] = {}
         self.streams: set[str] = set()
-        self.calls: set[CallState] = set()
+        self.calls: set[AsyncCallState] = set()
         self.closed = False
         self._launched: set[asyncio.Task[None]] = set()
 
@@ -137,7 +137,7 @@ class AsyncPort:
 
 
 @attrs.frozen
-class End:
+class AsyncEnd:
     """How a call has ended, as the application sees it.
 
     Args:
@@ -175,7 +175,7 @@ class End:
         return without if ask is None else ask()
 
 
-class CallState:
+class AsyncCallState:
     """State of one call that is under way: it has the task that drives the flow, and knows how the call has ended.
 
     Args:
@@ -191,13 +191,17 @@ class CallState:
     """
 
     def __init__(
-        self, port: AsyncPort, link: Link, rpc: Rpc, begin: Callable[[Send], Awaitable[Any]] | None = None
+        self,
+        port: AsyncDriver,
+        link: Connection,
+        rpc: Rpc,
+        begin: Callable[[Send], Awaitable[Any]] | None = None,
     ) -> None:
         if port.closed:
             raise grpc.aio.UsageError("Channel is closed.")
         self.port, self.link, self.rpc = port, link, rpc
         self.loop = asyncio.get_running_loop()
-        self.end: End | None = None
+        self.end: AsyncEnd | None = None
         self.real: Any = None
         self._begin_own = begin or port.begin
         # The call of the last answer, which is the one that brought the result, or None if the last RPC was another
@@ -221,7 +225,7 @@ class CallState:
 
     # What the calls of the application ask for.
 
-    async def wait(self) -> End:
+    async def wait(self) -> AsyncEnd:
         """Wait until the call has ended."""
         while self.end is None:
             await self._change()
@@ -258,7 +262,7 @@ class CallState:
         if self.end is not None:
             return False
         task, real = self._task, self.real
-        self._finish(End(real=real, cancelled=True))
+        self._finish(AsyncEnd(real=real, cancelled=True))
         if task is not None:
             self._closing = task
             task.cancel()  # raised in the flow, which ends its tickets, and in the real call that it waits for
@@ -327,7 +331,7 @@ class CallState:
             value = await run_async(raising(flow, as_aio_error), self._perform)
         except asyncio.CancelledError:
             # By `cancel`, by the end of the loop, or by somebody who has cancelled the real call.
-            self._finish(End(real=self.real, cancelled=True))
+            self._finish(AsyncEnd(real=self.real, cancelled=True))
         except Exception as error:  # noqa: BLE001  whatever it is belongs to the application
             self._failed(error)
         else:
@@ -350,11 +354,11 @@ class CallState:
     def _returned(self, value: Any) -> None:
         """Take note of the result of the flow."""
         if self.rpc.stream is None:
-            self._finish(End(value, self._brought))
+            self._finish(AsyncEnd(value, self._brought))
         elif self.end is not None:  # cancelled after the answer had come
             self.link.ended(self.rpc)
         elif value is None:  # a stream without messages
-            self._finish(End(real=self._brought))
+            self._finish(AsyncEnd(real=self._brought))
         else:
             self._head.append(value)
             if self._brought is not None and self._brought is self.real:
@@ -363,7 +367,7 @@ class CallState:
                     self._has_ended = self.real
                 self._changed()
             else:
-                self._finish(End(real=self._brought))
+                self._finish(AsyncEnd(real=self._brought))
 
     def _failed(self, error: BaseException) -> None:
         """Take note of the error of the flow."""
@@ -371,9 +375,9 @@ class CallState:
             error.with_traceback(None)
         # gRPC's call knows more of its failure than its error does; an error of ours was brought by no call.
         real = None if isinstance(error, BluegreenError) else self._brought
-        self._finish(End(real=real, error=error))
+        self._finish(AsyncEnd(real=real, error=error))
 
-    def _finish(self, end: End) -> None:
+    def _finish(self, end: AsyncEnd) -> None:
         """Show the end to the application, unless it has seen another one."""
         if self.rpc.stream is not None:
             self.link.ended(self.rpc)
@@ -406,11 +410,11 @@ class CallState:
         try:
             await self._asked(real)
         except asyncio.CancelledError:  # the real stream was cancelled: the channel is closed
-            self._finish(End(real=real, cancelled=True))
+            self._finish(AsyncEnd(real=real, cancelled=True))
 
     def _ended_well(self, real: Any) -> None:
         if self._readable is real:
-            self._finish(End(real=real))
+            self._finish(AsyncEnd(real=real))
 
     def _broken(self, real: Any, error: Exception) -> None:
         """Repair a stream that has failed after its first message, or end it with its error."""
@@ -444,9 +448,13 @@ class _UnderWay:
     """
 
     def __init__(
-        self, port: AsyncPort, link: Link, rpc: Rpc, begin: Callable[[Send], Awaitable[Any]] | None = None
+        self,
+        port: AsyncDriver,
+        link: Connection,
+        rpc: Rpc,
+        begin: Callable[[Send], Awaitable[Any]] | None = None,
     ) -> None:
-        self._state = CallState(port, link, rpc, begin)
+        self._state = AsyncCallState(port, link, rpc, begin)
 
     def __del__(self) -> None:
         state = getattr(self, "_state", None)
@@ -499,7 +507,7 @@ class _UnderWay:
         return await end.asked("debug_error_string", "" if end.error is None else str(end.error))
 
 
-class UnaryCall(_UnderWay, AioUnaryUnaryCallBase):
+class AsyncUnaryCall(_UnderWay, AioUnaryUnaryCallBase):
     """A unary call of the application."""
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -518,7 +526,7 @@ class UnaryCall(_UnderWay, AioUnaryUnaryCallBase):
         return end.message
 
 
-class StreamCall(_UnderWay, AioUnaryStreamCallBase):
+class AsyncStreamCall(_UnderWay, AioUnaryStreamCallBase):
     """A stream of the application. Until its first message is there it can begin anew elsewhere.
 
     The ticket of a stream that belongs to no query ends with the stream.
@@ -569,7 +577,7 @@ class StreamCall(_UnderWay, AioUnaryStreamCallBase):
 class _Messages(AsyncIterator[Any]):
     """Iterator over the messages of a stream. No generator: one that is left early would need a task to be closed."""
 
-    def __init__(self, call: StreamCall, state: CallState) -> None:
+    def __init__(self, call: AsyncStreamCall, state: AsyncCallState) -> None:
         self._call, self._state = call, state  # the call, so that it is not let go
 
     async def __anext__(self) -> Any:

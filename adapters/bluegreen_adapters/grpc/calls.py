@@ -4,7 +4,7 @@ Theory of operation. An application gets a `FutureCall` or a `StreamCall` at onc
 `CallState` drives the flow of the RPC. A flow waits for something at each of its commands; the state never lets the
 application's thread wait for that:
 
-- An RPC is sent without waiting (`Port.begin`). The flow is *parked* until gRPC reports the outcome.
+- An RPC is sent without waiting (`Driver.begin`). The flow is *parked* until gRPC reports the outcome.
 - Whatever else takes time (a pause, a future of somebody else) is carried out by a thread of ours. There is none as
   long as nothing goes wrong.
 
@@ -42,11 +42,11 @@ import attrs
 import grpc
 
 from bluegreen.runtime.sansio import Call, Flow, Sleep, Wait
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.query import Rpc
 from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
 from bluegreen_adapters.grpc.base_types import FutureBase
-from bluegreen_adapters.grpc.driver import Port, failure_of, outcome_of, time_remaining
+from bluegreen_adapters.grpc.driver import Driver, failure_of, outcome_of, time_remaining
 from bluegreen_adapters.grpc.errors import CallError, as_call_error, raising, traceback_of
 
 _log = logging.getLogger("bluegreen.grpc")
@@ -115,7 +115,9 @@ class CallState:
         dropped: whether the application has let the call go. Written by a finalizer, hence without the lock.
     """
 
-    def __init__(self, port: Port, link: Link, rpc: Rpc, begin: Callable[[Send], Any] | None = None) -> None:
+    def __init__(
+        self, port: Driver, link: Connection, rpc: Rpc, begin: Callable[[Send], Any] | None = None
+    ) -> None:
         self.port, self.link, self.rpc = port, link, rpc
         self.end: End | None = None
         self.real: Any = None
@@ -312,7 +314,7 @@ class CallState:
                     return  # parked
             elif waits:
                 turn, woken = self._about_to_wait()
-                answer, error = _attempt(self._carry_out, command, woken)
+                answer, error = _attempt(self._run_effects, command, woken)
                 if not self._claimed(turn):  # cancelled in the meantime, and closed by whoever did that
                     self._run_callbacks()
                     return
@@ -380,7 +382,7 @@ class CallState:
             self._in_thread(self._repair, answer=answer, error=error)
 
     def _repair(self, **named: Any) -> None:
-        """Drive the flow in a thread of ours, unless the channel was closed before `Port.close` could know of it."""
+        """Drive the flow in a thread of ours, unless the channel was closed before `Driver.close` could know of it."""
         if self.port.closed:
             self.close()
         self._drive(**named)
@@ -399,7 +401,7 @@ class CallState:
                 self._woken.set_result(None)
             return self._turn, self._woken
 
-    def _carry_out(self, command: Any, woken: Future[None]) -> Any:
+    def _run_effects(self, command: Any, woken: Future[None]) -> Any:
         if isinstance(command, Wait):
             left_s = max(command.timeout_s, 0)
             concurrent.futures.wait([command.future, woken], left_s, FIRST_COMPLETED)
@@ -606,7 +608,7 @@ def _attempt(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseExcepti
         return None, error
 
 
-def _close(flow: Flow[Any], port: Port) -> None:
+def _close(flow: Flow[Any], port: Driver) -> None:
     """Raise `CallCancelled` in a flow, and let it clean up as long as that takes no time."""
     try:
         command = flow.throw(CallCancelled())
@@ -643,7 +645,9 @@ class _UnderWay(FutureBase, grpc.Call):
     has let it go, and cancels the RPC then, as gRPC's own calls do.
     """
 
-    def __init__(self, port: Port, link: Link, rpc: Rpc, begin: Callable[[Send], Any] | None = None) -> None:
+    def __init__(
+        self, port: Driver, link: Connection, rpc: Rpc, begin: Callable[[Send], Any] | None = None
+    ) -> None:
         self._state = CallState(port, link, rpc, begin)
         self._state.start()
 

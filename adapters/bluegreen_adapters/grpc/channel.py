@@ -3,7 +3,7 @@
     channel = SwitchingChannel(grpc.insecure_channel(target), Link(managed(Scope(target)), PROTOCOL))
     stub = QueryEngineServiceStub(channel)          # as with any channel
 
-A thin twin of `grpc_aio`: it drives the flows of a `Link`, and takes no decision.
+A thin twin of `grpc_aio`: it drives the flows of a `Connection`, and takes no decision.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 import grpc
 
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.grpc.base_types import UnaryStreamBase, UnaryUnaryBase
 from bluegreen_adapters.grpc.calls import Ended, FutureCall, StreamCall
-from bluegreen_adapters.grpc.driver import Port, check_messages, rpc_of
+from bluegreen_adapters.grpc.driver import Driver, check_messages, rpc_of
 
 
 class _UnaryUnary(UnaryUnaryBase):
@@ -89,12 +89,12 @@ class SwitchingChannel(grpc.Channel):
         channel: the real channel; it is closed with this one.
         link: the connection's link; one channel has one link.
 
-    Raises what `Link.call` raises, and otherwise what the real channel raises.
+    Raises what `Connection.call` raises, and otherwise what the real channel raises.
     """
 
-    def __init__(self, channel: grpc.Channel, link: Link) -> None:
+    def __init__(self, channel: grpc.Channel, link: Connection) -> None:
         self.link = link
-        self.port = Port(channel)
+        self.port = Driver(channel)
 
     def _make(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> None:
         """Make the real multi-callable of a method, and remember it under the method's bare name."""

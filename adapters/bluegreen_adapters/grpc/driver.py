@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from bluegreen.runtime.sansio import Flow, run
 from bluegreen_adapters.connection import current_query
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.protocol import Protocol
 from bluegreen_adapters.connection.query import Rpc, StreamHold
 from bluegreen_adapters.connection.requests import Blank, Failure, Launch, Outcome, Reply, Send
@@ -51,7 +51,7 @@ def outcome_of(call: Any) -> Outcome:
 
 
 def rpc_of(
-    link: Link,
+    link: Connection,
     path: str,
     request: Any,
     timeout: float | None,
@@ -127,7 +127,7 @@ def check_messages(protocol: Protocol, path: str, deserializer: Any, *, stream: 
     protocol.check_messages(path, request, response, stream=stream)
 
 
-class Port:
+class Driver:
     """Carries out the commands of flows on a real channel.
 
     Attributes:

@@ -21,11 +21,11 @@ from typing import Any
 import attrs
 import grpc
 
-from bluegreen_adapters.connection.connection import Link
+from bluegreen_adapters.connection.connection import Connection
 from bluegreen_adapters.connection.query import Rpc
 from bluegreen_adapters.connection.requests import Outcome, Reply, Send
 from bluegreen_adapters.grpc.calls import FutureCall, StreamCall
-from bluegreen_adapters.grpc.driver import Port, failure_of, parser_of, rpc_of
+from bluegreen_adapters.grpc.driver import Driver, failure_of, parser_of, rpc_of
 
 _log = logging.getLogger("bluegreen.grpc")
 
@@ -40,7 +40,7 @@ class _Details(grpc.ClientCallDetails):
     compression: Any = None
 
 
-class _PassingPort(Port):
+class _PassingPort(Driver):
     """Sends by the continuations of the calls that have passed."""
 
     begins_others = False  # the continuation of another call may wait for the answer
@@ -116,10 +116,10 @@ class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamCli
     Args:
         link: the connection's link; one intercepted channel has one link.
 
-    Raises what `Link.call` raises, and otherwise what the channel raises.
+    Raises what `Connection.call` raises, and otherwise what the channel raises.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self.link = link
         self._port = _PassingPort()
 

@@ -32,7 +32,7 @@ from bluegreen.runtime.telemetry import (
 from bluegreen.types import Ticket
 
 
-class Told(NamedTuple):
+class LogEntry(NamedTuple):
     """What is to be said: a level of `logging`, a name in the past tense, and fields that JSON can hold."""
 
     level: int
@@ -40,19 +40,19 @@ class Told(NamedTuple):
     fields: Mapping[str, Any]
 
 
-def told(happening: Happening) -> Told:
+def told(happening: Happening) -> LogEntry:
     """Return what is to be said of a happening. Pure.
 
     A change of strategy is INFO; start and end of a query are DEBUG; a lost query is an ERROR.
 
     >>> from bluegreen.types import Scope
     >>> told(StoreLost(Scope("db.example:443"), 1.5, "redis", "no answer"))
-    Told(level=30, event='store_lost', fields={'scope': 'db.example:443', 'store': 'redis', 'reason': 'no answer'})
+    LogEntry(level=30, event='store_lost', fields={'scope': 'db.example:443', 'store': 'redis', 'reason': 'no answer'})
 
     Source: business logic, "Monitoring and Alerting".
     """
     level, event, fields = _said(happening)
-    return Told(level, event, {"scope": str(happening.scope), **fields})
+    return LogEntry(level, event, {"scope": str(happening.scope), **fields})
 
 
 def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0912, RET503  a case for each kind; `unreachable` never returns

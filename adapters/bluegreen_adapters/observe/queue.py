@@ -25,7 +25,7 @@ from typing import Final
 
 from bluegreen.runtime.fork_safety import reborn_in_children
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.rate_limit import TokenBucket
 from bluegreen.runtime.telemetry import Happening
 from bluegreen_adapters.observe.subscribe_all import follow_all
 
@@ -65,7 +65,7 @@ class Delivery:
             raise ValueError(f"limit is {limit!r}; accepted: 1 or more")
         self._takes, self._limit, self._pause_s = takes, limit, pause_s
         self.dropped = self.failed = 0
-        self._complaints = Allowance(1)
+        self._complaints = TokenBucket(1)
         self._closed = False
         self._begin()
         reborn_in_children(self)

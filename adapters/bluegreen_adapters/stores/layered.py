@@ -16,7 +16,7 @@ from typing import Final
 
 from bluegreen.errors import StoreError
 from bluegreen.runtime.fork_safety import reborn_in_children
-from bluegreen.runtime.store_synchroniser import Exchange
+from bluegreen.runtime.store_synchroniser import StoreSynchroniser
 from bluegreen.store import Store, StoreRecord
 from bluegreen.types import Scope, Strategy
 
@@ -138,9 +138,9 @@ class Carrier:
             return False
 
     def _carry(self) -> None:
-        """Carry news both ways until the lease is lost. Each side is an `Exchange`, and hears for the other one."""
-        near = Exchange(self._scope, self._near, lambda heard: _carried(near, far, heard), _untold)
-        far = Exchange(self._scope, self._far, lambda heard: _carried(far, near, heard), _untold)
+        """Carry news both ways until the lease is lost. Each side has a synchroniser, and hears for the other."""
+        near = StoreSynchroniser(self._scope, self._near, lambda heard: _carried(near, far, heard), _untold)
+        far = StoreSynchroniser(self._scope, self._far, lambda heard: _carried(far, near, heard), _untold)
         while not self._over.is_set() and self._has_lease():
             for _ in range(int(_RENEW_S / _LOOK_S)):
                 near.attend()
@@ -149,7 +149,7 @@ class Carrier:
                     break
 
 
-def _carried(source: Exchange, target: Exchange, heard: Strategy) -> None:
+def _carried(source: StoreSynchroniser, target: StoreSynchroniser, heard: Strategy) -> None:
     """Tell one store what the other one says, as of when that was decided."""
     target.decided(heard, verified=source.known.verified is heard, at=source.known.at)
 

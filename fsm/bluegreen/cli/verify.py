@@ -15,7 +15,7 @@ from bluegreen.cli.verify_log import verify_logs
 from bluegreen.errors import TableError
 from bluegreen.verify.coverage.rows_and_guards import rows_and_guards
 from bluegreen.verify.exploration.counterexample import describe_event, listed, mermaid
-from bluegreen.verify.exploration.single_table import Explored
+from bluegreen.verify.exploration.single_table import ExplorationResult
 from bluegreen.verify.pytest_plugin.discovery import Declared, declared
 from bluegreen.verify.verification import Mutated
 
@@ -77,7 +77,7 @@ def _report(one: Declared, *, mutants: bool) -> dict[str, Any]:
     return report
 
 
-def _as_report(name: str, found: Explored) -> dict[str, Any]:
+def _as_report(name: str, found: ExplorationResult) -> dict[str, Any]:
     return {
         "states": found.states,
         "steps": found.steps,

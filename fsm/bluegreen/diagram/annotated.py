@@ -1,7 +1,7 @@
 """A picture in which some states and arrows are marked: with a word, a kind of line, and a colour, in this order.
 
 >>> new = Mark("added", "#00704f", "bold")
->>> lamp = Marked("lamp", "a new row", (Box("On"), Box("Off")), (Line("On", "Off", ("turned",), new),))
+>>> lamp = Marked("lamp", "a new row", (Box("On"), Box("Off")), (AnnotatedArrow("On", "Off", ("turned",), new),))
 >>> print(as_mermaid(lamp))
 flowchart LR
     s0(["On"])
@@ -57,7 +57,7 @@ class Box:
 
 
 @attrs.frozen
-class Line:
+class AnnotatedArrow:
     """An arrow from a state to one that may be the same, with its label line by line."""
 
     source: str
@@ -100,7 +100,7 @@ class Marked:
     title: str
     caption: str
     boxes: tuple[Box, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[AnnotatedArrow, ...]
     notes: tuple[Note, ...] = ()
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 
 from bluegreen.table.guards import ALWAYS, Guard
-from bluegreen.table.rows import Declaration, Outcome
+from bluegreen.table.rows import Declaration, RowKind
 from bluegreen.verify.export.formats import name_of
 
 UNDECLARED: Final = "not declared"
@@ -170,7 +170,7 @@ def diagram_of(table: Declaration | Diagram) -> Diagram:
                 row.event.name,
                 _said(row.guard),
                 row.outcome.value,
-                row.target if row.outcome is Outcome.GO else None,
+                row.target if row.outcome is RowKind.GO else None,
                 tuple(name_of(make).lstrip("_") for make in row.effects),
                 "" if row.reduce is None else name_of(row.reduce).lstrip("_"),
                 row.why,

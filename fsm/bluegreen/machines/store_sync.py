@@ -100,7 +100,7 @@ SharingEvent = RecordRead | StrategyDecided | WriteAccepted | WriteRefused | Sto
 
 
 @attrs.frozen
-class Hear:
+class Adopt:
     """Tell the strategy machine what the store says."""
 
     strategy: Strategy
@@ -115,23 +115,23 @@ class Write:
 
 
 @attrs.frozen
-class ReadAgain:
+class Reread:
     """Read the store: somebody else has written."""
 
 
 @attrs.frozen
-class ReportLost:
+class ReportOutage:
     """Report, once, that the store has failed."""
 
     reason: str
 
 
 @attrs.frozen
-class ReportBack:
+class ReportRecovery:
     """Report that the store is back."""
 
 
-SharingEffect = Hear | Write | ReadAgain | ReportLost | ReportBack
+SharingEffect = Adopt | Write | Reread | ReportOutage | ReportRecovery
 
 era = Fact(
     "era",
@@ -219,7 +219,7 @@ def tell(context: Shared, _: StoreFailed) -> Shared:
 
 def hear(_: Shared, after: Shared, __: Any) -> SharingEffect | None:
     """Hear what the record says, if it says anything."""
-    return Hear(after.known.announced) if after.known.announced else None
+    return Adopt(after.known.announced) if after.known.announced else None
 
 
 def write(_: Shared, after: Shared, event: RecordRead | StrategyDecided) -> SharingEffect | None:
@@ -230,17 +230,17 @@ def write(_: Shared, after: Shared, event: RecordRead | StrategyDecided) -> Shar
 
 def read_again(_: Shared, __: Shared, ___: Any) -> SharingEffect | None:
     """ReadAgain."""
-    return ReadAgain()
+    return Reread()
 
 
 def report_lost(_: Shared, __: Shared, event: StoreFailed) -> SharingEffect | None:
     """ReportLost."""
-    return ReportLost(event.reason)
+    return ReportOutage(event.reason)
 
 
 def report_back(before: Shared, _: Shared, __: Any) -> SharingEffect | None:
     """ReportBack, if the fault was told."""
-    return ReportBack() if before.told else None
+    return ReportRecovery() if before.told else None
 
 
 def _meets(state: str, makes: Any, *first: Any) -> tuple[Any, ...]:

@@ -53,8 +53,8 @@ class AsyncStrategyManager:
         def proving(strategy: Strategy, left_s: float) -> Flow[None]:
             yield Call(prove, (strategy, left_s))
 
-        ticket = self.shared.start_now(session)
-        return ticket if ticket is not None else await run_async(self.shared.starting(proving, session))
+        ticket = self.shared.try_start(session)
+        return ticket if ticket is not None else await run_async(self.shared.start_flow(proving, session))
 
     def end(self, event: Ending) -> bool:
         """End a ticket. Return whether it was open: ending it twice is harmless."""

@@ -4,7 +4,7 @@ Nothing here changes anything, and nothing of it is needed as long as there is n
 checked here. It finds what a defect, a debugger or a broken machine has left, and says how to go on from there.
 
 >>> from bluegreen.types import Ticket
->>> kept = Kept("Stable", Context(active=Strategy.BLUE, open_blue=1), {1: Ticket(1, "blue", 0)})
+>>> kept = ManagerView("Stable", Context(active=Strategy.BLUE, open_blue=1), {1: Ticket(1, "blue", 0)})
 >>> examined(kept)
 ()
 >>> [(one.check, one.correction) for one in examined(attrs.evolve(kept, tickets={}))]
@@ -33,7 +33,7 @@ CORRECTIONS: Final[Mapping[str, str]] = {
 
 
 @attrs.frozen
-class Kept:
+class ManagerView:
     """What a manager keeps, at one moment.
 
     Args:
@@ -58,7 +58,7 @@ class Kept:
 
 
 @attrs.frozen
-class Finding:
+class Inconsistency:
     """A check that has failed: what was found, and what corrects it."""
 
     check: str
@@ -70,15 +70,15 @@ class Finding:
         return CORRECTIONS[self.check]
 
 
-def examined(kept: Kept) -> tuple[Finding, ...]:
+def examined(kept: ManagerView) -> tuple[Inconsistency, ...]:
     """Return what does not agree; nothing: all of it does. A machine in an impossible state is looked at no further."""
     broken = _machine(kept.state, kept.context)
     if broken is not None:
-        return (Finding("transition_state_validity", broken), *_tickets(kept))
+        return (Inconsistency("transition_state_validity", broken), *_tickets(kept))
     return (*_strategies(kept), *_tickets(kept), *_cache(kept))
 
 
-def corrected(kept: Kept, findings: tuple[Finding, ...]) -> Kept:
+def corrected(kept: ManagerView, findings: tuple[Inconsistency, ...]) -> ManagerView:
     """Return what is to be kept instead. What is well stays as it is; timers are the manager's to arm anew.
 
     An impossible state becomes a detection: which strategy serves is asked of the stacks. What the shared store says
@@ -110,21 +110,25 @@ def _machine(state: Any, context: Any) -> str | None:
     return None
 
 
-def _strategies(kept: Kept) -> tuple[Finding, ...]:
+def _strategies(kept: ManagerView) -> tuple[Inconsistency, ...]:
     routes = "routes" in STRATEGY.state(kept.state).tags
     here = kept.context.route if routes else None
     if kept.told is not None and routes and kept.told is not here:
-        return (Finding("strategy_consistency", f"others were told {kept.told}, new queries go to {here}"),)
+        return (
+            Inconsistency("strategy_consistency", f"others were told {kept.told}, new queries go to {here}"),
+        )
     if kept.heard is not None and routes and kept.heard not in (here, kept.context.held_down):
-        return (Finding("strategy_consistency", f"the store says {kept.heard}, new queries go to {here}"),)
+        return (
+            Inconsistency("strategy_consistency", f"the store says {kept.heard}, new queries go to {here}"),
+        )
     return ()
 
 
-def _tickets(kept: Kept) -> tuple[Finding, ...]:
+def _tickets(kept: ManagerView) -> tuple[Inconsistency, ...]:
     strays = [key for key, one in kept.tickets.items() if not _fits(key, one)]
     if strays:
         return (
-            Finding(
+            Inconsistency(
                 "query_mapping_integrity", f"no ticket of its number: {strays[0]!r} ({len(strays)} such)"
             ),
         )
@@ -134,18 +138,18 @@ def _tickets(kept: Kept) -> tuple[Finding, ...]:
             found = (
                 f"{counted} queries are counted on {strategy}, and {counts[strategy]} tickets are open there"
             )
-            return (Finding("query_mapping_integrity", found),)
+            return (Inconsistency("query_mapping_integrity", found),)
     return ()
 
 
-def _cache(kept: Kept) -> tuple[Finding, ...]:
+def _cache(kept: ManagerView) -> tuple[Inconsistency, ...]:
     if kept.timers != kept.due:
         found = f"timers run for {_names(kept.timers)}; those that have to: {_names(kept.due)}"
     elif kept.proved_ago_s < 0:
         found = f"the strategy is said to be proved {-kept.proved_ago_s:g} s from now"
     else:
         return ()
-    return (Finding("cache_consistency", found),)
+    return (Inconsistency("cache_consistency", found),)
 
 
 def _names(names: frozenset[str]) -> str:

@@ -10,13 +10,12 @@ starts. So a forked child can go on with what its parent read.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -56,11 +55,12 @@ from bluegreen.machines.strategy.events import (
     StrategyEvent,
 )
 from bluegreen.machines.strategy.table import STRATEGY, TIMERS, Context, Timer
-from bluegreen.runtime.consistency import Finding, Kept, corrected, examined
+from bluegreen.runtime.consistency import Inconsistency, ManagerView, corrected, examined
+from bluegreen.runtime.detection import Detection
 from bluegreen.runtime.fork_safety import reborn_in_children
-from bluegreen.runtime.observers import Audience
+from bluegreen.runtime.observers import ObserverRegistry
 from bluegreen.runtime.sansio import Call, Flow, Sleep, Wait, run
-from bluegreen.runtime.store_synchroniser import LOOK_AGAIN_S, PATIENCE, Exchange
+from bluegreen.runtime.store_synchroniser import LOOK_AGAIN_S, PATIENCE, StoreSynchroniser
 from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
@@ -76,7 +76,7 @@ from bluegreen.runtime.telemetry import (
     Witness,
 )
 from bluegreen.store import Store
-from bluegreen.table.rows import Outcome
+from bluegreen.table.rows import RowKind
 from bluegreen.table.step import Step, step
 from bluegreen.types import Scope, Strategy, Ticket
 
@@ -85,26 +85,6 @@ Prove = Callable[[Strategy, float], Generator[Any, Any, None]]
 
 _WAITS: Final = frozenset(state.name for state in STRATEGY.states if "waits" in state.tags)
 _ROUTES: Final = frozenset(state.name for state in STRATEGY.states if "routes" in state.tags)
-
-
-@attrs.define(eq=False)
-class Flight:
-    """One detection: who comes later waits for `landed`. `over` is set first, `landed` wakes who waits."""
-
-    deadline_s: float
-    landed: Future[None] = attrs.field(factory=Future[None])
-    over: bool = False
-
-    def close(self) -> bool:
-        """Mark it as over; return whether it was not. The manager's lock is held."""
-        was_over, self.over = self.over, True
-        return not was_over
-
-    def land(self) -> None:
-        """End it, once or more often. Takes no lock of the manager: a generator's finalizer may come here."""
-        self.over = True
-        with contextlib.suppress(InvalidStateError):
-            self.landed.set_result(None)
 
 
 class _Taken(NamedTuple):
@@ -146,7 +126,7 @@ class StrategyManager:
         self._asked = itertools.count(1)
         self.requests = 0
         self._abandoned: dict[Ticket, Ending] = {}
-        self._flight: Flight | None = None
+        self._detection: Detection | None = None
         # Whatever readers iterate over is replaced as a whole, never changed.
         self._failures: Mapping[str, str] = {}
         self._armed: Mapping[Timer, float] = {}
@@ -155,8 +135,8 @@ class StrategyManager:
         self._proved_s = float("-inf")
         self._epochs = itertools.count(1)
         self._session_epochs = dict.fromkeys(Strategy, 0)
-        self._audience = Audience(scope, self.settings.logging_level)
-        self._exchange: Exchange | None = None
+        self._audience = ObserverRegistry(scope, self.settings.logging_level)
+        self._exchange: StoreSynchroniser | None = None
         reborn_in_children(self)
 
     # Reads: no lock, no side effects.
@@ -197,7 +177,7 @@ class StrategyManager:
         return self._since_s
 
     @property
-    def exchange(self) -> Exchange | None:
+    def exchange(self) -> StoreSynchroniser | None:
         """What is known of the store that this scope shares with other processes, if it has joined one."""
         return self._exchange
 
@@ -221,7 +201,7 @@ class StrategyManager:
                 nothing has changed.
             StrategyUnavailable: the step led to Failed; that is committed.
         """
-        taken = self._take(event)
+        taken = self._apply(event)
         assert taken is not None
         return taken.step
 
@@ -308,7 +288,7 @@ class StrategyManager:
 
     # Integrity.
 
-    def examine(self) -> tuple[Finding, ...]:
+    def examine(self) -> tuple[Inconsistency, ...]:
         """Return what does not agree in what is kept here; nothing: all of it does. Changes nothing, and does no I/O.
 
         Source: business logic, "State Validation Rules".
@@ -316,7 +296,7 @@ class StrategyManager:
         with self._lock:
             return examined(self._kept())
 
-    def repair(self) -> tuple[Finding, ...]:
+    def repair(self) -> tuple[Inconsistency, ...]:
         """Correct what does not agree; return what was found. Each correction is logged, and told who observes.
 
         Open queries stay where they are. What cannot be told from what is kept is found out by a detection, with the
@@ -324,7 +304,7 @@ class StrategyManager:
 
         Source: business logic, "State Validation Rules".
         """
-        self._reap()
+        self._end_abandoned()
         with self._lock:
             kept = self._kept()
             findings = examined(kept)
@@ -337,17 +317,17 @@ class StrategyManager:
             self.report(Corrected(self.scope, self._clock(), one.check, one.found, one.correction))
         if findings:
             self._agree(kept.heard)
-            self._take(
+            self._apply(
                 ConnectionOpened()
             )  # a transition that has waited for queries that there were not goes on
         return findings
 
-    def _kept(self) -> Kept:
+    def _kept(self) -> ManagerView:
         """Return what is kept. The lock is held."""
         (state, context, _), exchange, now_s = self._snapshot, self._exchange, self._clock()
         known = [one.name for one in STRATEGY.states]
         due = [timer for timer in TIMERS if state in known and _runs(timer, self._snapshot)]
-        return Kept(
+        return ManagerView(
             state,
             context,
             self._tickets.copy(),
@@ -358,7 +338,7 @@ class StrategyManager:
             told=None if exchange is None else exchange.told(now_s),
         )
 
-    def _restore(self, kept: Kept) -> None:
+    def _restore(self, kept: ManagerView) -> None:
         """Keep something else from now on. The lock is held."""
         now_s, before = self._clock(), self._snapshot
         after = Snapshot(kept.state, kept.context, before.sequence)
@@ -391,7 +371,7 @@ class StrategyManager:
         if store is None:
             self._exchange = None
             return
-        exchange = Exchange(
+        exchange = StoreSynchroniser(
             self.scope, store, self._heard, partial(self._store_told, store.name), self._clock
         )
         context = self._snapshot.context
@@ -406,7 +386,7 @@ class StrategyManager:
             exchange.attend()
 
     def _heard(self, strategy: Strategy) -> None:
-        self._take(StrategyAnnounced(strategy, self.version))
+        self._apply(StrategyAnnounced(strategy, self.version))
 
     def _store_told(self, name: str, reason: str | None) -> None:
         now = self._clock()
@@ -424,7 +404,7 @@ class StrategyManager:
     @property
     def open_tickets(self) -> tuple[Ticket, ...]:
         """The tickets that are open now, oldest first. Those that were abandoned are ended first."""
-        self._reap()
+        self._end_abandoned()
         return tuple(self._tickets.copy().values())
 
     def start(self, prove: Callable[[Strategy, float], object], session: object = None) -> Ticket:
@@ -442,10 +422,10 @@ class StrategyManager:
 
         Source: spec, section 2; business logic, "Strategy Selection Rules".
         """
-        ticket = self.start_now(session)
-        return ticket if ticket is not None else run(self.starting(_calling(prove), session))
+        ticket = self.try_start(session)
+        return ticket if ticket is not None else run(self.start_flow(_calling(prove), session))
 
-    def start_now(self, session: object = None, alone: Strategy | None = None) -> Ticket | None:
+    def try_start(self, session: object = None, alone: Strategy | None = None) -> Ticket | None:
         """Start a query if that needs no detection; otherwise return none.
 
         Args:
@@ -456,11 +436,11 @@ class StrategyManager:
         Raises:
             StrategyUnavailable: both strategies failed within the last `failed_cooldown_s`.
         """
-        self._reap()
-        self._tick()
+        self._end_abandoned()
+        self._fire_due_timers()
         self.attend()
         try:
-            taken = self._take(_STARTED if alone is None else QueryStarted(alone), session)
+            taken = self._apply(_STARTED if alone is None else QueryStarted(alone), session)
         except EventForbidden as refused:
             if refused.state in _WAITS:
                 return None
@@ -468,12 +448,12 @@ class StrategyManager:
         assert taken is not None
         return taken.ticket
 
-    def starting(self, prove: Prove, session: object = None, alone: Strategy | None = None) -> Flow[Ticket]:
-        """`start` as a flow, for drivers of other kinds; `alone` as in `start_now`."""
+    def start_flow(self, prove: Prove, session: object = None, alone: Strategy | None = None) -> Flow[Ticket]:
+        """`start` as a flow, for drivers of other kinds; `alone` as in `try_start`."""
         deadline_s = self._clock() + self.settings.detection_timeout_s
         missed = False
         while True:
-            ticket = self.start_now(session, alone)
+            ticket = self.try_start(session, alone)
             if ticket is not None:
                 return ticket
             if self._audience.witnesses and not missed:
@@ -481,30 +461,30 @@ class StrategyManager:
                 self.report(CacheMissed(self.scope, self._clock()))
             if self._clock() >= deadline_s:
                 raise self._timed_out()
-            yield from self.settling(prove, deadline_s)
+            yield from self.detect_or_wait(prove, deadline_s)
 
-    def settling(self, prove: Prove, deadline_s: float) -> Flow[None]:
+    def detect_or_wait(self, prove: Prove, deadline_s: float) -> Flow[None]:
         """Lead the detection until `deadline_s`, or wait for the one that is under way until one of the two
         ends. Single flight (invariant I9)."""
-        mine = self._new_flight(deadline_s)
+        mine = self._new_detection(deadline_s)
         try:
             with self._lock:
-                if self._flight is None or self._flight.over:
-                    self._flight = mine
-                flight = self._flight
-            if flight is mine:
+                if self._detection is None or self._detection.finished:
+                    self._detection = mine
+                detection = self._detection
+            if detection is mine:
                 yield from self._detect(mine, prove)
                 return
         finally:
-            mine.over = True  # before any call: that is where a second signal could come
-            mine.land()
-        landed = yield Wait(flight.landed, min(deadline_s, flight.deadline_s) - self._clock())
-        if not landed and self._clock() >= flight.deadline_s:
-            self._time_out(flight)
+            mine.finished = True  # before any call: that is where a second signal could come
+            mine.finish()
+        is_done = yield Wait(detection.done, min(deadline_s, detection.deadline_s) - self._clock())
+        if not is_done and self._clock() >= detection.deadline_s:
+            self._time_out(detection)
 
     def end(self, event: Ending) -> bool:
         """End a ticket. Return whether it was open: ending it twice is harmless."""
-        return self._take(event, still=partial(self._is_open, event.ticket)) is not None
+        return self._apply(event, still=partial(self._is_open, event.ticket)) is not None
 
     def abandon(self, ticket: Ticket) -> None:
         """End a ticket from a place that must not take a lock, such as a finalizer; it takes effect at the
@@ -513,16 +493,16 @@ class StrategyManager:
 
     # Inside.
 
-    def _new_flight(self, deadline_s: float) -> Flight:
-        return Flight(deadline_s)  # a method, so that `verify` can watch who touches it
+    def _new_detection(self, deadline_s: float) -> Detection:
+        return Detection(deadline_s)  # a method, so that `verify` can watch who touches it
 
-    def _detect(self, flight: Flight, prove: Prove) -> Flow[None]:
+    def _detect(self, detection: Detection, prove: Prove) -> Flow[None]:
         """Detect, after whoever detects for other processes has, and tell how it went."""
         began_s, tried = self._clock() if self._audience.witnesses else None, list[Strategy]()
         exchange, leads = self._exchange, True
         try:
-            leads = exchange is None or (yield from self._leading(exchange, flight))
-            yield from self._try(flight, prove, tried)
+            leads = exchange is None or (yield from self._leading(exchange, detection))
+            yield from self._try(detection, prove, tried)
         except StrategyUnavailable:
             if began_s is not None:
                 self._tell_detection(began_s, tuple(tried), followed=not leads)
@@ -539,11 +519,13 @@ class StrategyManager:
         now = self._clock()
         self.report(DetectionEnded(self.scope, now, now - began_s, tried, found, self._failures, followed))
 
-    def _leading(self, exchange: Exchange, flight: Flight) -> Flow[bool]:
+    def _leading(self, exchange: StoreSynchroniser, detection: Detection) -> Flow[bool]:
         """Wait until this process may detect for all, and return true; or until the store names what is to be
         tried first, since somebody has found that it serves (invariant I9, between processes)."""
         asked = 0
-        while not flight.over and self._snapshot.state in _WAITS and self._clock() < flight.deadline_s:
+        while (
+            not detection.finished and self._snapshot.state in _WAITS and self._clock() < detection.deadline_s
+        ):
             leads = exchange.leads()
             asked += leads is None
             exchange.attend()  # after that: who had the lease before may have found it just now
@@ -554,15 +536,15 @@ class StrategyManager:
             yield Sleep(LOOK_AGAIN_S)
         return False
 
-    def _try(self, flight: Flight, prove: Prove, tried: list[Strategy]) -> Flow[None]:
+    def _try(self, detection: Detection, prove: Prove, tried: list[Strategy]) -> Flow[None]:
         """Try what is untried, in order, until the machine has settled. Each strategy once (invariant I8)."""
-        while not flight.over:  # somebody may have timed it out, and lead another one by now
+        while not detection.finished:  # somebody may have timed it out, and lead another one by now
             state, context, _ = self._snapshot
             if state not in _WAITS:
                 return
-            left_s = flight.deadline_s - self._clock()
+            left_s = detection.deadline_s - self._clock()
             if left_s <= 0:
-                self._time_out(flight)
+                self._time_out(detection)
                 return
             if len(context.untried) == len(Strategy):
                 self._failures = {}
@@ -577,12 +559,12 @@ class StrategyManager:
                 event = refused(strategy, context.version)
             self.send(event)
 
-    def _time_out(self, flight: Flight) -> None:
+    def _time_out(self, detection: Detection) -> None:
         """Give a detection up, unless it is over: then another one may be under way, which goes on."""
         try:
-            self._take(DetectionTimedOut(), still=flight.close)
+            self._apply(DetectionTimedOut(), still=detection.close)
         finally:
-            flight.land()
+            detection.finish()
 
     def _timed_out(self) -> DetectionTimedOutError:
         return DetectionTimedOutError(
@@ -593,25 +575,25 @@ class StrategyManager:
         held = self._tickets.get(ticket.query)
         return held is ticket or held == ticket
 
-    def _reap(self) -> None:
+    def _end_abandoned(self) -> None:
         """End what was abandoned; forget it only then, so that an interrupt loses nothing."""
         while self._abandoned:
             for ticket, ending in self._abandoned.copy().items():
                 self.end(ending)
                 self._abandoned.pop(ticket, None)
 
-    def _tick(self) -> None:
+    def _fire_due_timers(self) -> None:
         """Send what is due, in the order of the timers."""
         now = self._clock()
         if now < self._next_due_s:
             return
         for timer in TIMERS:
             if self._is_due(timer, now):
-                self._take(timer.event, still=partial(self._is_due, timer, now))
+                self._apply(timer.event, still=partial(self._is_due, timer, now))
         with self._lock:
             self._next_due_s = self._first_due(self._armed)
 
-    def _take(
+    def _apply(
         self, event: StrategyEvent, session: object = None, *, still: Callable[[], bool] | None = None
     ) -> _Taken | None:
         """Take one step under the lock, if `still` holds there; then carry out its effects without the lock.
@@ -647,7 +629,7 @@ class StrategyManager:
             if waited_s:
                 self.report(LockWaited(self.scope, self._clock(), waited_s))
             if taken.effects:
-                self._carry_out(before, after, taken)
+                self._run_effects(before, after, taken)
             return _Taken(taken, ticket)
         except BaseException:
             if ticket is not None:
@@ -665,7 +647,7 @@ class StrategyManager:
             return before
         after = Snapshot(taken.state, taken.context, before.sequence + 1)
         armed, next_due_s, since_s = self._armed, self._next_due_s, self._since_s
-        if taken.row.outcome is Outcome.GO or type(event) in _TIMED:
+        if taken.row.outcome is RowKind.GO or type(event) in _TIMED:
             now_s = self._clock()
             armed = self._arm(after, now_s)
             since_s = since_s if taken.state == before.state else now_s
@@ -679,7 +661,7 @@ class StrategyManager:
         self._armed, self._next_due_s, self._since_s, self._snapshot = armed, next_due_s, since_s, after
         return after
 
-    def _carry_out(self, before: Snapshot, after: Snapshot, taken: Step) -> None:
+    def _run_effects(self, before: Snapshot, after: Snapshot, taken: Step) -> None:
         """Carry out the effects in their order; an error is raised after all of them."""
         failure: StrategyUnavailable | None = None
         for effect in taken.effects:
@@ -739,10 +721,10 @@ class StrategyManager:
         self._audience.after_fork()
         self._tickets = {}
         self._abandoned = {}
-        if self._flight is not None:  # it is led elsewhere, or by the very thread that forked
-            self._flight.over = True
-            self._flight.landed = Future()  # the lock inside of the old one may be held
-            self._flight = None
+        if self._detection is not None:  # it is led elsewhere, or by the very thread that forked
+            self._detection.finished = True
+            self._detection.done = Future()  # the lock inside of the old one may be held
+            self._detection = None
         state, context, sequence = self._snapshot
         self._snapshot = Snapshot(state, attrs.evolve(context, open_blue=0, open_green=0), sequence)
         self._armed = self._arm(self._snapshot, self._clock())

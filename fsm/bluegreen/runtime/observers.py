@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.rate_limit import TokenBucket
 from bluegreen.runtime.telemetry import Happening, Observer, Record, Witness
 from bluegreen.types import Scope
 
@@ -29,7 +29,7 @@ Told = tuple[tuple[Callable[[Any], None]], ...]
 """Replaced as a whole, never changed, since whoever tells iterates over it."""
 
 
-class Audience:
+class ObserverRegistry:
     """Those who are told of one scope.
 
     Args:
@@ -43,7 +43,7 @@ class Audience:
         self._lists: dict[str, Told] = {"observers": (), "followers": (), "witnesses": ()}
         self.followers: Told = ()
         self.witnesses: Told = ()
-        self._logged = Allowance(_BURST)
+        self._logged = TokenBucket(_BURST)
         self._warned: set[str] = set()
         """Keys of the warnings that were logged; written under the lock."""
         self.least(level)

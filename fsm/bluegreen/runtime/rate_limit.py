@@ -7,13 +7,13 @@ from typing import Final
 _NEVER: Final = float("-inf")
 
 
-class Allowance:
+class TokenBucket:
     """A number of things that may happen at once. Each that has happened may happen again after a while.
 
     Args:
         burst: how many may happen at once.
 
-    >>> allowance = Allowance(2)
+    >>> allowance = TokenBucket(2)
     >>> [allowance.use(at_s, each_s=1.0) for at_s in (0.0, 0.0, 0.0, 0.5, 1.0)]
     [0, 0, None, None, 2]
     """

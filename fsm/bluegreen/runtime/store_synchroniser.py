@@ -15,11 +15,11 @@ from typing import Final
 from bluegreen.errors import StoreError, unreachable
 from bluegreen.machines.store_sync import (
     SHARING,
-    Hear,
-    ReadAgain,
+    Adopt,
     RecordRead,
-    ReportBack,
-    ReportLost,
+    ReportOutage,
+    ReportRecovery,
+    Reread,
     Shared,
     SharingEvent,
     StoreFailed,
@@ -45,7 +45,7 @@ _NEVER: Final = -1
 _TURNS: Final = 6
 
 
-class Exchange:
+class StoreSynchroniser:
     """What one manager knows of its store.
 
     Args:
@@ -171,17 +171,17 @@ class Exchange:
             self._state, self._shared = taken.state, taken.context
         for effect in taken.effects:
             match effect:
-                case Hear():
+                case Adopt():
                     self._hear(effect.strategy)
-                case Write() | ReadAgain() if not turns:
+                case Write() | Reread() if not turns:
                     self.seen = _NEVER
                 case Write():
                     self._write(effect, turns - 1)
-                case ReadAgain():
+                case Reread():
                     self._read(turns - 1)
-                case ReportLost():
+                case ReportOutage():
                     self._report(effect.reason)
-                case ReportBack():
+                case ReportRecovery():
                     self._report(None)
                 case _:
                     unreachable(effect)

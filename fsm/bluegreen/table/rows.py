@@ -19,7 +19,7 @@ EffectMaker = Callable[[Any, Any, Any], Any]
 """(context before, context after, event) -> an effect, or none if there is nothing to do; pure."""
 
 
-class Outcome(enum.Enum):
+class RowKind(enum.Enum):
     """What a row does with its event."""
 
     GO = "go"
@@ -81,7 +81,7 @@ class Row:
 
     state: str
     event: type[Any]
-    outcome: Outcome
+    outcome: RowKind
     why: str
     guard: Guard = ALWAYS
     target: str | None = None
@@ -95,7 +95,7 @@ class Row:
         return f"{self.state}.{event_name(self.event)}{guard}"
 
     def __str__(self) -> str:
-        arrow = f" -> {self.target}" if self.outcome is Outcome.GO else f" {self.outcome.value}"
+        arrow = f" -> {self.target}" if self.outcome is RowKind.GO else f" {self.outcome.value}"
         return self.name + arrow
 
 
@@ -130,7 +130,7 @@ def go(
 ) -> Rows:
     """A transition: the event leads to `target`, which may be the same state again."""
     return Rows(
-        tuple(Row(s, e, Outcome.GO, why, when, target, do, tuple(effects)) for s, e in _each(states, events))
+        tuple(Row(s, e, RowKind.GO, why, when, target, do, tuple(effects)) for s, e in _each(states, events))
     )
 
 
@@ -145,22 +145,22 @@ def stay(
 ) -> Rows:
     """Bookkeeping only: the context may change, the state does not."""
     return Rows(
-        tuple(Row(s, e, Outcome.STAY, why, when, None, do, tuple(effects)) for s, e in _each(states, events))
+        tuple(Row(s, e, RowKind.STAY, why, when, None, do, tuple(effects)) for s, e in _each(states, events))
     )
 
 
 def ignore(states: Any, events: Any, *, why: str, when: Guard = ALWAYS) -> Rows:
     """The event is accepted and changes nothing."""
-    return Rows(tuple(Row(s, e, Outcome.IGNORE, why, when) for s, e in _each(states, events)))
+    return Rows(tuple(Row(s, e, RowKind.IGNORE, why, when) for s, e in _each(states, events)))
 
 
 def forbid(states: Any, events: Any, *, why: str, when: Guard = ALWAYS) -> Rows:
     """The event raises, and changes nothing."""
-    return Rows(tuple(Row(s, e, Outcome.FORBID, why, when) for s, e in _each(states, events)))
+    return Rows(tuple(Row(s, e, RowKind.FORBID, why, when) for s, e in _each(states, events)))
 
 
 @attrs.frozen
-class Finding:
+class TableFinding:
     """One reason why a table is refused.
 
     Args:
@@ -234,7 +234,7 @@ class Declaration:
     def accepted(self, state: str) -> tuple[str, ...]:
         """Return the names of the events that can have an effect in `state`, in the order of the alphabet."""
         live = {
-            row.event for row in self.rows if row.state == state and row.outcome in (Outcome.GO, Outcome.STAY)
+            row.event for row in self.rows if row.state == state and row.outcome in (RowKind.GO, RowKind.STAY)
         }
         return tuple(event.name for event in self.events if event in live)
 

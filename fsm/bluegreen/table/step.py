@@ -14,7 +14,7 @@ import transitions
 from transitions.core import Condition, EventData, Transition
 
 from bluegreen.errors import EventForbidden
-from bluegreen.table.table import Outcome, Row, Table
+from bluegreen.table.table import Row, RowKind, Table
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -44,9 +44,9 @@ def step(table: Table[C, E, F], state: str, context: C, event: E) -> Step:
     """
     row = table.row(state, context, event)
     outcome = row.outcome
-    if outcome is Outcome.IGNORE:
+    if outcome is RowKind.IGNORE:
         return Step(state, context, (), row)
-    if outcome is Outcome.FORBID:
+    if outcome is RowKind.FORBID:
         name = row.event.name
         raise EventForbidden(
             name, state, row.why, [other for other in table.accepted(state) if other != name]
@@ -58,7 +58,7 @@ def step(table: Table[C, E, F], state: str, context: C, event: E) -> Step:
 
 def may(table: Table[C, E, F], state: str, context: C, event: E) -> bool:
     """Whether `event` would be accepted in (state, context), ignored or not. Nothing changes."""
-    return table.row(state, context, event).outcome is not Outcome.FORBID
+    return table.row(state, context, event).outcome is not RowKind.FORBID
 
 
 def explain(table: Table[C, E, F], state: str, context: C, event: E) -> str:
@@ -116,7 +116,7 @@ class _TableEvent(transitions.core.Event):
         """
         machine: Any = self.machine
         event = machine.make_event(machine.alphabet[self.name], args, kwargs)
-        return machine.send(event, model).row.outcome is not Outcome.IGNORE
+        return machine.send(event, model).row.outcome is not RowKind.IGNORE
 
 
 class Machine(transitions.Machine, Generic[C, E, F]):
@@ -170,7 +170,7 @@ class Machine(transitions.Machine, Generic[C, E, F]):
             name = row.event.name
             if name not in self.events:
                 self.events[name] = self._create_event(name, self)
-            if row.outcome is not Outcome.FORBID:
+            if row.outcome is not RowKind.FORBID:
                 self.events[name].add_transition(_RowTransition(row))
 
     def add_model(self, model: Any, initial: Any = None) -> None:

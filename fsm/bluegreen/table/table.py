@@ -27,8 +27,8 @@ from bluegreen.errors import GuardError, TableError
 from bluegreen.table.guards import Fact, Guard, valuations
 from bluegreen.table.rows import (
     Declaration,
-    Outcome,
     Row,
+    RowKind,
     State,
     cell_facts,
     events,
@@ -39,7 +39,7 @@ from bluegreen.table.rows import (
 )
 from bluegreen.table.validation import results, structure
 
-__all__ = ["Fact", "Guard", "Outcome", "Row", "State", "Table", "events", "forbid", "go", "ignore", "stay"]
+__all__ = ["Fact", "Guard", "Row", "RowKind", "State", "Table", "events", "forbid", "go", "ignore", "stay"]
 
 C = TypeVar("C")
 E = TypeVar("E")

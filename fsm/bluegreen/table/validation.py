@@ -12,14 +12,14 @@ from itertools import product
 from typing import Any, Final
 
 from bluegreen.table.guards import Fact, valuations
-from bluegreen.table.rows import Declaration, Finding, Outcome, Row, State, cell_facts, event_name
+from bluegreen.table.rows import Declaration, Row, RowKind, State, TableFinding, cell_facts, event_name
 
 RowOf = Callable[[str, Any, Any], Row]
 Cells = dict[tuple[str, type[Any]], tuple[Row, ...]]
 """The rows of each (state, event)."""
 
 
-def structure(table: Declaration) -> tuple[list[Finding], Cells]:
+def structure(table: Declaration) -> tuple[list[TableFinding], Cells]:
     """Return every finding that the rows alone show, and the cells in which a row can be looked up."""
     wrong_facts = _facts(table)
     findings = [*_names(table), *_rows(table)]
@@ -31,23 +31,23 @@ def structure(table: Declaration) -> tuple[list[Finding], Cells]:
         rows = table.cell(state, event)
         if any(fact in wrong_facts for row in rows for fact in row.guard.facts):
             continue
-        found = list(_cell(rows)) if rows else [Finding("missing", "no row", state, event_name(event))]
+        found = list(_cell(rows)) if rows else [TableFinding("missing", "no row", state, event_name(event))]
         findings += found
         if all(one.kind == "never" for one in found) and (state, event_name(event)) not in open_cells:
             decided[state, event] = rows
     return [*findings, *_graph(table)], decided
 
 
-def results(table: Declaration, row_of: RowOf, decided: Cells) -> list[Finding]:
+def results(table: Declaration, row_of: RowOf, decided: Cells) -> list[TableFinding]:
     """Return a finding for every row of `decided` whose facts, reducer or effects break what is declared.
 
     They are tried on the table's samples, once per state whose condition holds for the context.
     """
-    found: dict[tuple[str, ...], Finding] = {}
+    found: dict[tuple[str, ...], TableFinding] = {}
     for event in table.samples:
         if type(event) not in table.events:
             detail = f"the sample {event!r} is not in the alphabet"
-            found[detail,] = Finding("unknown event", detail, event=event_name(type(event)))
+            found[detail,] = TableFinding("unknown event", detail, event=event_name(type(event)))
     facts = {cell: cell_facts(rows) for cell, rows in decided.items()}
     for state in table.states:
         events = [event for event in table.samples if (state.name, type(event)) in facts]
@@ -55,7 +55,7 @@ def results(table: Declaration, row_of: RowOf, decided: Cells) -> list[Finding]:
         for context in table.contexts:
             holds, trouble = _holds(state, context)
             if trouble:
-                found.setdefault((state.name,), Finding("fact", trouble, state.name))
+                found.setdefault((state.name,), TableFinding("fact", trouble, state.name))
             if holds:
                 tried = True
                 for event in events:
@@ -64,50 +64,52 @@ def results(table: Declaration, row_of: RowOf, decided: Cells) -> list[Finding]:
                         found.setdefault((state.name, event_name(type(event)), blamed), finding)
         if events and table.contexts and not tried:
             detail = f"none of the contexts satisfies its condition, {state.holds}: no row of it was tried"
-            found.setdefault((state.name,), Finding("result", detail, state.name))
+            found.setdefault((state.name,), TableFinding("result", detail, state.name))
     return list(found.values())
 
 
-def _names(table: Declaration) -> Iterator[Finding]:
+def _names(table: Declaration) -> Iterator[TableFinding]:
     states = [state.name for state in table.states]
     for name, count in Counter(states).items():
         if count > 1:
-            yield Finding("duplicate", f"declared {count} times", name)
+            yield TableFinding("duplicate", f"declared {count} times", name)
     for event in table.events:
         if not inspect.isclass(event) or not event_name(event).isidentifier():
             detail = f"{event!r} is no class with a `name` that is one word"
-            yield Finding("alphabet", detail, event=event_name(event))
+            yield TableFinding("alphabet", detail, event=event_name(event))
     for name, count in Counter(map(event_name, table.events)).items():
         if count > 1:
-            yield Finding("duplicate", f"{count} events have this name", event=name)
+            yield TableFinding("duplicate", f"{count} events have this name", event=name)
     if table.initial not in states:
-        yield Finding("unknown state", f"the initial state {table.initial!r} is not declared")
+        yield TableFinding("unknown state", f"the initial state {table.initial!r} is not declared")
 
 
-def _rows(table: Declaration) -> Iterator[Finding]:
+def _rows(table: Declaration) -> Iterator[TableFinding]:
     states = [state.name for state in table.states]
     for row in table.rows:
         where = row.state, event_name(row.event)
         if row.state not in states:
-            yield Finding("unknown state", f"a row starts in {row.state!r}", *where)
-        if row.outcome is not Outcome.GO:
+            yield TableFinding("unknown state", f"a row starts in {row.state!r}", *where)
+        if row.outcome is not RowKind.GO:
             if row.target is not None:
-                yield Finding("outcome", f"{row} has the target {row.target!r}, and is no transition", *where)
+                yield TableFinding(
+                    "outcome", f"{row} has the target {row.target!r}, and is no transition", *where
+                )
         elif row.target is None:
-            yield Finding("outcome", f"{row.name} is a transition without a target", *where)
+            yield TableFinding("outcome", f"{row.name} is a transition without a target", *where)
         elif row.target not in states:
-            yield Finding("unknown state", f"a row leads to {row.target!r}", *where)
-        if row.outcome in (Outcome.IGNORE, Outcome.FORBID) and (row.reduce or row.effects):
-            yield Finding("outcome", f"{row} changes nothing, but has a reducer or effects", *where)
+            yield TableFinding("unknown state", f"a row leads to {row.target!r}", *where)
+        if row.outcome in (RowKind.IGNORE, RowKind.FORBID) and (row.reduce or row.effects):
+            yield TableFinding("outcome", f"{row} changes nothing, but has a reducer or effects", *where)
         if row.event not in table.events:
-            yield Finding("unknown event", f"{event_name(row.event)} is not in the alphabet", *where)
+            yield TableFinding("unknown event", f"{event_name(row.event)} is not in the alphabet", *where)
         if not row.why.strip():
-            yield Finding("reason", f"{row} does not say why", *where)
+            yield TableFinding("reason", f"{row} does not say why", *where)
 
 
-def _facts(table: Declaration) -> dict[Fact, Finding]:
+def _facts(table: Declaration) -> dict[Fact, TableFinding]:
     """Return the facts that cannot be used, with the reason."""
-    wrong: dict[Fact, Finding] = {}
+    wrong: dict[Fact, TableFinding] = {}
     seen: dict[str, Fact] = {}
     states = [state.name for state in table.states]
     used = [(fact, row.state, event_name(row.event)) for row in table.rows for fact in row.guard.facts]
@@ -115,24 +117,24 @@ def _facts(table: Declaration) -> dict[Fact, Finding]:
     for fact, state, event in used:
         where = state, event or None
         if seen.setdefault(fact.name, fact) is not fact:
-            wrong.setdefault(fact, Finding("fact", f"two facts are called {fact.name!r}", *where))
+            wrong.setdefault(fact, TableFinding("fact", f"two facts are called {fact.name!r}", *where))
             wrong.setdefault(seen[fact.name], wrong[fact])
         if not fact.values:
-            wrong.setdefault(fact, Finding("fact", f"fact {fact.name!r} has no values", *where))
+            wrong.setdefault(fact, TableFinding("fact", f"fact {fact.name!r} has no values", *where))
         for name, values in fact.within.items():
             extra = [value for value in values if value not in fact.values]
             told = f"fact {fact.name!r} in {name}"
             if name not in states:
-                wrong.setdefault(fact, Finding("fact", f"{told}: there is no such state", *where))
+                wrong.setdefault(fact, TableFinding("fact", f"{told}: there is no such state", *where))
             elif not values:
-                wrong.setdefault(fact, Finding("fact", f"{told} has no values", *where))
+                wrong.setdefault(fact, TableFinding("fact", f"{told} has no values", *where))
             elif extra:
                 detail = f"{told} is {extra[0]!r}, which is not among its values"
-                wrong.setdefault(fact, Finding("fact", detail, *where, ((fact.name, extra[0]),)))
+                wrong.setdefault(fact, TableFinding("fact", detail, *where, ((fact.name, extra[0]),)))
     return wrong
 
 
-def _cell(rows: tuple[Row, ...]) -> Iterator[Finding]:
+def _cell(rows: tuple[Row, ...]) -> Iterator[TableFinding]:
     """Look at every valuation of the cell's facts: exactly one row must be enabled in each."""
     state, event = rows[0].state, event_name(rows[0].event)
     shown: set[tuple[int, ...]] = set()
@@ -145,19 +147,19 @@ def _cell(rows: tuple[Row, ...]) -> Iterator[Finding]:
             continue
         shown.add(enabled)
         if not enabled:
-            yield Finding("gap", "no row is enabled", state, event, valuation)
+            yield TableFinding("gap", "no row is enabled", state, event, valuation)
         else:
             names = " and ".join(str(rows[index]) for index in enabled)
-            yield Finding("overlap", names, state, event, valuation)
+            yield TableFinding("overlap", names, state, event, valuation)
     for index, row in enumerate(rows):
         if index not in enabled_somewhere:
-            yield Finding("never", f"the guard of {row} is false in every case", state, event)
+            yield TableFinding("never", f"the guard of {row} is false in every case", state, event)
 
 
-def _graph(table: Declaration) -> Iterator[Finding]:
+def _graph(table: Declaration) -> Iterator[TableFinding]:
     leads: dict[str, set[str]] = {state.name: set() for state in table.states}
     for row in table.rows:
-        if row.outcome is Outcome.GO and row.state in leads and row.target in leads:
+        if row.outcome is RowKind.GO and row.state in leads and row.target in leads:
             leads[row.state].add(row.target)
     reached: set[str] = set()
     queue = [table.initial] if table.initial in leads else []
@@ -169,16 +171,16 @@ def _graph(table: Declaration) -> Iterator[Finding]:
     for state in table.states:
         name = state.name
         if reached and name not in reached:
-            yield Finding("unreachable", f"no sequence of rows leads there from {table.initial}", name)
+            yield TableFinding("unreachable", f"no sequence of rows leads there from {table.initial}", name)
         if not state.final and not leads[name] - {name}:
-            yield Finding("trap", "no row leads out of it, and it is not final", name)
+            yield TableFinding("trap", "no row leads out of it, and it is not final", name)
         if state.final and leads[name]:
-            yield Finding("final", f"final, but rows lead to {', '.join(sorted(leads[name]))}", name)
+            yield TableFinding("final", f"final, but rows lead to {', '.join(sorted(leads[name]))}", name)
 
 
 def _result(
     table: Declaration, row_of: RowOf, state: str, context: Any, event: Any, facts: tuple[Fact, ...]
-) -> Iterator[tuple[str, Finding]]:
+) -> Iterator[tuple[str, TableFinding]]:
     """Take the step, and yield what is wrong with it, with the name of what is to blame."""
     name = event_name(type(event))
     shown: list[tuple[str, Any]] = []
@@ -186,11 +188,11 @@ def _result(
         value, trouble = _value(fact, context, event, fact.domain(state))
         if trouble:
             known = () if value is _RAISED else ((fact.name, value),)
-            yield fact.name, Finding("fact", trouble, state, name, known)
+            yield fact.name, TableFinding("fact", trouble, state, name, known)
             return
         shown.append((fact.name, value))
     row = row_of(state, context, event)
-    if row.outcome in (Outcome.IGNORE, Outcome.FORBID):
+    if row.outcome in (RowKind.IGNORE, RowKind.FORBID):
         return
     after, doing = context, ""
     try:
@@ -201,13 +203,13 @@ def _result(
             doing = f"its effect {_name(make)}"
             make(context, after, event)
     except Exception as error:  # noqa: BLE001  whatever it is, that it is raised is the finding
-        yield str(row), Finding("result", f"{row}: {doing} raises {error!r}", state, name, tuple(shown))
+        yield str(row), TableFinding("result", f"{row}: {doing} raises {error!r}", state, name, tuple(shown))
         return
     target = table.state(row.target or state)
     holds, trouble = _holds(target, after)
     if not holds:
         detail = f"{row} breaks {target.name}: {trouble or target.holds}"
-        yield str(row), Finding("result", detail, state, name, tuple(shown))
+        yield str(row), TableFinding("result", detail, state, name, tuple(shown))
 
 
 def _holds(state: State, context: Any) -> tuple[bool, str]:

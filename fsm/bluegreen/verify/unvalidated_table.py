@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from bluegreen.errors import TableError
-from bluegreen.table.rows import Finding
+from bluegreen.table.rows import TableFinding
 from bluegreen.table.table import Table
 
 C = TypeVar("C")
@@ -27,11 +27,13 @@ class Unchecked(Table[C, E, F], Generic[C, E, F]):
     In a cell with a gap, an overlap, or a row that leads nowhere, `row` raises `KeyError`.
     """
 
-    findings: tuple[Finding, ...] = attrs.field(init=False, default=(), repr=False)
+    findings: tuple[TableFinding, ...] = attrs.field(init=False, default=(), repr=False)
 
     def __attrs_post_init__(self) -> None:
         try:
             super().__attrs_post_init__()
         except TableError as refused:
-            found: tuple[Finding, ...] = tuple(one for one in refused.findings if isinstance(one, Finding))
+            found: tuple[TableFinding, ...] = tuple(
+                one for one in refused.findings if isinstance(one, TableFinding)
+            )
             object.__setattr__(self, "findings", found)

@@ -17,11 +17,11 @@ import attrs
 
 from bluegreen.table.guards import as_tuple
 from bluegreen.table.table import Table
-from bluegreen.verify.exploration.single_table import EventsOf, Explored, explore
+from bluegreen.verify.exploration.single_table import EventsOf, ExplorationResult, explore
 from bluegreen.verify.properties.base import Property
 
 if TYPE_CHECKING:
-    from bluegreen.verify.mutation.operators import Verdict
+    from bluegreen.verify.mutation.operators import MutantResult
 
 
 def _as_it_is(context: Any) -> Any:
@@ -77,7 +77,7 @@ class Verification:
         """Return what may be sent in (state, context)."""
         return self._sent if self.events is None else self.events(state, context)
 
-    def explore(self, table: Table[Any, Any, Any] | None = None, **options: Any) -> Explored:
+    def explore(self, table: Table[Any, Any, Any] | None = None, **options: Any) -> ExplorationResult:
         """Explore the table, or another one in its place.
 
         Args:
@@ -95,24 +95,24 @@ class Verification:
         fields = attrs.fields(context) if attrs.has(context) else ()
         dropped = {field.name: (field.name,) for field in fields}
 
-        def examined(name: str, table: Table[Any, Any, Any]) -> Verdict | None:
+        def examined(name: str, table: Table[Any, Any, Any]) -> MutantResult | None:
             return self._examined(name, table, bound)
 
         verdicts = tuple(judge(mutant, examined) for mutant in effective_mutants(self.table, dropped))
         return Mutated(verdicts, dict(self.explained), tuple(one.name for one in self.properties))
 
-    def _examined(self, name: str, table: Table[Any, Any, Any], bound: int) -> Verdict | None:
-        from bluegreen.verify.mutation.operators import Verdict
+    def _examined(self, name: str, table: Table[Any, Any, Any], bound: int) -> MutantResult | None:
+        from bluegreen.verify.mutation.operators import MutantResult
 
         found = self.explore(table, states=bound)
         also = (*(one.name for one in found.violations), *found.unreached)
         if found.violations:
             first = found.violations[0]
-            return Verdict(name, first.name, first.detail, first.events, also=also)
+            return MutantResult(name, first.name, first.detail, first.events, also=also)
         if not found.complete:
-            return Verdict(name, "bound", f"more than {bound} states, twice as many as there should be")
+            return MutantResult(name, "bound", f"more than {bound} states, twice as many as there should be")
         if found.unreached:
-            return Verdict(name, found.unreached[0], "it never happens", also=also)
+            return MutantResult(name, found.unreached[0], "it never happens", also=also)
         return None
 
 
@@ -126,7 +126,7 @@ class Mutated:
         properties: the names of what is to notice them.
     """
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[MutantResult, ...]
     explained: Mapping[str, str]
     properties: tuple[str, ...]
 

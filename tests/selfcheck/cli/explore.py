@@ -22,19 +22,19 @@ from bluegreen.verify.exploration.counterexample import (
     listed,
     mermaid,
 )
-from bluegreen.verify.exploration.single_table import Explored, explore_query, explore_strategy
+from bluegreen.verify.exploration.single_table import ExplorationResult, explore_query, explore_strategy
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
 from selfcheck.cli.progress import searching
 from selfcheck.explore.breadth_first import Bounds
-from selfcheck.explore.checker import Found, Violation, examine
+from selfcheck.explore.checker import Violation, WorldResult, examine
 from selfcheck.explore.lying_store import lied_to
-from selfcheck.explore.store_checker import Shared, examine_sharing
-from selfcheck.explore.thread_modular_checker import Judged, judge
-from selfcheck.model.actions import EVENTS, Liberties
-from selfcheck.model.lease import Leased, examine_lease
+from selfcheck.explore.store_checker import StoreResult, examine_sharing
+from selfcheck.explore.thread_modular_checker import ThreadModularResult, judge
+from selfcheck.model.actions import EVENTS, ModelOptions
+from selfcheck.model.lease import LeaseResult, examine_lease
 from selfcheck.model.product import Size, World
 from selfcheck.model.store import Extent
-from selfcheck.model.users import Served, examine_users
+from selfcheck.model.users import UsersResult, examine_users
 
 
 @click.command("explore")
@@ -97,7 +97,7 @@ def explore(
     options are wrong.
     """
     chosen = tuple(one for one in events or EVENTS if one != "none")
-    liberties = Liberties(events=chosen, kinds=(True, False) if reads else (False,), steps=())
+    liberties = ModelOptions(events=chosen, kinds=(True, False) if reads else (False,), steps=())
     alone = [*_alone()]
     bounds = Bounds(states, memory_mb)
     with searching(states) as told:
@@ -126,7 +126,7 @@ def explore(
     sys.exit(1 if wrong else 0 if report["complete"] else 2)
 
 
-def _alone() -> list[tuple[str, Explored]]:
+def _alone() -> list[tuple[str, ExplorationResult]]:
     """Explore each table by itself, under each setting that it looks at."""
     drained, at_once = Settings(), Settings(commit_when="first_safe_point")
     fallen_back = Settings(default_strategy=Strategy.GREEN)
@@ -148,17 +148,20 @@ EXTENTS: Final = (Extent(2, 2, 1), Extent(3, 1, 1))
 """How many processes share a faulty store, how often they decide, and how many faults there are."""
 
 
-def _sharing() -> list[Shared | Leased]:
+def _sharing() -> list[StoreResult | LeaseResult]:
     return [*map(examine_sharing, EXTENTS), *map(examine_lease, (2, 3))]
 
 
-def _silent(switches: int, liberties: Liberties) -> Judged:
+def _silent(switches: int, liberties: ModelOptions) -> ThreadModularResult:
     """Explore a process with one query and a store that says nothing wrong: what is pending was announced there."""
     return judge(1, min(switches, 1), liberties, words=False)
 
 
 def _with_a_store(
-    report: dict[str, Any], sharing: list[Shared | Leased], lied: Judged, silent: Judged
+    report: dict[str, Any],
+    sharing: list[StoreResult | LeaseResult],
+    lied: ThreadModularResult,
+    silent: ThreadModularResult,
 ) -> dict[str, Any]:
     """Add what was found where the store is faulty, or lies, or is silent."""
     searches = [one.searched for one in (*sharing, lied, silent)]
@@ -172,7 +175,7 @@ def _with_a_store(
     return report
 
 
-def _with_executing_begins(report: dict[str, Any], found: Judged) -> dict[str, Any]:
+def _with_executing_begins(report: dict[str, Any], found: ThreadModularResult) -> dict[str, Any]:
     """Add what was found where a begin may execute as well."""
     report["executing_begins"] = {"states": found.searched.states, "steps": found.searched.steps}
     report["complete"] = report["complete"] and found.searched.complete
@@ -183,7 +186,7 @@ def _with_executing_begins(report: dict[str, Any], found: Judged) -> dict[str, A
     return report
 
 
-def _with_users(report: dict[str, Any], users: Served) -> dict[str, Any]:
+def _with_users(report: dict[str, Any], users: UsersResult) -> dict[str, Any]:
     """Add what was found of two users, of whom one is refused for reasons of its own."""
     report["users"] = {"states": users.searched.states, "steps": users.searched.steps}
     report["complete"] = report["complete"] and users.searched.complete
@@ -192,8 +195,8 @@ def _with_users(report: dict[str, Any], users: Served) -> dict[str, Any]:
     return report
 
 
-def _told(one: Shared | Leased) -> str:
-    if isinstance(one, Leased):
+def _told(one: StoreResult | LeaseResult) -> str:
+    if isinstance(one, LeaseResult):
         return f"{one.processes} processes and a lease"
     extent = one.extent
     faults = "fault" if extent.faults == 1 else "faults"
@@ -213,7 +216,7 @@ def _of_store(one: Violation) -> dict[str, Any]:
     return {"table": "sharing", "property": one.name, "events": events, "test": "", **shown}
 
 
-def _coverage(alone: list[tuple[str, Explored]]) -> list[Coverage]:
+def _coverage(alone: list[tuple[str, ExplorationResult]]) -> list[Coverage]:
     covered: list[Coverage] = []
     for table in (STRATEGY, QUERY):
         missed = [one.missed for name, one in alone if name == table.name]
@@ -223,7 +226,9 @@ def _coverage(alone: list[tuple[str, Explored]]) -> list[Coverage]:
 
 
 def _report(
-    alone: list[tuple[str, Explored]], found: Found | Judged, covered: dict[str, int]
+    alone: list[tuple[str, ExplorationResult]],
+    found: WorldResult | ThreadModularResult,
+    covered: dict[str, int],
 ) -> dict[str, Any]:
     searched = found.searched
     violations = [

@@ -11,7 +11,7 @@ import click
 
 from bluegreen.verify.exploration.counterexample import listed, mermaid
 from selfcheck.cli.progress import counting
-from selfcheck.interleaving.explorer import Explored, as_test, explore, needed, retold
+from selfcheck.interleaving.explorer import InterleavingResult, as_test, explore, needed, retold
 from selfcheck.interleaving.programs import PROGRAMS, THREES, chance
 
 BY_CHANCE: Final = {2: (4, 3), 3: (4, 2)}
@@ -40,7 +40,7 @@ def interleavings(threads: int, seed: int, schedules: int, as_json: bool) -> Non
     count, operations = BY_CHANCE[threads]
     programs = [*(PROGRAMS if threads == 2 else THREES)]
     programs += [chance(seed + number, threads, operations) for number in range(count)]
-    found: list[Explored] = []
+    found: list[InterleavingResult] = []
     with counting("programs") as told:
         for program in programs:
             found.append(explore(program, schedules=schedules, chances=-(-schedules // 10), seed=seed))
@@ -51,7 +51,7 @@ def interleavings(threads: int, seed: int, schedules: int, as_json: bool) -> Non
     sys.exit(1 if report["violations"] else 0)
 
 
-def as_report(found: list[Explored], seed: int, seconds: float) -> dict[str, Any]:
+def as_report(found: list[InterleavingResult], seed: int, seconds: float) -> dict[str, Any]:
     """Return what was found, for JSON.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bluegreen.verify.exploration.counterexample import as_test, listed, mermaid
-from bluegreen.verify.mutation.operators import Verdict
+from bluegreen.verify.mutation.operators import MutantResult
 from selfcheck.cli.progress import counting
 from selfcheck.mutation.runner import Mutation, mutate
 
@@ -28,10 +28,10 @@ def mutants(workers: int | None, as_json: bool) -> None:
     with counting("mutants") as told:
         found = mutate(workers, told)
     click.echo(json.dumps(as_report(found), indent=2) if as_json else as_text(found))
-    sys.exit(0 if good(found) else 1)
+    sys.exit(0 if ok(found) else 1)
 
 
-def good(found: Mutation) -> bool:
+def ok(found: Mutation) -> bool:
     """Whether the properties are strong enough."""
     unnoticed = any(not one.killer for one in found.bugs)
     return found.score >= 0.95 and not (unnoticed or found.unexplained or found.vacuous)
@@ -51,7 +51,7 @@ def as_report(found: Mutation) -> dict[str, Any]:
     }
 
 
-def _bug(one: Verdict) -> dict[str, Any]:
+def _bug(one: MutantResult) -> dict[str, Any]:
     told = one.killer, one.reason
     shown: dict[str, Any] = {"name": one.name, "killer": one.killer}
     if one.killer:
@@ -66,7 +66,7 @@ def _bug(one: Verdict) -> dict[str, Any]:
     return shown
 
 
-def _of_manager(one: Verdict) -> bool:
+def _of_manager(one: MutantResult) -> bool:
     """Whether its events are those of the strategy machine, which a manager takes."""
     return all(type(event).__module__ == "bluegreen.machines.strategy.events" for event in one.events)
 

@@ -6,8 +6,8 @@ machine: its state, where it routes, whom it would authenticate with. What that 
 for each machine and each *script*, the events that are sent in one move. The moves are those of `moves.Moves`, the
 steps those of `bluegreen.table.step.step`.
 
-    >>> from selfcheck.model.actions import Liberties
-    >>> parts = Parts(Liberties(events=(), stale=False), tickets=1)
+    >>> from selfcheck.model.actions import ModelOptions
+    >>> parts = Parts(ModelOptions(events=(), stale=False), tickets=1)
     >>> first = parts.begun(None)
     >>> [(one.text, parts.after(first, one.script)) for one in parts.doings(("steady", BLUE), parts.posture[first], 0)]
     [('authenticate on blue: auth_success', 1)]
@@ -30,9 +30,9 @@ from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.version_abstraction import NOW, rebase
 from bluegreen.verify.properties.base import Taken
 from selfcheck.explore.message_reduction import Hearing
-from selfcheck.model.actions import EVENTS, Liberties, Move, Moves
+from selfcheck.model.actions import EVENTS, Action, ModelOptions, Moves
 from selfcheck.model.cluster import Phase
-from selfcheck.model.process import Fault, Machines, Process, Query, Trail, begun
+from selfcheck.model.process import ActionTrace, Fault, Machines, Process, Query, begun
 
 T = TypeVar("T", bound=Hashable)
 BLUE: Final = Strategy.BLUE
@@ -91,11 +91,11 @@ class Doing(NamedTuple):
     fair: str
     script: int
     query: int
-    move: Move | None
+    move: Action | None
 
 
 @attrs.define
-class _Script(Trail):
+class _Script(ActionTrace):
     """A trail on which nothing is sent: it is written down."""
 
     actions: tuple[tuple[str, Any], ...] = ()
@@ -109,12 +109,12 @@ class _Scribe(Machines):
 
     route: Strategy | None = None
 
-    def send(self, trail: Trail, event: Any) -> Step | None:
+    def send(self, trail: ActionTrace, event: Any) -> Step | None:
         assert isinstance(trail, _Script)
         trail.actions += (("sent", event),)
         return _ACCEPTED
 
-    def started(self, trail: Trail, query: Query | None, reads: bool, replay: str) -> Query | None:
+    def started(self, trail: ActionTrace, query: Query | None, reads: bool, replay: str) -> Query | None:
         if self.route is None:
             return None
         self.send(trail, QueryStarted())
@@ -146,7 +146,7 @@ class Parts:
 
     def __init__(
         self,
-        liberties: Liberties,
+        liberties: ModelOptions,
         tickets: int,
         *,
         settings: Settings | None = None,
@@ -185,7 +185,7 @@ class Parts:
         return number
 
     def _posture(self, machine: Machine) -> Posture:
-        trail = Trail(machine.state, machine.context, frozenset())
+        trail = ActionTrace(machine.state, machine.context, frozenset())
         placed = self.steps.started(trail, None, False, "reads")
         target, _ = self._moves.target(Process(machine.state, machine.context))
         return Posture(machine.state, None if placed is None else placed.strategy, target)
@@ -230,7 +230,7 @@ class Parts:
         """Return the machine after a script, or `REFUSED`."""
         state, context, news = self.machines.things[machine]
         actions = self.scripts.things[script]
-        trail = Trail(state, context, frozenset(news))
+        trail = ActionTrace(state, context, frozenset(news))
         for word, event in actions:
             if word == "said":
                 trail.said(event)

@@ -13,7 +13,7 @@ from bluegreen.verify.exploration.liveness import lasso
 from bluegreen.verify.properties.base import Always, Taken
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
 from selfcheck.explore.breadth_first import Bounds, Progress, Searched, path_to, search
-from selfcheck.model.actions import MEDDLING, Move
+from selfcheck.model.actions import MEDDLING, Action
 from selfcheck.model.cluster import Phase
 from selfcheck.model.product import Moment, World
 from selfcheck.properties.cluster import WORLD_ALWAYS, WORLD_EVENTUALLY, WORLD_SOMETIMES
@@ -39,7 +39,7 @@ class Violation:
 
 
 @attrs.frozen
-class Found:
+class WorldResult:
     """What was found, and how much was looked at.
 
     Args:
@@ -55,7 +55,7 @@ class Found:
     broken: tuple[str, ...] = ()
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether everything was seen, and nothing is wrong with it."""
         return self.searched.complete and not self.violations and not self.unreached
 
@@ -64,11 +64,11 @@ class _Watch:
     """Looks at each process in each phase, once."""
 
     def __init__(self) -> None:
-        self.broken: dict[str, tuple[Moment, Move | None, str]] = {}
+        self.broken: dict[str, tuple[Moment, Action | None, str]] = {}
         self.missing = list(WORLD_SOMETIMES)
         self._known: set[int] = set()
 
-    def seen(self, moment: Moment, moves: list[Move]) -> None:
+    def seen(self, moment: Moment, moves: list[Action]) -> None:
         for one in WORLD_ALWAYS:
             if one.name not in self.broken and not one.holds(moment):
                 self.broken[one.name] = moment, None, one.text
@@ -81,7 +81,7 @@ class _Watch:
                     self._known.add(id(taken.step))
                     self._step(moment, move, taken)
 
-    def _step(self, moment: Moment, move: Move, taken: Taken) -> None:
+    def _step(self, moment: Moment, move: Action, taken: Taken) -> None:
         of: tuple[Always, ...] = STEPS if isinstance(taken.context, Context) else QUERY_ALWAYS
         for one in of:
             if one.name not in self.broken and not one.holds(taken):
@@ -95,7 +95,7 @@ def examine(
     told: Callable[[Progress], None] | None = None,
     first_only: bool = False,
     lassos: bool = True,
-) -> Found:
+) -> WorldResult:
     """Explore a world, and look at it.
 
     Args:
@@ -113,11 +113,11 @@ def examine(
     unreduced = sum(world.orbit(state) for level in searched.levels for state in level)
     ended_early = not searched.complete  # then nobody knows what else would have happened
     unreached = () if ended_early else tuple(one.name for one in watch.missing)
-    return Found(searched, unreduced, tuple(violations), unreached, len(world.machines.rows))
+    return WorldResult(searched, unreduced, tuple(violations), unreached, len(world.machines.rows))
 
 
 def _violation(
-    world: World, searched: Searched, name: str, moment: Moment, move: Move | None, detail: str
+    world: World, searched: Searched, name: str, moment: Moment, move: Action | None, detail: str
 ) -> Violation:
     target = next(
         state for level in searched.levels for state in level
@@ -142,7 +142,7 @@ def way(world: World, path: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Any
     return tuple(words), tuple(events)
 
 
-def along(world: World, path: tuple[int, ...]) -> Iterator[Phase | Move]:
+def along(world: World, path: tuple[int, ...]) -> Iterator[Phase | Action]:
     """Yield what happens along a path: a phase that the cluster comes into, or a move of a process."""
     for before, after in pairwise(path):
         place, processes = world.unpack(before)

@@ -20,8 +20,8 @@ from typing import Any, Final
 from bluegreen.machines.query import Refused456
 from bluegreen.verify.properties.base import Always, Taken
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS
-from selfcheck.explore.thread_modular_checker import Judged, judge
-from selfcheck.model.actions import EVENTS, Liberties
+from selfcheck.explore.thread_modular_checker import ThreadModularResult, judge
+from selfcheck.model.actions import EVENTS, ModelOptions
 
 
 def _cheap(taken: Taken) -> bool:
@@ -39,7 +39,7 @@ BEYOND: Final = ("cooldown_ended", "rollback_requested", "detection_timed_out")
 """What may lead a query to the stack that refuses once more, beside the store."""
 
 
-def lied_to(queries: int = 2, *, beyond: tuple[str, ...] = (), **options: Any) -> Judged:
+def lied_to(queries: int = 2, *, beyond: tuple[str, ...] = (), **options: Any) -> ThreadModularResult:
     """Explore a process in a cluster that stands still, with a store that says anything at any time.
 
     Args:
@@ -48,5 +48,5 @@ def lied_to(queries: int = 2, *, beyond: tuple[str, ...] = (), **options: Any) -
         options: those of `verdict.judge`.
     """
     events = tuple(name for name in EVENTS if name not in BEYOND or name in beyond)
-    liberties = Liberties(events=events, lossy=False, steps=(), prompt=True)
+    liberties = ModelOptions(events=events, lossy=False, steps=(), prompt=True)
     return judge(queries, 0, liberties, always=(*QUERY_ALWAYS, CHEAP), **options)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.machines.store_sync import JOINED, SHARING, Hear, RecordRead
+from bluegreen.machines.store_sync import JOINED, SHARING, Adopt, RecordRead
 from bluegreen.table.table import Table
 from bluegreen.verify.exploration.liveness import lasso
 from bluegreen.verify.properties.base import Always, Eventually, Taken
@@ -23,7 +23,7 @@ from selfcheck.model.store import NOTHING, Extent, Scene, SharingWorld
 
 def _in_order(taken: Taken) -> bool:
     if not isinstance(taken.event, RecordRead) or not any(
-        isinstance(one, Hear) for one in taken.step.effects
+        isinstance(one, Adopt) for one in taken.step.effects
     ):
         return True
     known, record = taken.context.known, taken.event.record
@@ -46,7 +46,7 @@ def _newer_heard(taken: Taken) -> bool:
         return True
     known, record = taken.context.known, taken.event.record
     newer = known.incarnation == record.incarnation and record.epoch > known.epoch
-    heard = [one.strategy for one in taken.step.effects if isinstance(one, Hear)]
+    heard = [one.strategy for one in taken.step.effects if isinstance(one, Adopt)]
     return not newer or heard == [record.announced]
 
 
@@ -126,7 +126,7 @@ SHARED_PROPERTIES: Final = (*STEPWISE, *SHARED_ALWAYS, *SHARED_EVENTUALLY)
 
 
 @attrs.frozen
-class Shared:
+class StoreResult:
     """What was found, and how much was looked at."""
 
     extent: Extent
@@ -135,14 +135,14 @@ class Shared:
     untaken: tuple[str, ...]
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether everything was seen, and nothing is wrong with it."""
         return self.searched.complete and not self.violations
 
 
 def examine_sharing(
     extent: Extent | None = None, table: Table[Any, Any, Any] = SHARING, **options: Any
-) -> Shared:
+) -> StoreResult:
     """Explore processes that share a faulty store, and look at them.
 
     Args:
@@ -153,7 +153,7 @@ def examine_sharing(
     violations = [*_stepwise(world, searched), *_scenes(world, searched)]
     violations += _lassos(world, searched)
     untaken = tuple(row.name for row in table.rows if row.name not in world.rows)
-    return Shared(world.extent, searched, tuple(violations), untaken)
+    return StoreResult(world.extent, searched, tuple(violations), untaken)
 
 
 def _stepwise(world: SharingWorld, searched: Searched) -> Iterable[Violation]:

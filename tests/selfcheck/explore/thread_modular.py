@@ -9,8 +9,8 @@ of processes.
 States are numbers in arrays, and a level of the search is one step for all of them at once. What happens is found by
 `parts.Parts`, that is by `step`, and looked up afterwards.
 
-    >>> from selfcheck.model.actions import Liberties
-    >>> space = Modular(1, 0, Liberties(events=(), kinds=(False,), steps=()))
+    >>> from selfcheck.model.actions import ModelOptions
+    >>> space = Modular(1, 0, ModelOptions(events=(), kinds=(False,), steps=()))
     >>> space.search().states
     196
 """
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from bluegreen.types import Strategy
 from selfcheck.explore.action_tables import NOBODY, REFUSED, Numbers, Parts
 from selfcheck.explore.breadth_first import Bounds, Progress, Searched, beyond
-from selfcheck.model.actions import Liberties
+from selfcheck.model.actions import ModelOptions
 from selfcheck.model.cluster import Phase, beginnings
 
 Numbered = NDArray[np.int64]
@@ -114,7 +114,7 @@ class Modular:
         self,
         queries: int,
         switches: int,
-        liberties: Liberties,
+        liberties: ModelOptions,
         *,
         crashes: bool = True,
         words: bool = True,

@@ -1,7 +1,7 @@
 """What an exploration of one process found: what is broken, with a way there, and what never happened.
 
->>> from selfcheck.model.actions import Liberties
->>> found = judge(1, 0, Liberties(events=(), kinds=(False,), steps=()))
+>>> from selfcheck.model.actions import ModelOptions
+>>> found = judge(1, 0, ModelOptions(events=(), kinds=(False,), steps=()))
 >>> found.violations, found.unreached[:1]
 ((), ('S announce',))
 """
@@ -23,7 +23,7 @@ from selfcheck.explore.array_liveness import Region
 from selfcheck.explore.breadth_first import Bounds, Progress, Searched
 from selfcheck.explore.checker import Violation
 from selfcheck.explore.thread_modular import AT_ONCE, Edges, Modular, Numbered, distinct
-from selfcheck.model.actions import MEDDLING, Liberties
+from selfcheck.model.actions import MEDDLING, ModelOptions
 from selfcheck.model.cluster import Phase
 from selfcheck.model.process import Fault, Process
 from selfcheck.model.product import Moment
@@ -38,7 +38,7 @@ Mask = Callable[[Numbered], Any]
 
 
 @attrs.frozen
-class Judged:
+class ThreadModularResult:
     """What was found, and how much was looked at.
 
     Args:
@@ -58,7 +58,7 @@ class Judged:
         return sum(count**processes for count in self.phases)
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether everything was seen, and nothing is wrong with it."""
         return self.searched.complete and not self.violations and not self.unreached
 
@@ -151,14 +151,14 @@ def _unbalanced(space: Modular, balance: Balance) -> Mask:
 def judge(
     queries: int,
     switches: int,
-    liberties: Liberties | None = None,
+    liberties: ModelOptions | None = None,
     *,
     bounds: Bounds | None = None,
     told: Callable[[Progress], None] | None = None,
     words: bool = True,
     always: tuple[Always, ...] = QUERY_ALWAYS,
     **options: Any,
-) -> Judged:
+) -> ThreadModularResult:
     """Explore one process, and look at it.
 
     Args:
@@ -173,7 +173,7 @@ def judge(
     """
     watch = _Watch(words, always)
     options = {"words": words, "took": watch.took, "fault": watch.fault, **options}
-    space = Modular(queries, switches, liberties or Liberties(), **options)
+    space = Modular(queries, switches, liberties or ModelOptions(), **options)
     searched = space.search(bounds=bounds, told=told, seen=lambda states: watch.level(space, states))
     violations = [_violation(space, searched, name, *seen) for name, seen in watch.states.items()]
     violations += [
@@ -183,7 +183,7 @@ def judge(
     if searched.complete:
         violations += _lassos(space, searched)
     unreached = tuple(one.name for one in watch.missing) if searched.complete else ()
-    return Judged(searched, _counted(space, searched), tuple(violations), unreached)
+    return ThreadModularResult(searched, _counted(space, searched), tuple(violations), unreached)
 
 
 def _counted(space: Modular, searched: Searched) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ from selfcheck.interleaving.scheduler import going_on, taking
 
 
 @attrs.frozen
-class Explored:
+class InterleavingResult:
     """What was found in a program.
 
     Args:
@@ -56,7 +56,7 @@ def explore(
     schedules: int = 10_000,
     chances: int = 0,
     seed: int = 0,
-) -> Explored:
+) -> InterleavingResult:
     """Run a program in every order that makes a difference.
 
     Args:
@@ -83,7 +83,7 @@ def explore(
                 count += 1
                 _keep(found, ran)
         broken = tuple((one, shortest(run, one, ran)) for one, ran in found.values())
-    return Explored(program, count, repeated, complete, broken)
+    return InterleavingResult(program, count, repeated, complete, broken)
 
 
 def _keep(found: dict[str, tuple[Always, Ran]], ran: Ran) -> None:

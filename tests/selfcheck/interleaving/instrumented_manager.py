@@ -1,6 +1,6 @@
-"""The real `StrategyManager` with points where threads meet: its lock, its flights, its clock, its shared fields.
+"""The real `StrategyManager` with points where threads meet: its lock, its detections, its clock, its shared fields.
 
-Nothing of it is replaced but what it is made of: the lock is one of the scheduler's, a flight's future says when
+Nothing of it is replaced but what it is made of: the lock is one of the scheduler's, a detection's future says when
 it is completed, and reads and writes of the fields that threads share are points. It also notes what cannot be
 seen from outside: the steps that were asked for, and what was done while the lock was held.
 """
@@ -17,7 +17,8 @@ import attrs
 from bluegreen.config.settings import Settings
 from bluegreen.machines.strategy.events import DetectionTimedOut
 from bluegreen.machines.strategy.table import DETECTING
-from bluegreen.runtime.manager import Flight, StrategyManager
+from bluegreen.runtime.detection import Detection
+from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.sansio import Call, Flow, Wait
 from bluegreen.runtime.telemetry import Record, Snapshot
 from bluegreen.table.step import Step
@@ -25,7 +26,7 @@ from bluegreen.types import Scope, Strategy, Ticket
 from selfcheck.interleaving.primitives import Clock, Collection, Landing, Lock, Shared, access
 from selfcheck.interleaving.scheduler import Access, Halted, Scheduler
 
-FIELDS: Final = ("_snapshot", "_flight", "_failures", "_armed", "_next_due_s", "_proved_s")
+FIELDS: Final = ("_snapshot", "_detection", "_failures", "_armed", "_next_due_s", "_proved_s")
 """Fields that are replaced as a whole, and read without the lock."""
 
 
@@ -56,7 +57,7 @@ class Notes:
         asked: the steps that each thread asked for, in its order.
         records: what a follower of every step got, in the order in which it came.
         locked: what was done while its thread held the lock, and should not have been.
-        flights: the detection that each thread began last.
+        led: the detection that each thread began last.
         proving: which threads have somebody to ask.
         detections: the most detections that were under way at a time.
         early: how many seconds before its time a detection was given up, for each that was.
@@ -65,14 +66,14 @@ class Notes:
     asked: dict[int, list[Asked]] = attrs.field(factory=dict[int, list[Asked]])
     records: list[Record] = attrs.field(factory=list[Record])
     locked: list[str] = attrs.field(factory=list[str])
-    flights: dict[int, Flight] = attrs.field(factory=dict[int, Flight])
+    led: dict[int, Detection] = attrs.field(factory=dict[int, Detection])
     proving: set[int] = attrs.field(factory=set[int])
     detections: int = 0
     early: list[float] = attrs.field(factory=list[float])
 
 
-class _WatchedFlight(Flight):
-    over = cast(bool, Shared("over", lambda flight: f"over {flight.number}"))
+class _InstrumentedDetection(Detection):
+    finished = cast(bool, Shared("finished", lambda detection: f"finished {detection.number}"))
 
     def __init__(self, scheduler: Scheduler, deadline_s: float, number: int) -> None:
         self.scheduler, self.number = scheduler, number
@@ -81,13 +82,15 @@ class _WatchedFlight(Flight):
     @property
     def is_over(self) -> bool:
         """Whether it is over, for whoever only watches."""
-        return bool(self.__dict__["over"])
+        return bool(self.__dict__["finished"])
 
 
 @cache
-def _watched_flight(kind: Any) -> Any:
+def _instrument_detection(kind: Any) -> Any:
     return type(
-        f"Watched{kind.__name__}", (_WatchedFlight,) if kind is Flight else (_WatchedFlight, kind), {}
+        f"Watched{kind.__name__}",
+        (_InstrumentedDetection,) if kind is Detection else (_InstrumentedDetection, kind),
+        {},
     )
 
 
@@ -98,7 +101,7 @@ class Watched(StrategyManager):
         self.scheduler = scheduler
         self.notes = Notes()
         self.clock = Clock(scheduler)
-        self.flights = 0
+        self.numbered = 0
         super().__init__(Scope("interleaved.example:443"), settings, clock=self.clock)
         self._tickets = Collection(scheduler, "tickets", self._tickets)
         self._abandoned = Collection(scheduler, "abandoned", self._abandoned)
@@ -123,7 +126,9 @@ class Watched(StrategyManager):
             if thread is not None:
                 self.notes.proving.add(thread)
             under_way = {
-                id(flight) for flight in map(self.notes.flights.get, self.notes.proving) if _goes_on(flight)
+                id(detection)
+                for detection in map(self.notes.led.get, self.notes.proving)
+                if _goes_on(detection)
             }
             self.notes.detections = max(self.notes.detections, len(under_way))
             try:
@@ -134,9 +139,9 @@ class Watched(StrategyManager):
 
         return asked
 
-    def settling(self, prove: Any, deadline_s: float) -> Flow[None]:
+    def detect_or_wait(self, prove: Any, deadline_s: float) -> Flow[None]:
         """As in the manager, but the scheduler carries out the waiting."""
-        flow: Generator[Any, Any, None] = super().settling(prove, deadline_s)
+        flow: Generator[Any, Any, None] = super().detect_or_wait(prove, deadline_s)
         answer, error = None, None
         while True:
             try:
@@ -158,20 +163,20 @@ class Watched(StrategyManager):
         self.scheduler.point(waits, lambda: future.done() or self.clock.now_s >= until_s)
         return future.done()
 
-    def _new_flight(self, deadline_s: float) -> Flight:
-        self.flights += 1
-        make = _watched_flight(cast(Any, type(super()._new_flight(deadline_s))))
-        flight: Flight = make(self.scheduler, deadline_s, self.flights)
+    def _new_detection(self, deadline_s: float) -> Detection:
+        self.numbered += 1
+        make = _instrument_detection(cast(Any, type(super()._new_detection(deadline_s))))
+        detection: Detection = make(self.scheduler, deadline_s, self.numbered)
         if self.scheduler.running is not None:
-            self.notes.flights[self.scheduler.running] = flight
-        return flight
+            self.notes.led[self.scheduler.running] = detection
+        return detection
 
-    def _take(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
+    def _apply(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
         asked = Asked(event, still is not None)
         if self.scheduler.running is not None:
             self.notes.asked.setdefault(self.scheduler.running, []).append(asked)
         try:
-            taken = super()._take(event, session, still=still)
+            taken = super()._apply(event, session, still=still)
         except Halted:
             raise
         except BaseException as error:
@@ -182,9 +187,9 @@ class Watched(StrategyManager):
         return taken
 
     def _step(self, before: Snapshot, event: Any) -> Step:
-        flight = self.__dict__["_flight"]
-        if isinstance(event, DetectionTimedOut) and before.state == DETECTING and flight is not None:
-            left_s = flight.deadline_s - self.clock.now_s
+        detection = self.__dict__["_detection"]
+        if isinstance(event, DetectionTimedOut) and before.state == DETECTING and detection is not None:
+            left_s = detection.deadline_s - self.clock.now_s
             if left_s > 0:
                 self.notes.early.append(left_s)
         return super()._step(before, event)
@@ -204,8 +209,8 @@ class Watched(StrategyManager):
             self.notes.locked.append(what)
 
 
-def _goes_on(flight: Flight | None) -> bool:
-    return isinstance(flight, _WatchedFlight) and not flight.is_over
+def _goes_on(detection: Detection | None) -> bool:
+    return isinstance(detection, _InstrumentedDetection) and not detection.is_over
 
 
 def _named(name: str, _: Any) -> str:

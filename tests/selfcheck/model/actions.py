@@ -36,7 +36,7 @@ from bluegreen.machines.strategy.table import FAILED
 from bluegreen.types import Strategy
 from bluegreen.verify.exploration.version_abstraction import NOW
 from selfcheck.model.cluster import Phase
-from selfcheck.model.process import Machines, Process, Query, Trail
+from selfcheck.model.process import ActionTrace, Machines, Process, Query
 
 NEWS: Final[tuple[Any, ...]] = (StrategyAnnounced, Error456, AuthSuccess, AuthFailure, PersistentFailure)
 EVENTS: Final = {
@@ -53,7 +53,7 @@ MEDDLING: Final = "meddling"
 
 
 @attrs.frozen
-class Move:
+class Action:
     """Something that happens to one process.
 
     Args:
@@ -66,11 +66,11 @@ class Move:
     text: str
     fair: str
     after: Process
-    trail: Trail
+    trail: ActionTrace
 
 
 @attrs.frozen
-class Liberties:
+class ModelOptions:
     """What may happen in a world, apart from what the cluster does.
 
     Args:
@@ -105,10 +105,12 @@ class Moves:
         trail: what the moves leave behind.
     """
 
-    def __init__(self, machines: Machines, liberties: Liberties, trail: type[Trail] = Trail) -> None:
+    def __init__(
+        self, machines: Machines, liberties: ModelOptions, trail: type[ActionTrace] = ActionTrace
+    ) -> None:
         self.machines, self.liberties, self._trails = machines, liberties, trail
 
-    def of(self, phase: Phase, process: Process, *, room: bool) -> Iterator[Move]:
+    def of(self, phase: Phase, process: Process, *, room: bool) -> Iterator[Action]:
         """Yield every move; `room` says whether another query may begin."""
         yield from self._news(process)
         yield from self._authenticated(phase, process)
@@ -125,7 +127,7 @@ class Moves:
         for query in dict.fromkeys(process.queries):
             yield from self.query(phase, process, query)
 
-    def _news(self, process: Process) -> Iterator[Move]:
+    def _news(self, process: Process) -> Iterator[Action]:
         for event in process.news:
             yield from self._sent(process, f"{event.name}({event.strategy}) arrives", "", event)
         if self.liberties.stale:
@@ -134,12 +136,12 @@ class Moves:
                     text = f"{cls.name}({strategy}) arrives late"
                     yield from self._sent(process, text, "", cls(strategy, NOW - 1))
 
-    def _sent(self, process: Process, text: str, fair: str, event: Any) -> Iterator[Move]:
+    def _sent(self, process: Process, text: str, fair: str, event: Any) -> Iterator[Action]:
         trail = self._trail(process)
         if self.machines.send(trail, event) is not None or trail.faults:
             yield _move(text, fair, trail, process.queries)
 
-    def _authenticated(self, phase: Phase, process: Process) -> Iterator[Move]:
+    def _authenticated(self, phase: Phase, process: Process) -> Iterator[Action]:
         """A connection authenticates."""
         strategy, fair = self.target(process)
         if strategy is None:
@@ -157,7 +159,7 @@ class Moves:
             return context.untried[0], "prove"
         return (context.route, "") if "routes" in tags else (None, "")
 
-    def _trail(self, process: Process) -> Trail:
+    def _trail(self, process: Process) -> ActionTrace:
         return self._trails(process.state, process.context, frozenset(process.news))
 
     def _tags(self, state: str) -> tuple[str, ...]:
@@ -165,7 +167,7 @@ class Moves:
 
     def _begun(
         self, phase: Phase, process: Process, query: Query | None, reads: bool, fair: str
-    ) -> Iterator[Move]:
+    ) -> Iterator[Action]:
         """A query gets a ticket, and is prepared there."""
         trail = self._trail(process)
         placed = self.machines.started(trail, query, reads, self.liberties.replay)
@@ -186,8 +188,13 @@ class Moves:
             yield from self._at_once(phase, begun, placed, others, (word, fair))
 
     def _at_once(
-        self, phase: Phase, trail: Trail, query: Query, others: tuple[Query, ...], words: tuple[str, str]
-    ) -> Iterator[Move]:
+        self,
+        phase: Phase,
+        trail: ActionTrace,
+        query: Query,
+        others: tuple[Query, ...],
+        words: tuple[str, str],
+    ) -> Iterator[Action]:
         """A query begins with an RPC that executes it as well; one that is refused is the same as with `prepare`."""
         answer, (word, fair) = phase.conduct(query.strategy).new, words
         text = f"begin and execute ({word}) on {query.strategy}: {answer}"
@@ -204,8 +211,8 @@ class Moves:
             yield from self._unclear(phase, trail, _ran(query), others, text)
 
     def _unclear(
-        self, phase: Phase, trail: Trail, ran: Query, others: tuple[Query, ...], text: str
-    ) -> Iterator[Move]:
+        self, phase: Phase, trail: ActionTrace, ran: Query, others: tuple[Query, ...], text: str
+    ) -> Iterator[Action]:
         """It was executed, and what comes back does not say so."""
         for event, what in (
             (Errored("execute"), "the answer is lost"),
@@ -215,7 +222,7 @@ class Moves:
             said = (f"{text}; done, and {what}", "")
             yield from self._answered(phase, trail.copy(), ran, others, event, "lost", said)
 
-    def query(self, phase: Phase, process: Process, query: Query) -> Iterator[Move]:
+    def query(self, phase: Phase, process: Process, query: Query) -> Iterator[Action]:
         """Yield every move of one query of the process."""
         others = _without(process.queries, query)
         if not query.holds:
@@ -249,15 +256,15 @@ class Moves:
 
     def _rpc(
         self, phase: Phase, process: Process, others: tuple[Query, ...], words: tuple[str, str]
-    ) -> Callable[[Query, Any, str], Iterator[Move]]:
-        def rpc(after: Query, event: Any, answer: str) -> Iterator[Move]:
+    ) -> Callable[[Query, Any, str], Iterator[Action]]:
+        def rpc(after: Query, event: Any, answer: str) -> Iterator[Action]:
             return self._answered(phase, self._trail(process), after, others, event, answer, words)
 
         return rpc
 
     def _ended(
         self, process: Process, query: Query, others: tuple[Query, ...], event: Any, word: str
-    ) -> Iterator[Move]:
+    ) -> Iterator[Action]:
         trail = self._trail(process)
         left = self.machines.advance(trail, query, event)
         where = f" on {query.strategy}" if query.holds else ""
@@ -266,13 +273,13 @@ class Moves:
     def _answered(
         self,
         phase: Phase,
-        trail: Trail,
+        trail: ActionTrace,
         query: Query,
         others: tuple[Query, ...],
         event: Any,
         answer: str,
         words: tuple[str, str],
-    ) -> Iterator[Move]:
+    ) -> Iterator[Action]:
         """An answer is there: what it says about strategies is on its way, or has arrived already."""
         news = _news_of(phase, query.strategy, answer)
         prompt = trail.copy()
@@ -296,9 +303,9 @@ def _news_of(phase: Phase, strategy: Strategy, answer: str) -> Any:
     return StrategyAnnounced(announced, NOW) if answer == "serve" and announced is not None else None
 
 
-def _move(text: str, fair: str, trail: Trail, queries: tuple[Query, ...]) -> Move:
+def _move(text: str, fair: str, trail: ActionTrace, queries: tuple[Query, ...]) -> Action:
     news = tuple(sorted(trail.news, key=by_name))
-    return Move(text, fair, Process(trail.state, trail.context, news, queries), trail)
+    return Action(text, fair, Process(trail.state, trail.context, news, queries), trail)
 
 
 def by_name(news: Any) -> tuple[str, str, bool]:

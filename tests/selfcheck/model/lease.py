@@ -145,7 +145,7 @@ LEASE_ALWAYS: Final = (
 
 
 @attrs.frozen
-class Leased:
+class LeaseResult:
     """What was found."""
 
     processes: int
@@ -153,12 +153,12 @@ class Leased:
     violations: tuple[Violation, ...]
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether everything was seen, and nothing is wrong with it."""
         return self.searched.complete and not self.violations
 
 
-def examine_lease(processes: int = 2, table: Table[Any, Any, Any] = LEASE) -> Leased:
+def examine_lease(processes: int = 2, table: Table[Any, Any, Any] = LEASE) -> LeaseResult:
     """Explore processes that want a lease, and look at them."""
     world = LeaseWorld(processes, table)
     searched = search(world)
@@ -172,4 +172,4 @@ def examine_lease(processes: int = 2, table: Table[Any, Any, Any] = LEASE) -> Le
                 for before, after in pairwise(path)
             )
             found.append(Violation(one.name, one.text, words))
-    return Leased(processes, searched, tuple(found))
+    return LeaseResult(processes, searched, tuple(found))

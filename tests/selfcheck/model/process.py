@@ -80,7 +80,7 @@ class Fault:
 
 
 @attrs.define
-class Trail:
+class ActionTrace:
     """What happens in one move: the process so far, and what an observer is told of it.
 
     Attributes:
@@ -98,7 +98,7 @@ class Trail:
     faults: tuple[Fault, ...] = ()
     published: Strategy | None = None
 
-    def copy(self) -> Trail:
+    def copy(self) -> ActionTrace:
         """Return a trail that can go on by itself."""
         return attrs.evolve(self)
 
@@ -134,7 +134,7 @@ class Machines:
             self._steps[key] = found
         return found
 
-    def send(self, trail: Trail, event: Any) -> Step | None:
+    def send(self, trail: ActionTrace, event: Any) -> Step | None:
         """Send an event to the strategy machine of `trail`; return the step, or none if it was not accepted."""
         found = self.take(self.strategy, trail.state, trail.context, event)
         if not isinstance(found, Step):
@@ -153,7 +153,7 @@ class Machines:
                 trail.published = effect.strategy
         return found
 
-    def advance(self, trail: Trail, query: Query, event: Any) -> Query | None:
+    def advance(self, trail: ActionTrace, query: Query, event: Any) -> Query | None:
         """Take a step of a query's machine, and end the tickets that it ends; return the query, or none if
         it has ended."""
         found = self.take(self.query, query.state, query.context, event)
@@ -190,7 +190,7 @@ class Machines:
             executions=executions, gone=query.gone and query.holds,
         )  # fmt: skip
 
-    def started(self, trail: Trail, query: Query | None, reads: bool, replay: str) -> Query | None:
+    def started(self, trail: ActionTrace, query: Query | None, reads: bool, replay: str) -> Query | None:
         """Give a query a ticket; return it, or none if no strategy is known."""
         taken = self.send(trail, QueryStarted())
         issued = (

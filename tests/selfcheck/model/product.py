@@ -20,9 +20,9 @@ from bluegreen.machines.query import QUERY
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy
-from selfcheck.model.actions import Liberties, Move, Moves
+from selfcheck.model.actions import Action, ModelOptions, Moves
 from selfcheck.model.cluster import Phase, beginnings
-from selfcheck.model.process import Machines, Process, Trail, begun
+from selfcheck.model.process import ActionTrace, Machines, Process, begun
 
 _BITS: Final = 21
 _MASK: Final = (1 << _BITS) - 1
@@ -66,7 +66,7 @@ class World:
     def __init__(
         self,
         size: Size | None = None,
-        liberties: Liberties | None = None,
+        liberties: ModelOptions | None = None,
         *,
         crashes: bool = True,
         settings: Settings | None = None,
@@ -78,7 +78,7 @@ class World:
         self.settings = settings or Settings()
         self.crashes = crashes
         self.machines = Machines(strategy, query)
-        self._moves = Moves(self.machines, liberties or Liberties())
+        self._moves = Moves(self.machines, liberties or ModelOptions())
         self._seen = seen
         self.places: list[Place] = []
         self.processes: list[Process] = []
@@ -180,19 +180,19 @@ class World:
         self._local[place << _BITS | process] = found
         return found
 
-    def moves(self, place: int, process: int) -> list[tuple[Move, int]]:
+    def moves(self, place: int, process: int) -> list[tuple[Action, int]]:
         """Return the moves of a process in a place, each with the number of (place, process) after it."""
         phase, stored = self.places[place]
         before = self.processes[process]
-        found: list[tuple[Move, int]] = []
+        found: list[tuple[Action, int]] = []
         for move in self._moves.of(phase, before, room=len(before.queries) < self.size.queries):
             after = self.place_id((phase, move.trail.published or stored))
             found.append((move, after << _BITS | self.process_id(move.after)))
         if self.crashes:
             anew = begun(self.settings, stored, self.machines.strategy.initial)
-            trail = Trail(anew.state, anew.context, frozenset())
+            trail = ActionTrace(anew.state, anew.context, frozenset())
             found.append(
-                (Move("crash, and begin anew", "", anew, trail), place << _BITS | self.process_id(anew))
+                (Action("crash, and begin anew", "", anew, trail), place << _BITS | self.process_id(anew))
             )
         return found
 

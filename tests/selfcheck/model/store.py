@@ -21,9 +21,9 @@ import attrs
 
 from bluegreen.machines.store_sync import (
     SHARING,
-    Hear,
-    ReadAgain,
+    Adopt,
     RecordRead,
+    Reread,
     Shared,
     StoreFailed,
     StrategyDecided,
@@ -317,12 +317,12 @@ class SharingWorld:
             party = party._replace(state=found.state, shared=found.context)
             for effect in found.effects:
                 match effect:
-                    case Hear() if effect.strategy is not party.route:
+                    case Adopt() if effect.strategy is not party.route:
                         party = party._replace(route=effect.strategy)
                         events.append(StrategyDecided(effect.strategy, False, Stamp(tick + 0.5)))
                     case Write() if party.route is not None:
                         party = party._replace(writes=self._writing(party, effect))
-                    case ReadAgain():
+                    case Reread():
                         party = party._replace(read=held.record)
                     case _:
                         pass

@@ -367,7 +367,7 @@ USERS_PROPERTIES: Final = (SCOPED, *USERS_SOMETIMES, *USERS_EVENTUALLY, LEFT)
 
 
 @attrs.frozen
-class Served:
+class UsersResult:
     """What was found.
 
     Args:
@@ -381,14 +381,14 @@ class Served:
     unreached: tuple[str, ...]
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether everything was seen, and nothing is wrong with it."""
         return self.searched.complete and not self.violations and not self.unreached
 
 
 def examine_users(
     switches: int = 1, *, bounds: Bounds | None = None, first_only: bool = False, **options: Any
-) -> Served:
+) -> UsersResult:
     """Explore two users of one scope, and look at them.
 
     Args:
@@ -421,7 +421,7 @@ def examine_users(
         found += _lassos(world, searched, USERS_EVENTUALLY)
         found += _never_left(options)
     unreached = tuple(one.name for one in missing) if searched.complete else ()
-    return Served(searched, tuple(found), unreached)
+    return UsersResult(searched, tuple(found), unreached)
 
 
 def _never_left(options: Any) -> Iterator[Violation]:

@@ -15,13 +15,14 @@ import attrs
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.strategy.events import DetectionTimedOut
 from bluegreen.machines.strategy.table import STRATEGY
-from bluegreen.runtime.manager import Flight, StrategyManager
+from bluegreen.runtime.detection import Detection
+from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.sansio import Flow
 from bluegreen.table.step import Step, step
 from bluegreen.verify.exploration.counterexample import describe_event
-from bluegreen.verify.mutation.operators import Verdict
+from bluegreen.verify.mutation.operators import MutantResult
 from selfcheck.interleaving.execution import INTERLEAVED_ALWAYS
-from selfcheck.interleaving.explorer import Explored, as_test, explore, retold
+from selfcheck.interleaving.explorer import InterleavingResult, as_test, explore, retold
 from selfcheck.interleaving.programs import PROGRAMS, Program
 from selfcheck.model.scope_isolation import SCOPES_APART, Clusters, first_shared
 
@@ -31,50 +32,50 @@ class RuntimeBug:
     """One bug: its name, and what notices it."""
 
     name: str
-    verdict: Callable[[], Verdict]
+    verdict: Callable[[], MutantResult]
 
 
-def _shared() -> Verdict:
+def _shared() -> MutantResult:
     name = "state shared between clusters"
     news = first_shared(Clusters(key=lambda scope: scope.target))
     if not news:
-        return Verdict(name, "")
+        return MutantResult(name, "")
     path = tuple(f"{scope.cluster}: {describe_event(event)}" for scope, event in news)
-    return Verdict(name, SCOPES_APART.name, SCOPES_APART.text, tuple(event for _, event in news), path)
+    return MutantResult(name, SCOPES_APART.name, SCOPES_APART.text, tuple(event for _, event in news), path)
 
 
-class Silent(Flight):
+class Silent(Detection):
     """A detection that is over, and wakes nobody."""
 
-    def land(self) -> None:
-        """As in `Flight`, but who waits is forgotten."""
-        self.over = True
+    def finish(self) -> None:
+        """As in `Detection`, but who waits is forgotten."""
+        self.finished = True
 
 
 class Forgetful(StrategyManager):
     """A manager whose detections wake nobody."""
 
-    def _new_flight(self, deadline_s: float) -> Flight:
+    def _new_detection(self, deadline_s: float) -> Detection:
         return Silent(deadline_s)
 
 
 class Crowded(StrategyManager):
     """A manager in which each caller leads a detection of its own."""
 
-    def settling(self, prove: Any, deadline_s: float) -> Flow[None]:
+    def detect_or_wait(self, prove: Any, deadline_s: float) -> Flow[None]:
         """As in `StrategyManager`, but nobody looks whether one is under way."""
-        self._flight = None
-        return super().settling(prove, deadline_s)
+        self._detection = None
+        return super().detect_or_wait(prove, deadline_s)
 
 
 class Blind(StrategyManager):
     """A manager that gives up the detection that is under way, whichever it was that took too long."""
 
-    def _time_out(self, flight: Flight) -> None:
+    def _time_out(self, detection: Detection) -> None:
         try:
-            self._take(DetectionTimedOut())
+            self._apply(DetectionTimedOut())
         finally:
-            flight.land()
+            detection.finish()
 
 
 class Hasty(StrategyManager):
@@ -90,8 +91,8 @@ class Hasty(StrategyManager):
 class Trusting(StrategyManager):
     """A manager that looks whether a ticket is open before it takes the lock, and not again."""
 
-    def _take(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
-        return None if still is not None and not still() else super()._take(event, session)
+    def _apply(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
+        return None if still is not None and not still() else super()._apply(event, session)
 
     def _step(self, before: Any, event: Any) -> Step:
         return step(STRATEGY, before.state, before.context, event)
@@ -105,17 +106,17 @@ class Trusting(StrategyManager):
 class Busy(StrategyManager):
     """A manager that carries out effects while it holds the lock."""
 
-    def _carry_out(self, before: Any, after: Any, taken: Step) -> None:
+    def _run_effects(self, before: Any, after: Any, taken: Step) -> None:
         with self._lock:
-            super()._carry_out(before, after, taken)
+            super()._run_effects(before, after, taken)
 
 
 class Keeping(StrategyManager):
     """A manager that keeps the lock when an event is refused."""
 
-    def _take(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
+    def _apply(self, event: Any, session: object = None, *, still: Callable[[], bool] | None = None) -> Any:
         try:
-            return super()._take(event, session, still=still)
+            return super()._apply(event, session, still=still)
         except EventForbidden:
             self._lock.acquire()
             raise
@@ -123,7 +124,7 @@ class Keeping(StrategyManager):
 
 def first_broken(
     kind: type[StrategyManager], programs: Sequence[Program], chances: int = 0
-) -> Explored | None:
+) -> InterleavingResult | None:
     """Return what was found in the first program in which a wrong manager shows, or none.
 
     Args:
@@ -135,14 +136,14 @@ def first_broken(
 
 def _interleaved(
     name: str, kind: type[StrategyManager], programs: Sequence[Program], chances: int
-) -> Verdict:
+) -> MutantResult:
     explored = first_broken(kind, programs, chances)
     if explored is None:
-        return Verdict(name, "")
+        return MutantResult(name, "")
     broken, ran = min(explored.broken, key=lambda found: found[1].switches)
     also = tuple(one.name for one, _ in explored.broken)
     test = as_test(broken, ran, kind)
-    return Verdict(name, broken.name, broken.text, path=retold(ran), also=also, test=test)
+    return MutantResult(name, broken.name, broken.text, path=retold(ran), also=also, test=test)
 
 
 def _bug(

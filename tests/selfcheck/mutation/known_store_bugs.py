@@ -34,7 +34,7 @@ from bluegreen.machines.store_sync import (
     write,
 )
 from bluegreen.table.table import ignore, stay
-from bluegreen.verify.mutation.operators import Verdict
+from bluegreen.verify.mutation.operators import MutantResult
 from selfcheck.explore.checker import Violation
 from selfcheck.explore.store_checker import SHARED_PROPERTIES, examine_sharing
 from selfcheck.model.lease import LEASE_ALWAYS, examine_lease
@@ -94,26 +94,28 @@ WRONG: Final = {
 """The wrong tables, by the names of the bugs."""
 
 
-def _of_table(name: str, extent: Extent) -> Verdict:
+def _of_table(name: str, extent: Extent) -> MutantResult:
     return _verdict(name, examine_sharing(extent, WRONG[name].table()).violations)
 
 
-def _of_store(name: str, extent: Extent, **options: Any) -> Verdict:
+def _of_store(name: str, extent: Extent, **options: Any) -> MutantResult:
     return _verdict(name, examine_sharing(extent, **options).violations)
 
 
-def _of_lease(name: str) -> Verdict:
+def _of_lease(name: str) -> MutantResult:
     return _verdict(name, examine_lease(2, WRONG[name].table()).violations)
 
 
-def _verdict(name: str, found: Sequence[Violation]) -> Verdict:
+def _verdict(name: str, found: Sequence[Violation]) -> MutantResult:
     if not found:
-        return Verdict(name, "")
+        return MutantResult(name, "")
     first = found[0]
-    return Verdict(name, first.name, first.detail, path=first.path, also=tuple(one.name for one in found))
+    return MutantResult(
+        name, first.name, first.detail, path=first.path, also=tuple(one.name for one in found)
+    )
 
 
-def _bug(name: str, of: Callable[..., Verdict], *arguments: Any, **options: Any) -> RuntimeBug:
+def _bug(name: str, of: Callable[..., MutantResult], *arguments: Any, **options: Any) -> RuntimeBug:
     return RuntimeBug(name, partial(of, name, *arguments, **options))
 
 

@@ -20,7 +20,7 @@ from bluegreen.machines.strategy.table import (
 )
 from bluegreen.table.rows import Rows
 from bluegreen.table.table import forbid, ignore, stay
-from bluegreen.verify.mutation.operators import Verdict
+from bluegreen.verify.mutation.operators import MutantResult
 from selfcheck.model.users import Errors, examine_users
 from selfcheck.mutation.known_bugs import FIELD_BUGS, FieldBug
 from selfcheck.mutation.known_runtime_bugs import RuntimeBug
@@ -52,20 +52,20 @@ WRONG: Final = {
 """The wrong tables, by the names of the bugs."""
 
 
-def _verdict(name: str, switches: int, **options: Any) -> Verdict:
+def _verdict(name: str, switches: int, **options: Any) -> MutantResult:
     found = examine_users(switches, first_only=True, **options)
     also = (*(one.name for one in found.violations), *found.unreached)
     if found.violations:
         first = found.violations[0]
-        return Verdict(name, first.name, first.detail, first.events, first.path, also)
-    return Verdict(name, also[0], "it never happens", also=also) if also else Verdict(name, "")
+        return MutantResult(name, first.name, first.detail, first.events, first.path, also)
+    return MutantResult(name, also[0], "it never happens", also=also) if also else MutantResult(name, "")
 
 
-def _of_table(name: str) -> Verdict:
+def _of_table(name: str) -> MutantResult:
     return _verdict(name, 1, table=WRONG[name].table())
 
 
-def _beside(name: str, switches: int, errors: Errors) -> Verdict:
+def _beside(name: str, switches: int, errors: Errors) -> MutantResult:
     return _verdict(name, switches, errors=errors)
 
 

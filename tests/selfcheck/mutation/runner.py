@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from bluegreen.verify.mutation.operators import Mutant, Verdict, score, vacuous
+from bluegreen.verify.mutation.operators import Mutant, MutantResult, score, vacuous
 from bluegreen.verify.properties.base import Property
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
 from selfcheck.model.users import USERS_PROPERTIES
@@ -47,9 +47,9 @@ class Mutation:
         worlds: what the bugs of the field break in a world, beside what is seen of a table alone.
     """
 
-    bugs: tuple[Verdict, ...]
-    generated: tuple[Verdict, ...]
-    worlds: tuple[Verdict, ...] = ()
+    bugs: tuple[MutantResult, ...]
+    generated: tuple[MutantResult, ...]
+    worlds: tuple[MutantResult, ...] = ()
 
     @property
     def score(self) -> float:
@@ -57,12 +57,12 @@ class Mutation:
         return score(list(self.generated))
 
     @property
-    def survivors(self) -> tuple[Verdict, ...]:
+    def survivors(self) -> tuple[MutantResult, ...]:
         """What nothing noticed, with the reason if one is known."""
         return tuple(one for one in (*self.bugs, *self.generated) if not one.killer)
 
     @property
-    def unexplained(self) -> tuple[Verdict, ...]:
+    def unexplained(self) -> tuple[MutantResult, ...]:
         """What nothing noticed, and nobody knows why."""
         return tuple(one for one in self.survivors if not one.reason)
 
@@ -82,14 +82,14 @@ def mutate(workers: int | None = None, told: Callable[[int, int], None] | None =
     keys = [(table.name, number) for table in TABLES for number in range(len(_of(table.name)))]
     total = len(keys) + 2 * len(FIELD_BUGS) + len(_BESIDE)
     bugs = [bug.verdict() for bug in _BESIDE]
-    bugs += [explore_mutant(bug.name, bug.table()) or Verdict(bug.name, "") for bug in FIELD_BUGS]
-    worlds: list[Verdict] = []
+    bugs += [explore_mutant(bug.name, bug.table()) or MutantResult(bug.name, "") for bug in FIELD_BUGS]
+    worlds: list[MutantResult] = []
     for bug in FIELD_BUGS:
         worlds += [found for found in (explore_in_world(bug.name, bug.table()),) if found is not None]
         if told is not None:
             told(len(bugs) + len(worlds), total)
     before = total - len(keys)
-    generated: list[Verdict] = []
+    generated: list[MutantResult] = []
     for verdict in tried(keys, workers):
         generated.append(verdict)
         if told is not None:
@@ -97,7 +97,7 @@ def mutate(workers: int | None = None, told: Callable[[int, int], None] | None =
     return Mutation(tuple(bugs), tuple(generated), tuple(worlds))
 
 
-def tried(keys: Iterable[Key], workers: int | None = None) -> Iterator[Verdict]:
+def tried(keys: Iterable[Key], workers: int | None = None) -> Iterator[MutantResult]:
     """Yield what becomes of some mutants, in their order.
 
     Args:
@@ -115,6 +115,6 @@ def _of(table: str) -> list[Mutant]:
     return own_mutants(next(one for one in TABLES if one.name == table))
 
 
-def _judged(key: Key) -> Verdict:
+def _judged(key: Key) -> MutantResult:
     table, number = key
     return judge_own(_of(table)[number])

@@ -20,11 +20,11 @@ from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.types import Strategy
 from selfcheck.explore.breadth_first import path_to, search
 from selfcheck.explore.checker import along
-from selfcheck.model.actions import Liberties, Move
+from selfcheck.model.actions import Action, ModelOptions
 from selfcheck.model.cluster import Phase
 from selfcheck.model.product import Moment, Size, World
 
-Happened = Phase | Move
+Happened = Phase | Action
 """What happens in a run: the cluster comes into a phase, or the process does something."""
 
 Goal = Callable[[Moment, Happened], bool]
@@ -85,14 +85,14 @@ def _at(
 
 def _lost(_: Moment, happened: Happened) -> bool:
     """A query cannot be finished, and its application is told."""
-    taken = happened.trail.taken if isinstance(happened, Move) else ()
+    taken = happened.trail.taken if isinstance(happened, Action) else ()
     return any(isinstance(effect, Lose) for one in taken for effect in one.step.effects)
 
 
 def _answered(phase: str, text: str) -> Goal:
     """In this phase, what happens is called so."""
     return lambda moment, happened: (
-        moment.phase.name == phase and isinstance(happened, Move) and happened.text.startswith(text)
+        moment.phase.name == phase and isinstance(happened, Action) and happened.text.startswith(text)
     )
 
 
@@ -267,7 +267,7 @@ def run(switch: Switch) -> tuple[Happened, ...]:
     Raises:
         ValueError: there is none.
     """
-    liberties = Liberties(
+    liberties = ModelOptions(
         events=switch.events, stale=False, lossy=False, at_once=False, kinds=switch.kinds, steps=()
     )
     world = World(Size(1, 2, switch.switches), liberties, crashes=False)

@@ -21,7 +21,7 @@ from bluegreen.machines.strategy.events import IssueTicket, QueryStarted
 from bluegreen.machines.strategy.table import Context
 from bluegreen.verify.exploration.counterexample import describe_event
 from bluegreen.verify.properties.base import Taken
-from selfcheck.model.actions import Move
+from selfcheck.model.actions import Action
 from selfcheck.model.cluster import Phase
 from selfcheck.model.process import Query
 from selfcheck.scenarios.runs import Happened
@@ -75,7 +75,7 @@ class _Telling:
             else:
                 yield from self._move(one)
 
-    def _move(self, move: Move) -> Iterator[str]:
+    def _move(self, move: Action) -> Iterator[str]:
         who = self._mover(move)
         asked = _ASKED.match(move.text)
         taken: Sequence[Taken] = move.trail.taken
@@ -98,7 +98,7 @@ class _Telling:
         )
         return f"{text}, new_strategy {announced}" if announced is not None else text
 
-    def _mover(self, move: Move) -> str:
+    def _mover(self, move: Action) -> str:
         """Find out who moved: a query that is there before and not after, or the other way round."""
         after = list(move.after.queries)
         changed: list[str] = []
@@ -121,7 +121,7 @@ class _Telling:
             return name
         return self._asking(move)
 
-    def _asking(self, move: Move) -> str:
+    def _asking(self, move: Action) -> str:
         """A move that leaves all queries as they are: one of them has asked something, or a connection has."""
         asked = _ASKED.match(move.text)
         if asked is not None and asked[1] in ("fetch", "execute"):

@@ -69,10 +69,10 @@ def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
         _there(folder)
         found = verifier.verify(folder)
     if as_json:
-        click.echo(json.dumps({"good": found.good, **attrs.asdict(found)}, indent=2))
+        click.echo(json.dumps({"good": found.ok, **attrs.asdict(found)}, indent=2))
     else:
         click.echo(str(found))
-    sys.exit(0 if found.good and not (strict and found.missing) else 1)
+    sys.exit(0 if found.ok and not (strict and found.missing) else 1)
 
 
 @audit.command("show")

@@ -23,7 +23,7 @@ from bluegreen_adapters.observe.audit.format import (
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 
 
-class Refused(Exception):
+class AuditWriteError(Exception):
     """Not all lines could be written. `written`: how many were, and stay."""
 
     def __init__(self, written: int, reason: OSError) -> None:
@@ -78,7 +78,7 @@ class AuditFile:
             self._made.append(path)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             self.write([first], time)
-        except (OSError, Refused) as error:
+        except (OSError, AuditWriteError) as error:
             self._undo()
             raise error if isinstance(error, OSError) else OSError(str(error)) from None
 
@@ -99,8 +99,8 @@ class AuditFile:
         except OSError as error:
             self.broken = error.errno == errno.EFBIG  # another file may take them
             if done == len(data):
-                raise Refused(len(texts), error) from None  # only the head was not
-            raise Refused(self._kept(data[:done]), error) from None
+                raise AuditWriteError(len(texts), error) from None  # only the head was not
+            raise AuditWriteError(self._kept(data[:done]), error) from None
 
     def _kept(self, data: bytes) -> int:
         """Cut off what is left of a line; return how many lines stay."""

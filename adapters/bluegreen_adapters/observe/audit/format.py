@@ -66,7 +66,7 @@ class Name(NamedTuple):
         return datetime.strptime(self.began, "%Y%m%dT%H%M%S%fZ").replace(tzinfo=timezone.utc).timestamp()
 
 
-class Line(NamedTuple):
+class AuditLine(NamedTuple):
     """A line: what was sealed, when it was written, and its hash."""
 
     text: str
@@ -111,13 +111,13 @@ def chained(texts: Iterable[str], time: str, before: str) -> tuple[bytes, str]:
     return "".join(lines).encode(), before
 
 
-def unsealed(line: bytes) -> Line | None:
+def unsealed(line: bytes) -> AuditLine | None:
     """Return what a line says, whatever its hash is worth; none: it is no line of an audit."""
     found = _TAIL.search(line, max(0, len(line) - _TAIL_BYTES))
     if found is None:
         return None
     try:
-        return Line(line[:-_TAIL_BYTES].decode(), found[1].decode(), found[2].decode())
+        return AuditLine(line[:-_TAIL_BYTES].decode(), found[1].decode(), found[2].decode())
     except UnicodeDecodeError:
         return None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bluegreen_adapters.observe.audit.file import AuditFile, Before, Refused
+from bluegreen_adapters.observe.audit.file import AuditFile, AuditWriteError, Before
 from bluegreen_adapters.observe.audit.format import Name
 
 _GAP: Final = '{"audit":"gap"'
@@ -80,8 +80,8 @@ class Series:
             file = self._file or self._begun(began, time)
             file.write(lines, time)
             done = len(lines)
-        except (OSError, Refused) as error:
-            done = error.written if isinstance(error, Refused) else 0
+        except (OSError, AuditWriteError) as error:
+            done = error.written if isinstance(error, AuditWriteError) else 0
             self._complain(f"{len(lines) - done} lines were not written", error)
             self.trouble = str(error)
         else:
@@ -99,7 +99,7 @@ class Series:
             return
         try:
             file.write([f'{{"audit":"closed","lines":{file.lines}'], file.time)
-        except Refused as error:
+        except AuditWriteError as error:
             self._complain("the last line of a file was not written", error)
         self._let_go(file)
 

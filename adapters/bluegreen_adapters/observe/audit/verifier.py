@@ -23,7 +23,7 @@ from bluegreen_adapters.observe.audit.format import (
     FORMAT,
     HEAD_SUFFIX,
     RETENTION_DAYS,
-    Line,
+    AuditLine,
     Name,
     files_in,
     hash_of,
@@ -38,7 +38,7 @@ FINDINGS_LIMIT: Final = 20
 
 
 @attrs.frozen
-class Finding:
+class AuditFinding:
     """Something that is wrong, or worth a look: in which file, in which line (0: in none of them), and what."""
 
     file: str
@@ -68,21 +68,21 @@ class Verified:
     files: int
     lines: int
     records: int
-    findings: tuple[Finding, ...]
-    torn: tuple[Finding, ...]
-    gaps: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
+    torn: tuple[AuditFinding, ...]
+    gaps: tuple[AuditFinding, ...]
     missing: int
     open: int
     pruned: int
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.findings
 
     def __str__(self) -> str:
         said = f"{self.files} files, {self.lines} lines, {self.records} steps: "
-        said += "right" if self.good else f"{len(self.findings)} findings"
+        said += "right" if self.ok else f"{len(self.findings)} findings"
         notes = [f"  {one}" for one in self.findings]
         notes += [f"  set aside: {one}" for one in self.torn]
         notes += [f"  gap: {one}" for one in self.gaps]
@@ -104,18 +104,18 @@ class _File:
         self.hash, self.time = FIRST, ""
         self.begins: dict[str, Any] = {}
         self.closed = False
-        self.findings: list[Finding] = []
-        self.torn: list[Finding] = []
-        self.gaps: list[Finding] = []
+        self.findings: list[AuditFinding] = []
+        self.torn: list[AuditFinding] = []
+        self.gaps: list[AuditFinding] = []
         self.pruned: set[str] = set()
         self._whole = Whole()
         self.fed: deque[int] = deque(maxlen=16)
 
     def wrong(self, line: int, what: str) -> None:
         if len(self.findings) < FINDINGS_LIMIT:
-            self.findings.append(Finding(self.name, line, what))
+            self.findings.append(AuditFinding(self.name, line, what))
         elif len(self.findings) == FINDINGS_LIMIT:
-            self.findings.append(Finding(self.name, line, "and more after it"))
+            self.findings.append(AuditFinding(self.name, line, "and more after it"))
 
     def read(self, path: Path) -> Iterator[bytes]:
         """Check line after line, and yield those that the table is to judge, as a journal has them."""
@@ -143,10 +143,10 @@ class _File:
             self.wrong(self.lines, f"the head of the file counts {counted} lines: the last ones are missing")
         if not number:
             self.torn.append(
-                Finding(self.name, 0, "it is empty: its process was killed before its first line")
+                AuditFinding(self.name, 0, "it is empty: its process was killed before its first line")
             )
 
-    def _line(self, number: int, raw: bytes) -> Line | None:
+    def _line(self, number: int, raw: bytes) -> AuditLine | None:
         line = unsealed(raw)
         if line is None:
             if raw.endswith(b"\n"):
@@ -154,7 +154,9 @@ class _File:
             elif self._is_line(raw[:-1] + b"\n"):
                 self.wrong(number, "its end was changed")
             else:
-                self.torn.append(Finding(self.name, number, f"{len(raw)} bytes of a line without its end"))
+                self.torn.append(
+                    AuditFinding(self.name, number, f"{len(raw)} bytes of a line without its end")
+                )
                 return None
             self.lines = number
             return None
@@ -171,7 +173,7 @@ class _File:
         line = unsealed(raw)
         return line is not None and hash_of(raw, self.hash) == line.hash
 
-    def _journal(self, number: int, line: Line) -> str | None:
+    def _journal(self, number: int, line: AuditLine) -> str | None:
         """Take note of a line; return it if the table is to judge it."""
         text = line.text
         try:
@@ -199,7 +201,7 @@ class _File:
             return begun(int(said["process"]), seconds(time))
         elif kind == "gap":
             self.missing += int(said["missing"])
-            self.gaps.append(Finding(self.name, number, f"{said['missing']} missing: {said['reason']}"))
+            self.gaps.append(AuditFinding(self.name, number, f"{said['missing']} missing: {said['reason']}"))
         elif kind == "pruned":
             self.pruned.add(str(said["file"]))
         elif kind == "closed":

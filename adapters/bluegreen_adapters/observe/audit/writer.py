@@ -6,7 +6,7 @@
 >>> from bluegreen_adapters.observe.audit.verifier import verify
 >>> from bluegreen_adapters.observe.queue import Delivery
 >>> folder = tempfile.TemporaryDirectory()
->>> audit = Audit(folder.name)
+>>> audit = AuditWriter(folder.name)
 >>> delivery = Delivery(audit)
 >>> stop = delivery.follow_all()
 >>> ticket = managed(Scope("db.example:443", "audit")).start(lambda strategy, seconds_left: None)
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Final
 
 from bluegreen.runtime.fork_safety import reborn_in_children
-from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.rate_limit import TokenBucket
 from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
@@ -70,7 +70,7 @@ _MEASURED: Final = (CacheMissed, DetectionEnded, LockWaited, SessionOpened)
 """What is only counted, unless it is an error."""
 
 
-class Audit:
+class AuditWriter:
     """Writes the files of an audit: the `take` of a `Delivery`.
 
     A disk that is full, or refuses, stops nothing: what cannot be written is dropped, counted and logged, and as soon
@@ -122,7 +122,7 @@ class Audit:
         self._changes, self._performance = Changes(every=self._every), Performance()
         self._series = {kind: Series(self._folder, kind, self._complain) for kind in KINDS}
         self._pruned_s: float | None = None
-        self._complaints = Allowance(1)
+        self._complaints = TokenBucket(1)
         self._seen = {id(one): one.dropped for one in self._deliveries}
 
     def __call__(self, happenings: Sequence[Happening]) -> None:

@@ -31,14 +31,14 @@ from bluegreen.types import Scope, Strategy
 from bluegreen_adapters.connection.connection import links_of
 
 EVERY_S: Final = 30.0
-"""How often `Watch` looks, in seconds."""
+"""How often `HealthMonitor` looks, in seconds."""
 
 CHECKS: Final = ("availability", "drain", "store", "integrity")
 _log = logging.getLogger("bluegreen.observe")
 
 
 @attrs.frozen
-class Verdict:
+class CheckResult:
     """What one check came to; `reason` says why it does not hold, and is empty if it does."""
 
     check: str
@@ -62,7 +62,7 @@ class Health:
     state: str
     age_s: float
     at_s: float
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
@@ -106,7 +106,7 @@ def health(manager: StrategyManager) -> Health:
     - `integrity`: what is kept agrees with itself; `StrategyManager.repair` mends it.
     """
     now_s, wrong = manager.now_s(), _wrong(manager)
-    verdicts = tuple(Verdict(check, not wrong[check], wrong[check]) for check in CHECKS)
+    verdicts = tuple(CheckResult(check, not wrong[check], wrong[check]) for check in CHECKS)
     return Health(manager.scope, manager.state, max(now_s - manager.since_s, 0.0), time.time(), verdicts)
 
 
@@ -158,7 +158,7 @@ def _drains(manager: StrategyManager) -> str:
     return f"{len(late)} queries on {route.other} are older than {limit_s:g} s, the oldest {oldest_s:.0f} s"
 
 
-class Watch:
+class HealthMonitor:
     """Looks at the health of every scope of this process every 30 seconds, in a thread of its own.
 
     What has changed is logged. A forked child has to start its own.
@@ -168,7 +168,7 @@ class Watch:
             logged.
         every_s: how often, in seconds.
 
-    >>> with Watch() as watch:
+    >>> with HealthMonitor() as watch:
     ...     sick = [one.reason for one in watch.look() if not one.ok]
     >>> sick
     []
@@ -179,13 +179,13 @@ class Watch:
     ) -> None:
         if every_s <= 0:
             raise ValueError(f"every_s is {every_s!r}; accepted: more than 0 seconds")
-        self._take, self._every_s = take, every_s
+        self._apply, self._every_s = take, every_s
         self._known: dict[Scope, tuple[bool, str]] = {}
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         reborn_in_children(self)
 
-    def start(self) -> Watch:
+    def start(self) -> HealthMonitor:
         """Begin to look; once is enough."""
         if self._thread is None:
             self._over = threading.Event()
@@ -202,7 +202,7 @@ class Watch:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> HealthMonitor:
         return self.start()
 
     def __exit__(self, *_: Any) -> None:
@@ -218,7 +218,7 @@ class Watch:
                 _log.info("%s: healthy again", one.scope)
             elif not one.ok and before[0]:
                 _log.warning("%s: not healthy: %s", one.scope, one.reason)
-        self._take(found)
+        self._apply(found)
         return found
 
     def after_fork(self) -> None:

@@ -69,14 +69,14 @@ class AsyncGrpcHealth(standard.aio.HealthServicer):
     def take(self, found: Sequence[Health]) -> None:
         """Take note of what was found, of every scope of this process; any thread may call it, once it is served."""
         if self._loop is not None and not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._take(found), self._loop)
+            asyncio.run_coroutine_threadsafe(self._apply(found), self._loop)
 
     async def Check(self, request: Any, context: Any) -> Any:
         """Look at the moment, and answer."""
-        await self._take([health(one) for one in managers()])
+        await self._apply([health(one) for one in managers()])
         return await super().Check(request, context)
 
-    async def _take(self, found: Sequence[Health]) -> None:
+    async def _apply(self, found: Sequence[Health]) -> None:
         self._told, statuses = _statuses(self._told, found)
         for name, one in statuses.items():
             await self.set(name, one)

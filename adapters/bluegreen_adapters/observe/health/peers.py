@@ -8,9 +8,9 @@ asks the others, at that moment: nothing is kept that could be out of date.
 >>> peers = Peers(folder.name)
 >>> peers.answers("double", lambda argument: 2 * argument)
 >>> asked(folder.name, "double", "ab")
-Told(answers=['abab'], silent=[])
+PeerAnswers(answers=['abab'], silent=[])
 >>> peers.ask("double", "ab")  # the others: there are none
-Told(answers=[], silent=[])
+PeerAnswers(answers=[], silent=[])
 >>> peers.close(); folder.cleanup()
 """
 
@@ -45,7 +45,7 @@ Answering = Callable[[str], object]
 """Gets the argument of a question, and returns what JSON can hold."""
 
 
-class Told(NamedTuple):
+class PeerAnswers(NamedTuple):
     """What processes have answered, and of each that has not, which it is and why."""
 
     answers: list[Any]
@@ -94,7 +94,7 @@ class Peers:
         """Answer this question from now on."""
         self._known[question] = answering
 
-    def ask(self, question: str, argument: str = "") -> Told:
+    def ask(self, question: str, argument: str = "") -> PeerAnswers:
         """Ask all others; what this process knows is not among the answers."""
         return asked(self._folder, question, argument, wait_s=self._wait_s, but=self._path)
 
@@ -175,7 +175,7 @@ def asked(
     *,
     wait_s: float = WAIT_S,
     but: Path | None = None,
-) -> Told:
+) -> PeerAnswers:
     """Ask all processes that listen in a folder. Never raises because of one that does not answer.
 
     The socket of a process that was killed is removed.
@@ -189,7 +189,7 @@ def asked(
     """
     over_s = time.monotonic() + wait_s
     data = json.dumps([question, argument]).encode()
-    told = Told([], [])
+    told = PeerAnswers([], [])
     with contextlib.ExitStack() as stack:
         opened: list[tuple[Path, socket.socket]] = []
         for path in sorted(Path(folder).glob(f"*{_SUFFIX}")):

@@ -25,11 +25,11 @@ from typing import Any, Final, TextIO
 import attrs
 
 from bluegreen.config.settings import Settings
-from bluegreen.runtime.rate_limit import Allowance
+from bluegreen.runtime.rate_limit import TokenBucket
 from bluegreen.runtime.registry import managers
 from bluegreen.runtime.telemetry import Happening, Record
 from bluegreen.types import Scope
-from bluegreen_adapters.observe.event_fields import Told, changes, told
+from bluegreen_adapters.observe.event_fields import LogEntry, changes, told
 
 Say = Callable[[int, str, Mapping[str, Any]], object]
 """(level, event, fields): writes one line."""
@@ -58,7 +58,7 @@ class Logs:
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._kinds: OrderedDict[tuple[Any, ...], Allowance] = OrderedDict()
+        self._kinds: OrderedDict[tuple[Any, ...], TokenBucket] = OrderedDict()
 
     def __call__(self, happenings: Sequence[Happening]) -> None:
         """Write the lines of what has happened."""
@@ -79,7 +79,7 @@ class Logs:
                 fields = {**line.fields, "left_out": left_out} if left_out else line.fields
                 self._say(line.level, line.event, {"at_s": happening.at_s, **fields})
 
-    def _allowed(self, happening: Happening, line: Told) -> int | None:
+    def _allowed(self, happening: Happening, line: LogEntry) -> int | None:
         if isinstance(happening, Record):
             kind: tuple[Any, ...] = (happening.scope, happening.step.row.name)
         else:
@@ -91,7 +91,7 @@ class Logs:
                 fields.get("code"),
                 hash(fields.get("statement")),  # it may be long
             )
-        allowance = self._kinds.setdefault(kind, Allowance(_BURST))
+        allowance = self._kinds.setdefault(kind, TokenBucket(_BURST))
         self._kinds.move_to_end(kind)
         if len(self._kinds) > _KINDS_LIMIT:
             self._kinds.popitem(last=False)

@@ -98,7 +98,7 @@ class Measures:
         for happening in happenings:
             if happening.scope is not scope:
                 scope, name = happening.scope, str(happening.scope)
-            self._take(happening, name, counts)
+            self._apply(happening, name, counts)
         for (counter, labels), by in counts.items():
             self._meter.count(counter, labels, by)
 
@@ -193,7 +193,7 @@ class Measures:
             stale_s = max(now_s - exchange.answered_s, 0.0)
             levels["bluegreen_store_staleness_seconds", (scope,)] = stale_s
 
-    def _take(self, happening: Happening, scope: str, counts: Counts) -> None:
+    def _apply(self, happening: Happening, scope: str, counts: Counts) -> None:
         meter = self._meter
         match happening:
             case Record():

@@ -8,7 +8,7 @@ from bluegreen_adapters.testing.engine import Statistics
 
 
 @attrs.frozen
-class Outcome:
+class QueryResult:
     """What the application saw of one query.
 
     Args:
@@ -44,7 +44,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[QueryResult] = []
         self.failed = 0
         self._begun: dict[int, tuple[str, bool, float]] = {}
 
@@ -55,7 +55,7 @@ class Ledger:
     def ended(self, thread: int, at_s: float, error: str | None, wrong: str | None) -> None:
         """The query of a thread has ended."""
         text, writes, began_s = self._begun.pop(thread)
-        self.outcomes.append(Outcome(text, writes, began_s, at_s, error, wrong))
+        self.outcomes.append(QueryResult(text, writes, began_s, at_s, error, wrong))
         self.failed += error is not None
 
     def all_ended(self, at_s: float, error: str) -> None:
@@ -72,10 +72,10 @@ class Window:
     began_s: float
     ended_s: float
 
-    def overlaps(self, outcome: Outcome) -> bool:
+    def overlaps(self, outcome: QueryResult) -> bool:
         """Whether a query was in flight at any moment of the switch.
 
-        >>> Window("abrupt", 1.0, 2.0).overlaps(Outcome("SELECT 1", False, 1.9, 2.5))
+        >>> Window("abrupt", 1.0, 2.0).overlaps(QueryResult("SELECT 1", False, 1.9, 2.5))
         True
         """
         return outcome.began_s <= self.ended_s and outcome.ended_s >= self.began_s
@@ -114,7 +114,7 @@ class Run:
         round_trip_s: median seconds of one RPC, before the first switch; 0 if that was not measured.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[QueryResult, ...]
     windows: tuple[Window, ...]
     statistics: Statistics
     executions: dict[str, int]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen_adapters.testing.demo.results import Outcome, Run
+from bluegreen_adapters.testing.demo.results import QueryResult, Run
 from bluegreen_adapters.testing.demo.schedule import QUERIES, SWITCHES
 
 SAMPLES: Final = 8
@@ -88,13 +88,13 @@ def figures(run: Run) -> Figures:
     )
 
 
-def _is_allowed(failure: Outcome, bereft: Mapping[str, float]) -> bool:
+def _is_allowed(failure: QueryResult, bereft: Mapping[str, float]) -> bool:
     """Whether a query failed because its stack went away, and not before that for some reason of its own."""
     gone_s = bereft.get(failure.text)
     return gone_s is not None and failure.ended_s >= gone_s
 
 
-def _complaint(outcome: Outcome, run: Run) -> str | None:
+def _complaint(outcome: QueryResult, run: Run) -> str | None:
     if outcome.error is not None:
         return None
     if outcome.writes and not run.executions.get(outcome.text):

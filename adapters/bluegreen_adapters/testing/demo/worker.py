@@ -88,7 +88,7 @@ class Orders:
         return Scope(f"{self.host}:{self.port}")
 
 
-class Journal:
+class WorkerLog:
     """Tells what happens, one line of JSON each, whichever thread has something to tell."""
 
     def __init__(self, out: TextIO) -> None:
@@ -130,7 +130,7 @@ class Worker(threading.Thread):
         first_s: float = 0.0,
         every_s: float = 0.0,
         stop: threading.Event,
-        journal: Journal,
+        journal: WorkerLog,
         started_s: float,
     ) -> None:
         super().__init__(daemon=True, name=f"thread {number}")
@@ -225,7 +225,7 @@ class Load:
         journal: whom to tell.
     """
 
-    def __init__(self, orders: Orders, connector: Any, journal: Journal) -> None:
+    def __init__(self, orders: Orders, connector: Any, journal: WorkerLog) -> None:
         self._orders = orders
         self._connector = connector
         self._journal = journal
@@ -332,12 +332,12 @@ def resident() -> int | None:
 
 def living() -> int:
     """Return how many links, sessions and queries are alive in this process. Takes a while."""
-    from bluegreen_adapters.connection.connection import Link
+    from bluegreen_adapters.connection.connection import Connection
     from bluegreen_adapters.connection.query import Query
     from bluegreen_adapters.connection.session_pool import Session
 
     gc.collect()
-    return sum(isinstance(found, (Link, Query, Session)) for found in gc.get_objects())
+    return sum(isinstance(found, (Connection, Query, Session)) for found in gc.get_objects())
 
 
 def _join(workers: list[Worker], bound_s: float) -> None:
@@ -360,7 +360,7 @@ def _own_output() -> TextIO:
     return own
 
 
-def main(orders_in: TextIO, journal: Journal) -> None:
+def main(orders_in: TextIO, journal: WorkerLog) -> None:
     """Take orders, and carry them out."""
     orders = Orders(**json.loads(orders_in.readline()))
     connector = importlib.import_module("e6data_python_connector.e6data_grpc")
@@ -390,5 +390,5 @@ def _steps_written(orders: Orders) -> Generator[None, None, None]:
 
 
 if __name__ == "__main__":
-    main(sys.stdin, Journal(_own_output()))
+    main(sys.stdin, WorkerLog(_own_output()))
     os._exit(0)  # a thread that never came back must not keep the process

@@ -14,10 +14,10 @@ process: importing this package imports neither grpcio nor the connector.
 from __future__ import annotations
 
 from bluegreen_adapters.testing.engine.client import EngineError, EngineProcess
-from bluegreen_adapters.testing.engine.faults import Fault
+from bluegreen_adapters.testing.engine.faults import InjectedFault
 from bluegreen_adapters.testing.engine.options import EngineOptions
 from bluegreen_adapters.testing.engine.phases import PHASES, Conduct, Phase
-from bluegreen_adapters.testing.engine.scenarios import SCRIPTS, Step
+from bluegreen_adapters.testing.engine.scenarios import SCRIPTS, ScenarioStep
 from bluegreen_adapters.testing.engine.statistics import Moment, Offence, Statistics, Vanished
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "EngineError",
     "EngineOptions",
     "EngineProcess",
-    "Fault",
+    "InjectedFault",
     "Moment",
     "Offence",
     "Phase",
+    "ScenarioStep",
     "Statistics",
-    "Step",
     "Vanished",
 ]

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
-from bluegreen_adapters.testing.engine.control import Commands
+from bluegreen_adapters.testing.engine.control import EngineControl
 from bluegreen_adapters.testing.engine.gateway import Gateway
 from bluegreen_adapters.testing.engine.options import REFUSALS, EngineOptions
 from bluegreen_adapters.testing.engine.phases import STRATEGIES
@@ -62,7 +62,7 @@ async def serve(options: EngineOptions) -> None:
 
     loop = asyncio.get_running_loop()
     server = EngineServer(Gateway(options))
-    commands = Commands(server.gateway, server.enter)
+    commands = EngineControl(server.gateway, server.enter)
     over = asyncio.Event()
     loop.call_later(options.max_seconds, over.set)
     port = await server.start()

@@ -21,10 +21,10 @@ import attrs
 
 from bluegreen.errors import BluegreenError
 from bluegreen_adapters.testing.engine.control import fault_fields
-from bluegreen_adapters.testing.engine.faults import Fault
+from bluegreen_adapters.testing.engine.faults import InjectedFault
 from bluegreen_adapters.testing.engine.options import EngineOptions
 from bluegreen_adapters.testing.engine.phases import Strategy
-from bluegreen_adapters.testing.engine.scenarios import Step, script
+from bluegreen_adapters.testing.engine.scenarios import ScenarioStep, script
 from bluegreen_adapters.testing.engine.statistics import Statistics
 
 _DRAIN_POLL_S = 0.005
@@ -154,13 +154,13 @@ class EngineProcess:
         self.phase("steady", active=self.active)
         return self.active
 
-    def fault(self, fault: Fault | None = None, **fields: Any) -> int:
-        """Arm a fault, given as a `Fault` or by its fields, and return its number.
+    def fault(self, fault: InjectedFault | None = None, **fields: Any) -> int:
+        """Arm a fault, given as a `InjectedFault` or by its fields, and return its number.
 
         Raises:
             TypeError, ValueError: a field is unknown, or outside of its range.
         """
-        armed = Fault(**fields) if fault is None else attrs.evolve(fault, **fields)
+        armed = InjectedFault(**fields) if fault is None else attrs.evolve(fault, **fields)
         return cast(int, self._command("fault", **fault_fields(armed)))
 
     def clear_faults(self) -> None:
@@ -215,7 +215,7 @@ class EngineProcess:
     ) -> None:
         self.stop()
 
-    def _drain(self, step: Step, origin: Strategy, target: Strategy, wait_s: float) -> None:
+    def _drain(self, step: ScenarioStep, origin: Strategy, target: Strategy, wait_s: float) -> None:
         if step.drains is None:
             return
         stack = origin if step.drains == "origin" else target

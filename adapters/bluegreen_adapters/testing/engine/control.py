@@ -12,12 +12,12 @@ from typing import Any
 
 import attrs
 
-from bluegreen_adapters.testing.engine.faults import Fault
+from bluegreen_adapters.testing.engine.faults import InjectedFault
 from bluegreen_adapters.testing.engine.gateway import Gateway
 from bluegreen_adapters.testing.engine.phases import Phase, named, strategy_of
 
 
-class Commands:
+class EngineControl:
     """Carries out commands.
 
     Args:
@@ -25,7 +25,7 @@ class Commands:
         enter: begins a phase; by default the gateway's own way.
 
     >>> from bluegreen_adapters.testing.engine.options import EngineOptions
-    >>> commands = Commands(Gateway(EngineOptions()))
+    >>> commands = EngineControl(Gateway(EngineOptions()))
     >>> commands.answer('{"do": "phase", "name": "announce", "target": "green"}')
     '{"ok": true, "value": {"phase": "announce", "active": "blue", "origin": "blue", "target": "green"}}'
     """
@@ -71,7 +71,7 @@ class Commands:
         return {"phase": phase.name, "active": phase.active, "origin": phase.origin, "target": phase.target}
 
     def _fault(self, **fields: Any) -> int:
-        return self._gateway.faults.arm(Fault(**fields))
+        return self._gateway.faults.arm(InjectedFault(**fields))
 
     def _clear_faults(self) -> None:
         self._gateway.faults.clear()
@@ -89,10 +89,10 @@ class Commands:
         self._gateway.reset_statistics()
 
 
-def fault_fields(fault: Fault) -> dict[str, Any]:
+def fault_fields(fault: InjectedFault) -> dict[str, Any]:
     """Return a fault as the arguments of the command that arms it.
 
-    >>> fault_fields(Fault("silent", method="status"))["method"]
+    >>> fault_fields(InjectedFault("silent", method="status"))["method"]
     ['status']
     """
     fields = attrs.asdict(fault)

@@ -1,6 +1,6 @@
 """Latency and faults that the test engine injects, as data.
 
-A `Fault` says which requests it meets and what it does to them. A `FaultPlan` counts, and decides for
+A `InjectedFault` says which requests it meets and what it does to them. A `FaultPlan` counts, and decides for
 each request. Chance comes from a seed, so a run can be repeated.
 """
 
@@ -62,7 +62,7 @@ def _at_least(low: float) -> Any:
 
 
 @attrs.frozen
-class Fault:
+class InjectedFault:
     """One fault. A condition that is none holds for every request.
 
     Args:
@@ -81,7 +81,7 @@ class Fault:
     Raises:
         ValueError: a value is outside of its range.
 
-    >>> Fault("drop", method="executeStatement", nth=2).code
+    >>> InjectedFault("drop", method="executeStatement", nth=2).code
     'UNAVAILABLE'
     """
 
@@ -108,7 +108,7 @@ class Fault:
 
 @attrs.define
 class _Armed:
-    fault: Fault
+    fault: InjectedFault
     chance: random.Random
     fitted: int = 0
     met: int = 0
@@ -118,7 +118,7 @@ class FaultPlan:
     """The faults that are armed, and how often each one has struck.
 
     >>> plan = FaultPlan()
-    >>> plan.arm(Fault("status", method="status", count=1))
+    >>> plan.arm(InjectedFault("status", method="status", count=1))
     0
     >>> plan.strike("status", "blue", None) is not None, plan.strike("status", "blue", None)
     (True, None)
@@ -127,7 +127,7 @@ class FaultPlan:
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
 
-    def arm(self, fault: Fault) -> int:
+    def arm(self, fault: InjectedFault) -> int:
         """Add a fault and return its number, which `counts` goes by."""
         self._armed.append(_Armed(fault, random.Random(fault.seed)))
         return len(self._armed) - 1
@@ -141,9 +141,9 @@ class FaultPlan:
         """How many requests each fault has met."""
         return [armed.met for armed in self._armed]
 
-    def strike(self, method: str, strategy: str, statement: str | None) -> Fault | None:
+    def strike(self, method: str, strategy: str, statement: str | None) -> InjectedFault | None:
         """Return the first fault that meets this request, or none. Every fault that fits counts it."""
-        struck: Fault | None = None
+        struck: InjectedFault | None = None
         for armed in self._armed:
             fault = armed.fault
             if not fault.fits(method, strategy, statement):

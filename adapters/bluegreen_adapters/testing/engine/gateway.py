@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
-from bluegreen_adapters.testing.engine.faults import Fault, FaultPlan
-from bluegreen_adapters.testing.engine.handlers import Fields, Method
+from bluegreen_adapters.testing.engine.faults import FaultPlan, InjectedFault
+from bluegreen_adapters.testing.engine.handlers import Fields, Handler
 from bluegreen_adapters.testing.engine.options import REFUSALS, EngineOptions
 from bluegreen_adapters.testing.engine.phases import (
     STRATEGIES,
@@ -24,8 +24,8 @@ from bluegreen_adapters.testing.engine.phases import (
     named,
     other,
 )
-from bluegreen_adapters.testing.engine.sql import Statement
-from bluegreen_adapters.testing.engine.stacks import ACCESS_DENIED, Problem, Query, Stack
+from bluegreen_adapters.testing.engine.sql import ParsedStatement
+from bluegreen_adapters.testing.engine.stacks import ACCESS_DENIED, Problem, Stack, StackQuery
 from bluegreen_adapters.testing.engine.statistics import Offence, Recorder, Statistics
 
 UNAVAILABLE = Problem("UNAVAILABLE", "failed to connect to the stack")
@@ -33,11 +33,11 @@ SUSPENDED = Problem("UNAVAILABLE", "status: 503, cluster is suspended")
 VANISHED = Problem("UNAVAILABLE", "the stack went away while it served this request")
 BAD_TOKEN = Problem("UNAUTHENTICATED", "the bearer token is not valid")
 
-_NO_QUERY = Query("", Statement("", writes=False, rows=0, batch=1))
+_NO_QUERY = StackQuery("", ParsedStatement("", writes=False, rows=0, batch=1))
 
 
 @attrs.define(eq=False)
-class Call:
+class EngineCall:
     """A request, and what is found out about it on its way.
 
     Args:
@@ -53,14 +53,14 @@ class Call:
         was_executed, had_rows: what that query was before this request.
     """
 
-    method: Method
+    method: Handler
     request: Any
     named: str = ""
     token: str | None = None
     planner_ip: str = ""
     strategy: Strategy | None = None
     session_id: str = ""
-    query: Query | None = None
+    query: StackQuery | None = None
     was_executed: bool = False
     had_rows: bool = False
 
@@ -151,7 +151,7 @@ class Gateway:
 
     # -- the way of a request
 
-    def arrived(self, call: Call) -> None:
+    def arrived(self, call: EngineCall) -> None:
         """Count a request, find its stack and its query, and tell what it carries that belongs elsewhere."""
         name = call.named.lower()
         call.strategy = "blue" if name == "blue" else "green" if name == "green" else None
@@ -179,7 +179,7 @@ class Gateway:
         if wrong is not None:
             self._offend(call, wrong)
 
-    def strike(self, call: Call) -> Fault | None:
+    def strike(self, call: EngineCall) -> InjectedFault | None:
         """Return the injected fault that meets this request, or none."""
         if call.query is not None:
             text: str | None = call.query.statement.text
@@ -187,7 +187,7 @@ class Gateway:
             text = getattr(call.request, "queryString", None)
         return self.faults.strike(call.method.name, call.strategy or "none", text)
 
-    def admit(self, call: Call) -> Served | Problem | Silence:
+    def admit(self, call: EngineCall) -> Served | Problem | Silence:
         """Meet a request as the phase says, and do its work if it is let in."""
         if call.method.name == "healthCheck" and call.strategy is None:
             return Served({})
@@ -205,7 +205,7 @@ class Gateway:
                 return denied
         return self._perform(call, stack)
 
-    def completed(self, call: Call, served: Served) -> Problem | None:
+    def completed(self, call: EngineCall, served: Served) -> Problem | None:
         """After the time that the work took: whether the stack is still there to answer."""
         if call.strategy is not None and self.stacks[call.strategy].generation != served.generation:
             return VANISHED
@@ -215,11 +215,11 @@ class Gateway:
         """What the responses of a stack carry in `new_strategy`."""
         return (strategy and self.phase.conduct(strategy).announces) or ""
 
-    def renewed_session(self, call: Call) -> str:
+    def renewed_session(self, call: EngineCall) -> str:
         """The session id that the response to this request carries."""
         return self.stacks[call.strategy].renewed(call.session_id) if call.strategy else call.session_id
 
-    def answered(self, call: Call, problem: Problem) -> None:
+    def answered(self, call: EngineCall, problem: Problem) -> None:
         """Count an answer that is an error, and tell which statement may be lost by it."""
         if problem.refusal:
             self.recorder.refused(call.method.name, call.strategy or "none")
@@ -233,13 +233,13 @@ class Gateway:
         if unclear or (stranded and problem != ACCESS_DENIED):
             self.recorder.allow_loss(query.statement.text)
 
-    def given_up(self, call: Call) -> None:
+    def given_up(self, call: EngineCall) -> None:
         """The client ended a request before it had an answer."""
         self.answered(call, Problem("CANCELLED", "the client gave up"))
 
     # -- parts of admit
 
-    def _work(self, call: Call) -> Work:
+    def _work(self, call: EngineCall) -> Work:
         if not call.method.has_query:
             return "new"
         if call.query is not None:
@@ -253,7 +253,7 @@ class Gateway:
             return UNAVAILABLE
         return SUSPENDED if answer == "suspended" else self._refusal
 
-    def _authenticate(self, call: Call, stack: Stack) -> Served | Problem:
+    def _authenticate(self, call: EngineCall, stack: Stack) -> Served | Problem:
         if call.token is not None:
             return Served({}, 0.0, stack.generation) if call.token in self._tokens else BAD_TOKEN
         request = call.request
@@ -263,12 +263,12 @@ class Gateway:
         call.session_id = stack.open_session(request.user)
         return Served({"engineIP": stack.engine_ip}, 0.0, stack.generation)
 
-    def _denied(self, call: Call, stack: Stack) -> Problem | None:
+    def _denied(self, call: EngineCall, stack: Stack) -> Problem | None:
         if call.token is not None:
             return None if call.token in self._tokens else BAD_TOKEN
         return None if stack.knows_session(call.session_id) else ACCESS_DENIED
 
-    def _perform(self, call: Call, stack: Stack) -> Served | Problem:
+    def _perform(self, call: EngineCall, stack: Stack) -> Served | Problem:
         method = call.method
         query = call.query
         if method.role in ("execute", "use") and (query is None or query.id not in stack.queries):
@@ -282,7 +282,7 @@ class Gateway:
             after_s = query.statement.sleep_s
         return Served(outcome, after_s, stack.generation)
 
-    def _offend(self, call: Call, reason: str) -> None:
+    def _offend(self, call: EngineCall, reason: str) -> None:
         request = call.request
         self.recorder.offence(
             Offence(

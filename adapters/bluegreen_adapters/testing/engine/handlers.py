@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from bluegreen_adapters.testing.engine import encoding
-from bluegreen_adapters.testing.engine.stacks import Problem, Query, Stack
+from bluegreen_adapters.testing.engine.stacks import Problem, Stack, StackQuery
 
 Role = Literal["authenticate", "begin", "execute", "use", "end", "free", "open"]
 """What a call is about.
@@ -24,7 +24,7 @@ exists; `free` needs a session and no query; `open` needs neither.
 
 Fields = dict[str, Any]
 Outcome = Fields | Problem
-Perform = Callable[[Stack, Any, Query], Outcome]
+Perform = Callable[[Stack, Any, StackQuery], Outcome]
 
 CHUNKS_PER_ENVELOPE = 2
 """How many batches one answer of getNextResultBatchV2 has at most."""
@@ -48,7 +48,7 @@ COLUMNS: Mapping[str, tuple[encoding.Column, ...]] = {
 
 
 @attrs.frozen
-class Method:
+class Handler:
     """One call: its name on the wire, its role, and what it does when it is let in."""
 
     name: str
@@ -61,38 +61,38 @@ class Method:
         return self.role in ("execute", "use", "end")
 
 
-def _prepare(stack: Stack, request: Any, _: Query) -> Outcome:
+def _prepare(stack: Stack, request: Any, _: StackQuery) -> Outcome:
     query = stack.prepare(request.queryString)
     if isinstance(query, Problem):
         return query
     return {"queryId": query.id, "engineIP": stack.engine_ip}
 
 
-def _execute(stack: Stack, _: Any, query: Query) -> Outcome:
+def _execute(stack: Stack, _: Any, query: StackQuery) -> Outcome:
     return stack.execute(query) or {}
 
 
-def _status(_: Stack, __: Any, query: Query) -> Outcome:
+def _status(_: Stack, __: Any, query: StackQuery) -> Outcome:
     return {"status": query.executed, "rowCount": query.statement.rows}
 
 
-def _metadata(_: Stack, __: Any, query: Query) -> Outcome:
+def _metadata(_: Stack, __: Any, query: StackQuery) -> Outcome:
     return {"resultMetaData": encoding.metadata(query.statement.rows)}
 
 
-def _batch(stack: Stack, query: Query) -> bytes | Problem:
+def _batch(stack: Stack, query: StackQuery) -> bytes | Problem:
     numbers = stack.next_batch(query)
     if isinstance(numbers, Problem):
         return numbers
     return encoding.batch(numbers, query.statement.text, stack.strategy)
 
 
-def _next(stack: Stack, _: Any, query: Query) -> Outcome:
+def _next(stack: Stack, _: Any, query: StackQuery) -> Outcome:
     batch = _batch(stack, query)
     return batch if isinstance(batch, Problem) else {"resultBatch": batch}
 
 
-def _next_v2(stack: Stack, _: Any, query: Query) -> Outcome:
+def _next_v2(stack: Stack, _: Any, query: StackQuery) -> Outcome:
     batches: list[bytes] = []
     while len(batches) < CHUNKS_PER_ENVELOPE and not (query.executed and query.exhausted):
         batch = _batch(stack, query)
@@ -102,11 +102,11 @@ def _next_v2(stack: Stack, _: Any, query: Query) -> Outcome:
     return {"resultBatches": batches, "endOfStream": query.exhausted}
 
 
-def _explain(_: Stack, __: Any, query: Query) -> Outcome:
+def _explain(_: Stack, __: Any, query: StackQuery) -> Outcome:
     return {"explain": f"scan {query.statement.rows} rows"}
 
 
-def _explain_analyze(_: Stack, __: Any, query: Query) -> Outcome:
+def _explain_analyze(_: Stack, __: Any, query: StackQuery) -> Outcome:
     return {
         "explainAnalyze": f"scanned {query.statement.rows} rows",
         "isCached": False,
@@ -115,76 +115,76 @@ def _explain_analyze(_: Stack, __: Any, query: Query) -> Outcome:
     }
 
 
-def _end(stack: Stack, request: Any, _: Query) -> Outcome:
+def _end(stack: Stack, request: Any, _: StackQuery) -> Outcome:
     return stack.end(request.queryId) or {}
 
 
-def _schemas(_: Stack, __: Any, ___: Query) -> Outcome:
+def _schemas(_: Stack, __: Any, ___: StackQuery) -> Outcome:
     return {"schemas": list(TABLES)}
 
 
-def _tables(_: Stack, request: Any, __: Query) -> Outcome:
+def _tables(_: Stack, request: Any, __: StackQuery) -> Outcome:
     return {"tables": list(TABLES.get(request.schema, ()))}
 
 
-def _columns(_: Stack, request: Any, __: Query) -> Outcome:
+def _columns(_: Stack, request: Any, __: StackQuery) -> Outcome:
     columns = COLUMNS.get(request.table, ())
     return {"fieldInfo": [{"fieldName": column.name, "fieldType": column.type} for column in columns]}
 
 
-def _catalogs(_: Stack, __: Any, ___: Query) -> Outcome:
+def _catalogs(_: Stack, __: Any, ___: StackQuery) -> Outcome:
     return {"catalogResponses": [{"name": name, "isDefault": main} for name, main in CATALOGS.items()]}
 
 
-def _planner(stack: Stack, _: Any, __: Query) -> Outcome:
+def _planner(stack: Stack, _: Any, __: StackQuery) -> Outcome:
     return {"plannerIp": stack.engine_ip}
 
 
-def _dry_run(_: Stack, __: Any, ___: Query) -> Outcome:
+def _dry_run(_: Stack, __: Any, ___: StackQuery) -> Outcome:
     return {"dryrunValue": "valid"}
 
 
-def _added(_: Stack, __: Any, ___: Query) -> Outcome:
+def _added(_: Stack, __: Any, ___: StackQuery) -> Outcome:
     return {"status": "success"}
 
 
-def _nothing(_: Stack, __: Any, ___: Query) -> Outcome:
+def _nothing(_: Stack, __: Any, ___: StackQuery) -> Outcome:
     return {}
 
 
-METHODS: Mapping[str, Method] = {
+METHODS: Mapping[str, Handler] = {
     method.name: method
     for method in (
-        Method("authenticate", "authenticate", _nothing),
-        Method("identifyPlanner", "free", _planner),
-        Method("prepareStatement", "begin", _prepare),
-        Method("prepareStatementV2", "begin", _prepare),
-        Method("executeStatement", "execute", _execute),
-        Method("executeStatementV2", "execute", _execute),
-        Method("status", "use", _status),
-        Method("getDynamicParams", "use", _nothing),
-        Method("getResultMetadata", "use", _metadata),
-        Method("getNextResultBatch", "use", _next),
-        Method("getNextResultBatchV2", "use", _next_v2),
-        Method("explain", "use", _explain),
-        Method("explainAnalyze", "use", _explain_analyze),
-        Method("clear", "end", _end),
-        Method("cancelQuery", "end", _end),
-        Method("clearOrCancelQuery", "end", _end),
-        Method("getSchemaNames", "free", _schemas),
-        Method("getSchemaNamesV2", "free", _schemas),
-        Method("getTables", "free", _tables),
-        Method("getTablesV2", "free", _tables),
-        Method("getColumns", "free", _columns),
-        Method("getColumnsV2", "free", _columns),
-        Method("getCataloges", "open", _catalogs),
-        Method("dryRun", "free", _dry_run),
-        Method("dryRunV2", "free", _dry_run),
-        Method("setProps", "free", _nothing),
-        Method("addCatalogs", "free", _nothing),
-        Method("getAddCatalogsResponse", "free", _added),
-        Method("refreshCatalogs", "free", _nothing),
-        Method("healthCheck", "open", _nothing),
+        Handler("authenticate", "authenticate", _nothing),
+        Handler("identifyPlanner", "free", _planner),
+        Handler("prepareStatement", "begin", _prepare),
+        Handler("prepareStatementV2", "begin", _prepare),
+        Handler("executeStatement", "execute", _execute),
+        Handler("executeStatementV2", "execute", _execute),
+        Handler("status", "use", _status),
+        Handler("getDynamicParams", "use", _nothing),
+        Handler("getResultMetadata", "use", _metadata),
+        Handler("getNextResultBatch", "use", _next),
+        Handler("getNextResultBatchV2", "use", _next_v2),
+        Handler("explain", "use", _explain),
+        Handler("explainAnalyze", "use", _explain_analyze),
+        Handler("clear", "end", _end),
+        Handler("cancelQuery", "end", _end),
+        Handler("clearOrCancelQuery", "end", _end),
+        Handler("getSchemaNames", "free", _schemas),
+        Handler("getSchemaNamesV2", "free", _schemas),
+        Handler("getTables", "free", _tables),
+        Handler("getTablesV2", "free", _tables),
+        Handler("getColumns", "free", _columns),
+        Handler("getColumnsV2", "free", _columns),
+        Handler("getCataloges", "open", _catalogs),
+        Handler("dryRun", "free", _dry_run),
+        Handler("dryRunV2", "free", _dry_run),
+        Handler("setProps", "free", _nothing),
+        Handler("addCatalogs", "free", _nothing),
+        Handler("getAddCatalogsResponse", "free", _added),
+        Handler("refreshCatalogs", "free", _nothing),
+        Handler("healthCheck", "open", _nothing),
     )
 }
 """All calls by name."""

@@ -36,7 +36,7 @@ answers, and the announcement is dropped. `hung`: the old stack stops answering,
 
 
 @attrs.frozen
-class Step:
+class ScenarioStep:
     """One phase of a script.
 
     Args:
@@ -57,51 +57,55 @@ class Step:
 
 _UNTOLD = {"announces": False}
 
-SCRIPTS: Mapping[Kind, tuple[Step, ...]] = {
+SCRIPTS: Mapping[Kind, tuple[ScenarioStep, ...]] = {
     "graceful": (
-        Step("announce", 0.5),
-        Step("cutover", 0.3),
-        Step("drain", 0.2, drains="origin"),
-        Step("retire"),
+        ScenarioStep("announce", 0.5),
+        ScenarioStep("cutover", 0.3),
+        ScenarioStep("drain", 0.2, drains="origin"),
+        ScenarioStep("retire"),
     ),
-    "announced_abrupt": (Step("announce", 0.5), Step("abrupt")),
+    "announced_abrupt": (ScenarioStep("announce", 0.5), ScenarioStep("abrupt")),
     "silent_drain": (
-        Step("cutover", 0.5, variant=_UNTOLD),
-        Step("drain", 0.5, drains="origin", variant=_UNTOLD),
-        Step("retire"),
+        ScenarioStep("cutover", 0.5, variant=_UNTOLD),
+        ScenarioStep("drain", 0.5, drains="origin", variant=_UNTOLD),
+        ScenarioStep("retire"),
     ),
-    "abrupt": (Step("abrupt"),),
+    "abrupt": (ScenarioStep("abrupt"),),
     "rollback": (
-        Step("announce", 0.4),
-        Step("cutover", 0.3),
-        Step("rollback", 0.3, drains="target"),
-        Step("steady"),
+        ScenarioStep("announce", 0.4),
+        ScenarioStep("cutover", 0.3),
+        ScenarioStep("rollback", 0.3, drains="target"),
+        ScenarioStep("steady"),
     ),
-    "withdrawn": (Step("announce", 0.5), Step("withdraw", 0.5, drains="target"), Step("steady")),
+    "withdrawn": (
+        ScenarioStep("announce", 0.5),
+        ScenarioStep("withdraw", 0.5, drains="target"),
+        ScenarioStep("steady"),
+    ),
     "double": (
-        Step("announce", 0.3),
-        Step("cutover", 0.2),
-        Step("announce", 0.2, back=True),
-        Step("cutover", 0.2, back=True),
-        Step("drain", 0.1, back=True, drains="origin"),
-        Step("retire", back=True),
+        ScenarioStep("announce", 0.3),
+        ScenarioStep("cutover", 0.2),
+        ScenarioStep("announce", 0.2, back=True),
+        ScenarioStep("cutover", 0.2, back=True),
+        ScenarioStep("drain", 0.1, back=True, drains="origin"),
+        ScenarioStep("retire", back=True),
     ),
     "not_ready": (
-        Step("not_ready", 0.4),
-        Step("announce", 0.2),
-        Step("cutover", 0.2),
-        Step("drain", 0.2, drains="origin"),
-        Step("retire"),
+        ScenarioStep("not_ready", 0.4),
+        ScenarioStep("announce", 0.2),
+        ScenarioStep("cutover", 0.2),
+        ScenarioStep("drain", 0.2, drains="origin"),
+        ScenarioStep("retire"),
     ),
-    "outage": (Step("both_down", 1.0), Step("steady")),
-    "down": (Step("both_down", 1.0, variant={"unavailable": True}), Step("steady")),
-    "unanswered": (Step("silent", 1.0, variant={"announces": True}), Step("steady")),
-    "hung": (Step("hung", 1.0), Step("retire")),
+    "outage": (ScenarioStep("both_down", 1.0), ScenarioStep("steady")),
+    "down": (ScenarioStep("both_down", 1.0, variant={"unavailable": True}), ScenarioStep("steady")),
+    "unanswered": (ScenarioStep("silent", 1.0, variant={"announces": True}), ScenarioStep("steady")),
+    "hung": (ScenarioStep("hung", 1.0), ScenarioStep("retire")),
 }
 """The steps of each switch."""
 
 
-def script(kind: str) -> tuple[Step, ...]:
+def script(kind: str) -> tuple[ScenarioStep, ...]:
     """Return the steps of a switch.
 
     Raises:

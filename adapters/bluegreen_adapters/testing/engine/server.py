@@ -17,9 +17,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from bluegreen_adapters.testing.engine.faults import Fault
-from bluegreen_adapters.testing.engine.gateway import Call, Gateway, Served, Silence
-from bluegreen_adapters.testing.engine.handlers import METHODS, Fields, Method
+from bluegreen_adapters.testing.engine.faults import InjectedFault
+from bluegreen_adapters.testing.engine.gateway import EngineCall, Gateway, Served, Silence
+from bluegreen_adapters.testing.engine.handlers import METHODS, Fields, Handler
 from bluegreen_adapters.testing.engine.options import EngineOptions
 from bluegreen_adapters.testing.engine.phases import Phase
 from bluegreen_adapters.testing.engine.stacks import ACCESS_DENIED, Problem
@@ -121,7 +121,7 @@ class EngineServer:
             )
         return handlers
 
-    def _handler(self, method: Method, response_class: Any, fields: Iterable[str]) -> _Handler:
+    def _handler(self, method: Handler, response_class: Any, fields: Iterable[str]) -> _Handler:
         known = frozenset(fields)
         has_session, has_news = "sessionId" in known, "new_strategy" in known
 
@@ -144,7 +144,7 @@ class EngineServer:
 
         return handle
 
-    async def _outcome(self, call: Call) -> Fields | Problem:
+    async def _outcome(self, call: EngineCall) -> Fields | Problem:
         fault = self.gateway.strike(call)
         if fault is not None:
             problem = await self._suffer(fault)
@@ -164,7 +164,7 @@ class EngineServer:
             return met.fields
         return met
 
-    async def _suffer(self, fault: Fault) -> Problem | None:
+    async def _suffer(self, fault: InjectedFault) -> Problem | None:
         if fault.delay_s > 0:
             await asyncio.sleep(fault.delay_s)
         if fault.action == "silent":
@@ -173,7 +173,7 @@ class EngineServer:
             return ACCESS_DENIED
         return Problem(fault.code, fault.details) if fault.action == "status" else None
 
-    async def _fail(self, call: Call, problem: Problem, context: Any) -> Any:
+    async def _fail(self, call: EngineCall, problem: Problem, context: Any) -> Any:
         self.gateway.answered(call, problem)
         await context.abort(getattr(grpc.StatusCode, problem.code), problem.details)
 
@@ -199,7 +199,7 @@ class EngineServer:
         }
 
     def _cluster_call(self, name: str, response_class: Any, act: Callable[[], None]) -> _Handler:
-        method = Method(f"cluster.{name}", "open", lambda _, __, ___: {})
+        method = Handler(f"cluster.{name}", "open", lambda _, __, ___: {})
 
         async def handle(request: Any, context: Any) -> Any:
             call = _call(method, request, context)
@@ -246,7 +246,7 @@ def _cluster_handler(handle: _Handler, request_class: Any, response_class: Any) 
     )
 
 
-def _call(method: Method, request: Any, context: Any) -> Call:
+def _call(method: Handler, request: Any, context: Any) -> EngineCall:
     strategy, token, planner_ip = "", None, ""
     for key, value in context.invocation_metadata():
         if key == "strategy":
@@ -255,4 +255,4 @@ def _call(method: Method, request: Any, context: Any) -> Call:
             planner_ip = value
         elif key == "authorization" and value.startswith("Bearer "):
             token = value[len("Bearer ") :]
-    return Call(method, request, strategy, token, planner_ip)
+    return EngineCall(method, request, strategy, token, planner_ip)

@@ -25,7 +25,7 @@ MAX_ROWS = 1_000_000
 
 
 @attrs.frozen
-class Statement:
+class ParsedStatement:
     """A statement and what it will do.
 
     Args:
@@ -84,7 +84,7 @@ def writes(text: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def parse(text: str) -> Statement:
+def parse(text: str) -> ParsedStatement:
     """Return what a statement with this text will do.
 
     Raises:
@@ -99,7 +99,7 @@ def parse(text: str) -> Statement:
         hints.update((name.lower(), value.strip()) for name, value in _HINT.findall(block))
     writing = writes(text)
     rows = 0 if writing else _number(hints, "rows", DEFAULT_ROWS, 0, MAX_ROWS)
-    return Statement(
+    return ParsedStatement(
         text=text,
         writes=writing,
         rows=rows,

@@ -11,7 +11,7 @@ from collections import deque
 import attrs
 
 from bluegreen_adapters.testing.engine.phases import Strategy
-from bluegreen_adapters.testing.engine.sql import Statement, parse
+from bluegreen_adapters.testing.engine.sql import ParsedStatement, parse
 
 ENGINE_IPS: dict[Strategy, str] = {"blue": "10.0.0.1", "green": "10.0.0.2"}
 """The address that each stack gives its queries; it is only told, never listened on."""
@@ -48,7 +48,7 @@ ACCESS_DENIED = Problem("INTERNAL", "Access denied")
 
 
 @attrs.define(eq=False)
-class Session:
+class StackSession:
     """A session: who opened it, and the ids by which it is known now, oldest first."""
 
     user: str
@@ -56,7 +56,7 @@ class Session:
 
 
 @attrs.define(eq=False)
-class Query:
+class StackQuery:
     """A query from its prepare to its end.
 
     Attributes:
@@ -67,7 +67,7 @@ class Query:
     """
 
     id: str
-    statement: Statement
+    statement: ParsedStatement
     executions: int = 0
     handed: int = 0
 
@@ -107,9 +107,9 @@ class Stack:
         self.strategy: Strategy = strategy
         self.engine_ip = ENGINE_IPS[strategy]
         self.generation = 1
-        self.queries: dict[str, Query] = {}
-        self.vanished: dict[str, Query] = {}
-        self._sessions: dict[str, Session] = {}
+        self.queries: dict[str, StackQuery] = {}
+        self.vanished: dict[str, StackQuery] = {}
+        self._sessions: dict[str, StackSession] = {}
         self._session_count = 0
         self._rotate = rotate_sessions
         self._query_prefix = "q-" if colliding_ids else f"{strategy}-q-"
@@ -135,7 +135,7 @@ class Stack:
 
     def open_session(self, user: str) -> str:
         """Open a session and return its id."""
-        session = Session(user)
+        session = StackSession(user)
         self._session_count += 1
         return self._new_id(session)
 
@@ -159,7 +159,7 @@ class Stack:
         self._session_count = 0
         return expired
 
-    def _new_id(self, session: Session) -> str:
+    def _new_id(self, session: StackSession) -> str:
         self._ids_issued += 1
         name = f"{self._session_prefix}{self._ids_issued}"
         session.ids.append(name)
@@ -168,22 +168,22 @@ class Stack:
 
     # -- queries
 
-    def find(self, query_id: str) -> Query | None:
+    def find(self, query_id: str) -> StackQuery | None:
         """Return the query that has this id and has not ended."""
         return self.queries.get(query_id)
 
-    def prepare(self, text: str) -> Query | Problem:
+    def prepare(self, text: str) -> StackQuery | Problem:
         """Begin a query."""
         try:
             statement = parse(text)
         except ValueError as error:
             return Problem("INVALID_ARGUMENT", str(error))
         self._queries_issued += 1
-        query = Query(f"{self._query_prefix}{self._queries_issued}", statement)
+        query = StackQuery(f"{self._query_prefix}{self._queries_issued}", statement)
         self.queries[query.id] = query
         return query
 
-    def execute(self, query: Query) -> Problem | None:
+    def execute(self, query: StackQuery) -> Problem | None:
         """Execute a query, again if it has been executed before. A statement that fails has no effect."""
         if query.statement.fails is not None:
             return Problem("INTERNAL", query.statement.fails or "the statement failed")
@@ -191,7 +191,7 @@ class Stack:
         query.handed = 0
         return None
 
-    def next_batch(self, query: Query) -> range | Problem:
+    def next_batch(self, query: StackQuery) -> range | Problem:
         """Hand out the next batch: values of column `n`, empty when there are no more."""
         if not query.executed:
             return Problem("INTERNAL", f"query {query.id} has not been executed")
@@ -210,7 +210,7 @@ class Stack:
         """The answer about a query that this stack does not have."""
         return Problem("INTERNAL", f"query {query_id or '(no id)'} is not known to {self.strategy}")
 
-    def forget(self) -> tuple[Query, ...]:
+    def forget(self) -> tuple[StackQuery, ...]:
         """Lose all sessions and queries, begin a new generation, and return the queries that vanish."""
         gone = tuple(self.queries.values())
         for query in gone[-VANISHED_KEPT:]:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from bluegreen_adapters.testing.engine.phases import Phase
-from bluegreen_adapters.testing.engine.stacks import Query
+from bluegreen_adapters.testing.engine.stacks import StackQuery
 
 SAMPLE_LIMIT = 50
 """How many misrouted requests are told in full; all are counted."""
@@ -209,7 +209,7 @@ class Recorder:
         """No client can bring this statement to its end."""
         self._lost_allowed.add(statement)
 
-    def vanished(self, strategy: str, queries: Iterable[Query], at_s: float = 0.0) -> None:
+    def vanished(self, strategy: str, queries: Iterable[StackQuery], at_s: float = 0.0) -> None:
         """A stack forgot these queries while they were in flight."""
         for query in queries:
             gone = Vanished(

@@ -19,7 +19,7 @@ from typing import Final
 
 import attrs
 
-from bluegreen_adapters.testing.demo.results import Outcome, Run, Window
+from bluegreen_adapters.testing.demo.results import QueryResult, Run, Window
 from bluegreen_adapters.testing.demo.schedule import PROBE
 from bluegreen_adapters.testing.demo.stats import percentile
 
@@ -132,7 +132,7 @@ def _stall(
     kinds: Sequence[str],
     left_out: Collection[str],
     *,
-    probes: Sequence[Outcome],
+    probes: Sequence[QueryResult],
     near: Sequence[Window],
     steady: int,
     limit_s: float,
@@ -163,11 +163,11 @@ def _extended(window: Window) -> Window:
     return attrs.evolve(window, ended_s=window.ended_s + TAIL_S)
 
 
-def _meets(probe: Outcome, windows: Iterable[Window]) -> bool:
+def _meets(probe: QueryResult, windows: Iterable[Window]) -> bool:
     return any(window.overlaps(probe) for window in windows)
 
 
-def _latencies(probes: Iterable[Outcome]) -> list[float]:
+def _latencies(probes: Iterable[QueryResult]) -> list[float]:
     return sorted(probe.latency_s for probe in probes)
 
 

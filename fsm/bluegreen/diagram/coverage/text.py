@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bluegreen.diagram.annotated import DASHED, DOTTED, SOLID, Box, Line, Mark, Marked, Note
+from bluegreen.diagram.annotated import DASHED, DOTTED, SOLID, AnnotatedArrow, Box, Mark, Marked, Note
 from bluegreen.diagram.coverage.overlay import INFEASIBLE, MISSED, STATUSES, TAKEN, Counted, Overlay
 from bluegreen.diagram.diff.structural import does
 
@@ -53,7 +53,7 @@ def picture(found: Overlay, states: tuple[str, ...]) -> Marked:
         elif target in states:
             arrows.setdefault((source, target, one.status), []).append(_label(one))
     lines = [
-        Line(source, target, tuple(label), MARKS[status])
+        AnnotatedArrow(source, target, tuple(label), MARKS[status])
         for (source, target, status), label in arrows.items()
     ]
     beside = [

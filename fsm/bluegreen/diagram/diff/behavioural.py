@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.diagram.diff.state_graph import ACCEPTED, FORBIDDEN, Graph, Move, NotExplored
-from bluegreen.table.rows import Declaration, Outcome, Row, cell_facts
+from bluegreen.diagram.diff.state_graph import ACCEPTED, FORBIDDEN, Graph, GraphStep, NotExplored
+from bluegreen.table.rows import Declaration, Row, RowKind, cell_facts
 from bluegreen.verify.export.formats import name_of
 
 DIFFER: Final = "differ"
@@ -56,7 +56,7 @@ class Answer:
 
 
 @attrs.frozen
-class Shown:
+class BehaviourExample:
     """A shortest sequence of events of which the two sides answer the last one differently.
 
     Args:
@@ -85,7 +85,7 @@ class Behaviour:
 
     verdict: str
     pairs: int = 0
-    shown: Shown | None = None
+    shown: BehaviourExample | None = None
     free: bool = False
     notes: tuple[str, ...] = ()
 
@@ -143,7 +143,7 @@ class _Comparison:
             if event not in sides[0] or event not in sides[1]
         )
 
-    def _sent(self, pair: tuple[int, int]) -> Iterator[tuple[str, Move, Move]]:
+    def _sent(self, pair: tuple[int, int]) -> Iterator[tuple[str, GraphStep, GraphStep]]:
         mine, its = self._old.moves[pair[0]], self._new.moves[pair[1]]
         if mine is None or its is None:
             self._complete = False
@@ -160,7 +160,7 @@ class _Comparison:
             events.append(self._old.words[event])
             cause = self._causes[pair]
         several = len(self._old.starts) > 1
-        shown = Shown(cause if several else "", (*reversed(events), *last), old, new)
+        shown = BehaviourExample(cause if several else "", (*reversed(events), *last), old, new)
         return Behaviour(DIFFER, len(self._causes), shown, notes=self._notes())
 
     def _notes(self) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ def _few(names: Sequence[str], most: int = 3) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-def _answer(graph: Graph, node: int, move: Move) -> Answer:
+def _answer(graph: Graph, node: int, move: GraphStep) -> Answer:
     return Answer(move.said, graph.states[node if move.to is None else move.to], move.effects)
 
 
@@ -228,7 +228,7 @@ class _Cases:
         """
         old, new = self._tables
         states = [one.name for one in old.states if one.name in {other.name for other in new.states}]
-        moves: tuple[dict[str, dict[str, Move]], ...] = ({}, {})
+        moves: tuple[dict[str, dict[str, GraphStep]], ...] = ({}, {})
         words: tuple[dict[str, str], ...] = ({}, {})
         known = [{event.name: event for event in table.events} for table in self._tables]
         for side, mine, its in ((0, known[0], known[1]), (1, known[1], known[0])):
@@ -246,7 +246,7 @@ class _Cases:
     def _names(self, side: int) -> list[str]:
         return [one.name for one in self._tables[side].states]
 
-    def _graph(self, side: int, moves: dict[str, dict[str, Move]], words: dict[str, str]) -> Graph:
+    def _graph(self, side: int, moves: dict[str, dict[str, GraphStep]], words: dict[str, str]) -> Graph:
         names = self._names(side)
         start = {"": names.index(self._tables[side].initial)} if self._tables[side].initial in names else {}
         return Graph(start, tuple(names), tuple(moves.get(name, {}) for name in names), words)
@@ -275,14 +275,16 @@ class _Cases:
 
 
 def _reducer(row: Row) -> str:
-    return "" if row.reduce is None or row.outcome is Outcome.FORBID else name_of(row.reduce)
+    return "" if row.reduce is None or row.outcome is RowKind.FORBID else name_of(row.reduce)
 
 
-def _case_move(names: Sequence[str], row: Row | None) -> Move:
+def _case_move(names: Sequence[str], row: Row | None) -> GraphStep:
     if row is None:
-        return Move("undecided")
-    if row.outcome is Outcome.FORBID:
-        return Move(FORBIDDEN)
+        return GraphStep("undecided")
+    if row.outcome is RowKind.FORBID:
+        return GraphStep(FORBIDDEN)
     after: Any = row.state if row.target is None else row.target
     effects = tuple(name_of(make).lstrip("_") for make in row.effects)
-    return Move(ACCEPTED, names.index(after), effects) if after in names else Move(f"leads to {after}")
+    return (
+        GraphStep(ACCEPTED, names.index(after), effects) if after in names else GraphStep(f"leads to {after}")
+    )

@@ -45,7 +45,7 @@ class NotExplored(Exception):
 
 
 @attrs.frozen
-class Move:
+class GraphStep:
     """What an event does at a node.
 
     Args:
@@ -72,7 +72,7 @@ class Graph:
 
     starts: Mapping[str, int]
     states: tuple[str, ...]
-    moves: tuple[Mapping[str, Move] | None, ...]
+    moves: tuple[Mapping[str, GraphStep] | None, ...]
     words: Mapping[str, str]
 
     @property
@@ -88,8 +88,8 @@ class Graph:
     def from_dict(cls, said: Mapping[str, Any]) -> Graph:
         """Return the graph of which `as_dict` has made `said`."""
 
-        def move(one: Mapping[str, Any]) -> Move:
-            return Move(one["said"], one["to"], tuple(one["effects"]))
+        def move(one: Mapping[str, Any]) -> GraphStep:
+            return GraphStep(one["said"], one["to"], tuple(one["effects"]))
 
         moves = tuple(
             None if sent is None else {event: move(one) for event, one in sent.items()}
@@ -128,9 +128,9 @@ def graph_of(table: Any, starts: Iterable[tuple[str, Any]], states: int = STATES
         return known
 
     found = {name: number(table.initial, one.context) for name, one in begins.items()}
-    moves: list[dict[str, Move] | None] = []
+    moves: list[dict[str, GraphStep] | None] = []
     for state, context in nodes:  # it grows
-        sent: dict[str, Move] | None = None
+        sent: dict[str, GraphStep] | None = None
         if len(moves) < states:
             sent = {}
             for event in events_of(state, context):
@@ -141,14 +141,14 @@ def graph_of(table: Any, starts: Iterable[tuple[str, Any]], states: int = STATES
     return Graph(found, tuple(state for state, _ in nodes), tuple(moves), words)
 
 
-def _move(table: Any, state: str, context: Any, event: Any, number: Any) -> Move:
+def _move(table: Any, state: str, context: Any, event: Any, number: Any) -> GraphStep:
     try:
         taken = step(table, state, context, event)
     except EventForbidden:
-        return Move(FORBIDDEN)
+        return GraphStep(FORBIDDEN)
     except Exception as error:  # noqa: BLE001  a table may raise anything; that it does is what is compared
-        return Move(f"raises {type(error).__name__}")
-    return Move(ACCEPTED, number(taken.state, taken.context), tuple(map(_shown, taken.effects)))
+        return GraphStep(f"raises {type(error).__name__}")
+    return GraphStep(ACCEPTED, number(taken.state, taken.context), tuple(map(_shown, taken.effects)))
 
 
 def _shown(value: Any) -> str:

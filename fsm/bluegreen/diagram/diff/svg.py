@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from bluegreen.diagram.annotated import BOLD, DASHED, DOTTED, SOLID, Box, Line, Mark, Marked, Note
+from bluegreen.diagram.annotated import BOLD, DASHED, DOTTED, SOLID, AnnotatedArrow, Box, Mark, Marked, Note
 from bluegreen.diagram.diff.inputs import Compared
 from bluegreen.diagram.diff.structural import ADDED, CHANGED, KINDS, REMOVED, RETARGETED, Change, does
 from bluegreen.diagram.model import Arrow, diagram_of
@@ -51,7 +51,7 @@ def picture(compared: Compared) -> Marked:
     kept = dict.fromkeys(
         (arrow.source, arrow.target) for arrow in new.transitions() if arrow.name not in drawn
     )
-    lines += [Line(source, target) for source, target in kept if target is not None]
+    lines += [AnnotatedArrow(source, target) for source, target in kept if target is not None]
     known = [line for line in lines if line.source in names and line.target in names]
     caption = f"{compared.new} against {compared.old}: {summary(compared)}"
     if len(names) < every:
@@ -87,14 +87,16 @@ def _box(name: str, change: Change | None) -> Box:
     return Box(name, MARKS[change.kind], tuple(map(str, change.details)))
 
 
-def _lines(change: Change) -> list[Line]:
+def _lines(change: Change) -> list[AnnotatedArrow]:
     """The arrows of a row: as it is, or as it was if it is gone; if it leads elsewhere now, as it was as well."""
     row, was = change.row, change.old
-    lines: list[Line] = []
+    lines: list[AnnotatedArrow] = []
     if change.kind == RETARGETED and was is not None and was.target not in (None, was.source):
-        lines.append(Line(was.source, str(was.target), (_label(was),), WAS))
+        lines.append(AnnotatedArrow(was.source, str(was.target), (_label(was),), WAS))
     if row.target not in (None, row.source):
-        lines.append(Line(row.source, str(row.target), (_label(row), *_told(change)), MARKS[change.kind]))
+        lines.append(
+            AnnotatedArrow(row.source, str(row.target), (_label(row), *_told(change)), MARKS[change.kind])
+        )
     return lines
 
 

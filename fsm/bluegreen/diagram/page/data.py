@@ -31,8 +31,8 @@ from bluegreen.table.guards import told as values_told
 from bluegreen.table.rows import Declaration, event_name
 from bluegreen.table.table import Table
 from bluegreen.verify.exploration.counterexample import describe_event
-from bluegreen.verify.exploration.leads_to import Arrow
-from bluegreen.verify.exploration.single_table import Explored
+from bluegreen.verify.exploration.leads_to import SentEvent
+from bluegreen.verify.exploration.single_table import ExplorationResult
 from bluegreen.verify.export.formats import facts_of
 from bluegreen.verify.export.from_transitions import field
 
@@ -145,7 +145,7 @@ class _Writer:
 
     table: Table[Any, Any, Any]
     inputs: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    nodes: list[tuple[Any, list[Arrow]]] = attrs.field(factory=list[Any])
+    nodes: list[tuple[Any, list[SentEvent]]] = attrs.field(factory=list[Any])
     numbers: list[dict[Any, int]] = attrs.field(factory=list[dict[Any, int]])
     firsts: list[Beginning] = attrs.field(factory=list[Beginning])
     owner: list[int] = attrs.field(factory=list[int])
@@ -156,7 +156,7 @@ class _Writer:
         Raises:
             ValueError: that is more than `MOST`.
         """
-        explored: Explored = beginning.verification.explore(keep=True, states=MOST)
+        explored: ExplorationResult = beginning.verification.explore(keep=True, states=MOST)
         if explored.states > MOST:
             raise ValueError(
                 f"{self.table.name}: more than {MOST:,} situations can be reached; that is the limit"
@@ -228,7 +228,7 @@ class _Writer:
             },
         }
 
-    def _move(self, number: int, context: Any, arrow: Arrow, effects: _Numbers) -> list[int] | None:
+    def _move(self, number: int, context: Any, arrow: SentEvent, effects: _Numbers) -> list[int] | None:
         """Where an arrow leads, its effects, and by how much the version grows; none: nothing changes."""
         if arrow.taken is None:
             return None

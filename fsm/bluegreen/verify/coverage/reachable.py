@@ -14,10 +14,10 @@ from typing import Any
 
 import attrs
 
-from bluegreen.table.rows import Outcome, Row
+from bluegreen.table.rows import Row, RowKind
 from bluegreen.table.table import Table
 from bluegreen.verify.coverage.counter import Tally
-from bluegreen.verify.exploration.single_table import Explored
+from bluegreen.verify.exploration.single_table import ExplorationResult
 from bluegreen.verify.verification import Verification
 
 
@@ -31,7 +31,7 @@ class Reach:
         pairs: (row, the row that comes right after it in some run).
     """
 
-    explored: Explored
+    explored: ExplorationResult
     tally: Tally
     pairs: frozenset[tuple[Row, Row]]
 
@@ -66,7 +66,7 @@ def reach(verification: Verification) -> Reach:
 def joined(table: Table[Any, Any, Any]) -> Iterator[tuple[Row, Row]]:
     """Yield every pair of rows of which the second begins where the first ends, whether a run takes it or not."""
     for before in table.rows:
-        ends = before.target if before.outcome is Outcome.GO else before.state
+        ends = before.target if before.outcome is RowKind.GO else before.state
         for after in table.rows:
             if after.state == ends:
                 yield before, after

@@ -2,7 +2,7 @@
 
 >>> from bluegreen.table.step import step
 >>> from bluegreen.machines.retry import RECOVERY, Answered, Attempts
->>> watch = Watch([RECOVERY])
+>>> watch = CoverageRecorder([RECOVERY])
 >>> with watch.installed():
 ...     after = step(RECOVERY, "Trying", Attempts(), Answered())
 >>> watch.tally(RECOVERY).times(after.row)
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-from bluegreen.table.rows import Outcome, Row
+from bluegreen.table.rows import Row, RowKind
 from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.verify.coverage.counter import Tally
@@ -42,7 +42,7 @@ def _explores(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code is _EXPLORE
 
 
-class Watch:
+class CoverageRecorder:
     """Counts what `step` does with some tables, whoever calls it: a manager, a `Machine`, a test.
 
     Args:
@@ -98,8 +98,8 @@ class Watch:
         if run != self._run or state != row.state or (left is not _ANY and left is not context):
             tally.begin()
         tally.count(row, context, event)
-        moves = row.outcome is Outcome.GO and row.target is not None
-        reduced = row.reduce is not None and row.outcome is not Outcome.FORBID
+        moves = row.outcome is RowKind.GO and row.target is not None
+        reduced = row.reduce is not None and row.outcome is not RowKind.FORBID
         thread.ended[key] = self._run, str(row.target) if moves else row.state, _ANY if reduced else context
 
     def tally(self, table: Table[Any, Any, Any]) -> Tally:

@@ -16,7 +16,7 @@ from bluegreen.verify.exploration.liveness import lasso
 from bluegreen.verify.properties.base import Eventually, Taken
 
 
-class Arrow(NamedTuple):
+class SentEvent(NamedTuple):
     """One event that was sent: the row that it took, the step unless it is forbidden, and where it leads."""
 
     event: Any
@@ -25,7 +25,7 @@ class Arrow(NamedTuple):
     after: Any
 
 
-Arrows = Mapping[Any, list[Arrow]]
+Arrows = Mapping[Any, list[SentEvent]]
 """Every event that was sent, by the situation in which it was."""
 
 _THERE: Final = object()
@@ -49,9 +49,9 @@ def never_followed(
     >>> explore(RECOVERY, Attempts(), lambda *_: RECOVERY.samples, (begun,)).violations[0].name
     'E'
     """
-    calls: dict[Any, tuple[Any, Arrow]] = {}
+    calls: dict[Any, tuple[Any, SentEvent]] = {}
     graph: dict[Any, list[tuple[str, Any]]] = {_THERE: []}
-    waiting: dict[Any, list[Arrow]] = {}
+    waiting: dict[Any, list[SentEvent]] = {}
     for node, sent in arrows.items():
         graph[node], waiting[node] = [], []
         for arrow in sent:
@@ -75,7 +75,7 @@ def never_followed(
     return events, tuple(one.event for one in _around(waiting, graph, cycle, entry))
 
 
-_Path = tuple[Any, tuple[Arrow, ...], Any]
+_Path = tuple[Any, tuple[SentEvent, ...], Any]
 """Where it begins, what is sent, and where it ends."""
 
 
@@ -87,7 +87,7 @@ def _path(arrows: Arrows, start: Any, wanted: Callable[[Any], bool]) -> _Path | 
     """Return a shortest path from `start` to where `wanted` holds."""
     if wanted(start):
         return start, (), start
-    level: list[tuple[Any, tuple[Arrow, ...]]] = [(start, ())]
+    level: list[tuple[Any, tuple[SentEvent, ...]]] = [(start, ())]
     seen = {start}
     for node, path in level:  # it grows
         for arrow in arrows[node]:
@@ -101,13 +101,13 @@ def _path(arrows: Arrows, start: Any, wanted: Callable[[Any], bool]) -> _Path | 
 
 def _around(
     arrows: Arrows, graph: Mapping[Any, Iterable[tuple[str, Any]]], cycle: frozenset[Any], entry: Any
-) -> tuple[Arrow, ...]:
+) -> tuple[SentEvent, ...]:
     """Return a way round the cycle, back to `entry`, on which each event is sent that may be sent all along it."""
     inside = {node: [arrow for arrow in arrows[node] if arrow.after in cycle] for node in cycle}
     due = {name for name, _ in graph[entry]}
     for node in cycle:
         due &= {name for name, _ in graph[node]}
-    tour: list[Arrow] = []
+    tour: list[SentEvent] = []
     here = entry
     while due or not tour:
         wanted = next(

@@ -22,7 +22,7 @@ from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.counterexample import describe_event, listed
-from bluegreen.verify.exploration.leads_to import Arrow, never_followed
+from bluegreen.verify.exploration.leads_to import SentEvent, never_followed
 from bluegreen.verify.exploration.version_abstraction import NOW, rebase
 from bluegreen.verify.properties.base import Always, Eventually, Property, Sometimes, Taken
 
@@ -31,7 +31,7 @@ EventsOf = Callable[[str, Any], Iterable[Any]]
 
 
 @attrs.frozen
-class Broken:
+class BrokenProperty:
     """A property that does not hold, and the shortest sequence of events that shows it.
 
     Args:
@@ -46,7 +46,7 @@ class Broken:
 
 
 @attrs.frozen
-class Explored:
+class ExplorationResult:
     """What was found out about one table.
 
     Args:
@@ -62,13 +62,15 @@ class Explored:
     states: int
     steps: int
     complete: bool
-    violations: tuple[Broken, ...]
+    violations: tuple[BrokenProperty, ...]
     missed: tuple[str, ...]
     unreached: tuple[str, ...] = ()
-    arrows: Mapping[Any, list[Arrow]] = attrs.field(factory=dict[Any, "list[Arrow]"], repr=False, eq=False)
+    arrows: Mapping[Any, list[SentEvent]] = attrs.field(
+        factory=dict[Any, "list[SentEvent]"], repr=False, eq=False
+    )
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether everything was seen, and nothing is wrong with it. A row that was missed is not wrong."""
         return self.complete and not self.violations and not self.unreached
 
@@ -94,7 +96,7 @@ def explore(
     states: int = 200_000,
     first_only: bool = False,
     keep: bool = False,
-) -> Explored:
+) -> ExplorationResult:
     """Take every step that can be taken from the initial state, nearest first.
 
     Args:
@@ -113,8 +115,8 @@ def explore(
     leads = [one for one in asked if isinstance(one, Eventually)]
     first = table.initial, plain(context)
     cause: dict[Any, tuple[Any, Any] | None] = {first: None}
-    arrows: dict[Any, list[Arrow]] = {}
-    waiting, found, rows, steps = [first], dict[str, Broken](), set[int](), 0
+    arrows: dict[Any, list[SentEvent]] = {}
+    waiting, found, rows, steps = [first], dict[str, BrokenProperty](), set[int](), 0
     for node in waiting:  # it grows
         sent = arrows.setdefault(node, []) if keep or leads else None
         for event in events_of(*node):
@@ -125,20 +127,20 @@ def explore(
                 taken = Taken(*node, event, step(table, *node, event))
             except EventForbidden:
                 if sent is not None and row is not None:
-                    sent.append(Arrow(event, row, None, node))
+                    sent.append(SentEvent(event, row, None, node))
                 continue
             except Exception as error:  # noqa: BLE001  a table may raise anything; that it does is the finding
                 name = "I10 all or nothing"
-                found.setdefault(name, Broken(name, repr(error), (*_way(cause, node), event)))
+                found.setdefault(name, BrokenProperty(name, repr(error), (*_way(cause, node), event)))
                 continue
             steps += 1
             for one in always:
                 if one.name not in found and not one.holds(taken):
-                    found[one.name] = Broken(one.name, one.text, (*_way(cause, node), event))
+                    found[one.name] = BrokenProperty(one.name, one.text, (*_way(cause, node), event))
             missing = [one for one in missing if not one.happens(taken)]
             after = taken.step.state, plain(taken.step.context)
             if sent is not None:
-                sent.append(Arrow(event, taken.step.row, taken, after))
+                sent.append(SentEvent(event, taken.step.row, taken, after))
             if after not in cause:
                 cause[after] = node, event
                 waiting.append(after)
@@ -147,10 +149,10 @@ def explore(
     complete = len(waiting) <= states and not (first_only and found)
     for lead in leads if complete else ():
         if (shown := never_followed(arrows, lead, lambda node: _way(cause, node))) is not None:
-            found[lead.name] = Broken(lead.name, lead.text, *shown)
+            found[lead.name] = BrokenProperty(lead.name, lead.text, *shown)
     missed = tuple(row.name for row in table.rows if id(row) not in rows)
     unreached = tuple(one.name for one in missing)
-    return Explored(len(cause), steps, complete, tuple(found.values()), missed, unreached, arrows)
+    return ExplorationResult(len(cause), steps, complete, tuple(found.values()), missed, unreached, arrows)
 
 
 def _way(cause: dict[Any, tuple[Any, Any] | None], node: Any) -> tuple[Any, ...]:
@@ -201,7 +203,7 @@ def explore_strategy(
     properties: Iterable[Always | Sometimes] = (),
     settings: Settings | None = None,
     **options: Any,
-) -> Explored:
+) -> ExplorationResult:
     """Explore the strategy machine, or a table in its place."""
     first = rebase(Context.initial(settings or Settings()))
     return explore(table, first, strategy_events, properties, plain=rebase, **options)
@@ -219,7 +221,7 @@ def explore_query(
     reads: bool = False,
     replay: str = "reads",
     **options: Any,
-) -> Explored:
+) -> ExplorationResult:
     """Explore the query machine, or a table in its place."""
     first = QueryContext(Ticket(1, Strategy.BLUE, NOW), reads, replay)
     return explore(table, first, query_events, properties, **options)

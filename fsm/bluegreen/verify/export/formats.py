@@ -20,7 +20,7 @@ from xml.etree import ElementTree as ET
 import attrs
 
 from bluegreen.table.guards import ALWAYS, Fact, Guard
-from bluegreen.table.rows import Declaration, Outcome, Row, State
+from bluegreen.table.rows import Declaration, Row, RowKind, State
 from bluegreen.table.table import Table
 from bluegreen.verify.unvalidated_table import Unchecked
 
@@ -119,7 +119,7 @@ def read_json(text: str, like: Declaration | None = None, *, checked: bool = Tru
             Row(
                 one["state"],
                 events[one["event"]],
-                Outcome(one["outcome"]),
+                RowKind(one["outcome"]),
                 one["why"],
                 _read_guard(one["guard"], facts),
                 one["target"],
@@ -166,7 +166,7 @@ def _transition(inside: ET.Element, row: Row) -> None:
     made = ET.SubElement(
         inside, "transition", {**shown, "table:outcome": row.outcome.value, "table:why": row.why}
     )
-    if row.outcome is Outcome.FORBID:
+    if row.outcome is RowKind.FORBID:
         ET.SubElement(made, "raise", {"event": f"error.forbidden.{row.event.name}"})
     if row.reduce is not None:
         ET.SubElement(made, "script").text = f"{name_of(row.reduce)}()"

@@ -23,9 +23,9 @@ import attrs
 import transitions
 
 from bluegreen.table.guards import ALWAYS, Fact, Guard, valuations
-from bluegreen.table.rows import EffectMaker, Outcome, Row, State, cell_facts
+from bluegreen.table.rows import EffectMaker, Row, RowKind, State, cell_facts
 from bluegreen.table.step import Machine
-from bluegreen.verify.export.transitions_states import Place, Places
+from bluegreen.verify.export.transitions_states import Places, StatePath
 from bluegreen.verify.unvalidated_table import Unchecked
 
 ACCEPTED: Final = (
@@ -215,7 +215,7 @@ def _class(trigger: str, cells: Sequence[_Cell]) -> type[Any]:
 class _Cell:
     """What a trigger does in a place."""
 
-    def __init__(self, machine: Any, places: Places, place: Place, trigger: str, facts: _Facts) -> None:
+    def __init__(self, machine: Any, places: Places, place: StatePath, trigger: str, facts: _Facts) -> None:
         self._machine, self._places, self._place, self.trigger = machine, places, place, trigger
         self._tried = [*places.tried(place, trigger)]
         self.asked = [[*map(facts.literal, one.conditions)] for _, ones in self._tried for one in ones]
@@ -250,13 +250,13 @@ class _Cell:
         why = f"no transition of {self.trigger} starts here"
         if ignores:
             return self._nothing(event, f"{why}, and invalid triggers are ignored", effects)
-        return Row(self._place.name, event, Outcome.FORBID, why)
+        return Row(self._place.name, event, RowKind.FORBID, why)
 
     def _nothing(
         self, event: type[Any], why: str, effects: tuple[EffectMaker, ...], guard: Guard = ALWAYS
     ) -> Row:
         """The state remains. An ignored event has no effects: if something is called, it stays."""
-        outcome = Outcome.STAY if effects else Outcome.IGNORE
+        outcome = RowKind.STAY if effects else RowKind.IGNORE
         return Row(self._place.name, event, outcome, why, guard, effects=effects)
 
     def _taken(
@@ -276,7 +276,7 @@ class _Cell:
         effects += _makers("after", one.after)
         effects += _makers("after_state_change", machine.after_state_change)
         effects += _makers("finalize_event", machine.finalize_event)
-        outcome = Outcome.STAY if target is None else Outcome.GO
+        outcome = RowKind.STAY if target is None else RowKind.GO
         why = "internal" if target is None else f"from {one.source} to {one.dest}"
         return Row(self._place.name, event, outcome, why, guard, target, effects=tuple(effects))
 

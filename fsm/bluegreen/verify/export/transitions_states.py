@@ -21,7 +21,7 @@ from transitions.extensions.nesting import HierarchicalMachine
 
 
 @attrs.frozen
-class Place:
+class StatePath:
     """A state that a model can be in, and the states around it, outermost first; each with its path."""
 
     name: str
@@ -39,7 +39,7 @@ class Place:
 
 
 @attrs.frozen
-class Move:
+class StateChange:
     """Where a transition leads: the name of the state, and the states that are left and entered, in order."""
 
     target: str
@@ -82,11 +82,11 @@ class Places:
         """The names of all states, also of those that are no places."""
         return frozenset(map(self._joined, self._known))
 
-    def all(self) -> Iterator[Place]:
+    def all(self) -> Iterator[StatePath]:
         """Yield the places in the order in which the states were added."""
         for path, around in self._known.items():
             if not _listed(around[-1][1]):
-                yield Place(self._joined(path), around)
+                yield StatePath(self._joined(path), around)
 
     def begins(self, name: str) -> str:
         """Return the place in which a model is that is put into the state `name`."""
@@ -103,7 +103,7 @@ class Places:
         scopes = [self._machine, *(around[-1][1] for around in self._known.values() if self._nested)]
         return tuple(dict.fromkeys(name for scope in scopes for name in scope.events))
 
-    def tried(self, place: Place, trigger: str) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    def tried(self, place: StatePath, trigger: str) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
         """Yield what is tried in a place in turn: lists of transitions, each with the path of its scope.
 
         What a state declares for its children comes before what the states around it declare; in one scope what
@@ -118,7 +118,7 @@ class Places:
                 if source in known and (known[source] or not self._nested):
                     yield path, known[source]
 
-    def move(self, place: Place, scope: tuple[str, ...], to: str) -> Move:
+    def move(self, place: StatePath, scope: tuple[str, ...], to: str) -> StateChange:
         """Return where the destination `to` leads from a place.
 
         Raises:
@@ -141,7 +141,7 @@ class Places:
             )
             kept = path[: shared - 1] if shared == len(destination) else path[:shared]
         around = self._known.get(settled, ())
-        return Move(
+        return StateChange(
             self._joined(settled),
             tuple(state for _, state in reversed(place.around[len(kept) :])),
             tuple(state for _, state in around[len(kept) :]),

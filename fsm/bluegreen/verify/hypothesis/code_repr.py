@@ -19,7 +19,7 @@ import attrs
 _PLAIN: Final = (str, int, float, type(None))
 
 
-class Shown:
+class CodeRepr:
     """A value that is printed as code."""
 
     def __init__(self, value: Any) -> None:
@@ -31,7 +31,7 @@ class Shown:
 
 def bare(value: Any) -> Any:
     """Return a value that may be shown: what Hypothesis draws is, what was pasted is not."""
-    return value.value if isinstance(value, Shown) else value
+    return value.value if isinstance(value, CodeRepr) else value
 
 
 def as_code(value: Any) -> str:

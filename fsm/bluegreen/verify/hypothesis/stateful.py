@@ -26,11 +26,11 @@ from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import Step, step
-from bluegreen.table.table import Outcome, Row, Table
+from bluegreen.table.table import Row, RowKind, Table
 from bluegreen.verify.coverage.counter import Tally
 from bluegreen.verify.exploration.single_table import EventsOf
 from bluegreen.verify.hypothesis.bias import Steering, numbers
-from bluegreen.verify.hypothesis.code_repr import Shown, bare, imports
+from bluegreen.verify.hypothesis.code_repr import CodeRepr, bare, imports
 from bluegreen.verify.hypothesis.systems_under_test import Did, Subject
 from bluegreen.verify.properties.base import Always, Taken, broken
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
@@ -107,11 +107,11 @@ class StateMachine(RuleBasedStateMachine):
 
     # What Hypothesis draws.
 
-    def drawn_arguments(self) -> st.SearchStrategy[Shown]:
+    def drawn_arguments(self) -> st.SearchStrategy[CodeRepr]:
         """Return a strategy for the arguments with which a subject is made."""
-        return st.fixed_dictionaries(dict(self._given.arguments)).map(Shown)
+        return st.fixed_dictionaries(dict(self._given.arguments)).map(CodeRepr)
 
-    def proposed(self) -> st.SearchStrategy[Shown]:
+    def proposed(self) -> st.SearchStrategy[CodeRepr]:
         """Return a strategy for the next event."""
         return _proposals(self)
 
@@ -146,13 +146,13 @@ class StateMachine(RuleBasedStateMachine):
         try:
             did = subject.send(event)
         except EventForbidden as error:
-            row = self._take(event)
-            if row.outcome is not Outcome.FORBID:
+            row = self._apply(event)
+            if row.outcome is not RowKind.FORBID:
                 raise Disagreement(f"{event} was refused, and {row} accepts it") from error
         else:
             if did is None:
-                row = self._take(event)
-                if row.outcome is Outcome.FORBID:
+                row = self._apply(event)
+                if row.outcome is RowKind.FORBID:
                     raise Disagreement(f"{event} was accepted, and {row} forbids it: {row.why}")
             else:
                 for one in did:
@@ -161,15 +161,15 @@ class StateMachine(RuleBasedStateMachine):
 
     def _follow(self, did: Did) -> None:
         """One of several events that the subject took."""
-        self._take(did.event)
+        self._apply(did.event)
         self._compare(f"after {did.event}", did.state, did.context)
 
-    def _take(self, event: Any) -> Row:
+    def _apply(self, event: Any) -> Row:
         """Take the step that the table says."""
         state, context = self.state, self.context
         row = self.tally.took(state, context, event)
         self._rows.add(id(row))
-        if row.outcome is not Outcome.FORBID:
+        if row.outcome is not RowKind.FORBID:
             taken: Step = step(self.table, state, context, event)
             wrong = broken(self._given.properties, Taken(state, context, event, taken))
             if wrong:
@@ -186,12 +186,12 @@ class StateMachine(RuleBasedStateMachine):
 
 
 @st.composite
-def _proposals(draw: st.DrawFn, machine: StateMachine) -> Shown:
+def _proposals(draw: st.DrawFn, machine: StateMachine) -> CodeRepr:
     """An event, which is drawn as a number."""
     candidates = machine.candidates()
     if not candidates:
         raise ValueError(f"nothing may be sent to {machine.table.name!r} in {machine.state}: see `events`")
-    return Shown(machine.chosen(candidates, draw(st.integers(0, numbers(len(candidates)) - 1))))
+    return CodeRepr(machine.chosen(candidates, draw(st.integers(0, numbers(len(candidates)) - 1))))
 
 
 def state_machine_for(

@@ -13,7 +13,7 @@ import attrs
 
 from bluegreen.errors import TableError
 from bluegreen.table.guards import ALWAYS, Guard
-from bluegreen.table.rows import Outcome, Reducer, Row
+from bluegreen.table.rows import Reducer, Row, RowKind
 from bluegreen.table.table import Table
 from bluegreen.verify.unvalidated_table import Unchecked
 
@@ -34,7 +34,7 @@ class Mutant:
 
 
 @attrs.frozen
-class Verdict:
+class MutantResult:
     """What became of a mutant.
 
     Args:
@@ -81,12 +81,12 @@ def _changed(
         yield "guard negated", attrs.evolve(row, guard=~row.guard)
         yield "guard forced to true", attrs.evolve(row, guard=ALWAYS)
         yield "guard forced to false", attrs.evolve(row, guard=NEVER)
-    if row.outcome is not Outcome.IGNORE:
+    if row.outcome is not RowKind.IGNORE:
         yield (
             "deleted",
-            attrs.evolve(row, outcome=Outcome.IGNORE, target=None, reduce=None, effects=()),
+            attrs.evolve(row, outcome=RowKind.IGNORE, target=None, reduce=None, effects=()),
         )
-    if row.outcome is Outcome.GO:
+    if row.outcome is RowKind.GO:
         for state in states:
             if state != row.target:
                 yield f"led to {state}", attrs.evolve(row, target=state)
@@ -109,13 +109,13 @@ def effective_mutants(table: Table[Any, Any, Any], dropped: Mapping[str, tuple[s
     return [one for one in all_mutants(table, dropped) if not one.name.endswith(" dropped") or _changes(one)]
 
 
-Examined = Callable[[str, Table[Any, Any, Any]], Verdict | None]
+Examined = Callable[[str, Table[Any, Any, Any]], MutantResult | None]
 """(the name of a wrong table, the table) -> what noticed, or none."""
 
 
 def judge(
     mutant: Mutant, examine: Examined, explorable: frozenset[str] = EXPLORABLE, also: Examined | None = None
-) -> Verdict:
+) -> MutantResult:
     """Return what becomes of one mutant.
 
     Args:
@@ -130,8 +130,8 @@ def judge(
         )
     except TableError as refused:
         names = _also(mutant, refused, also or examine, explorable)
-        return Verdict(mutant.name, "definition", str(refused.findings[0]), also=names)
-    return examine(mutant.name, made) or Verdict(mutant.name, "", _equivalent(mutant))
+        return MutantResult(mutant.name, "definition", str(refused.findings[0]), also=names)
+    return examine(mutant.name, made) or MutantResult(mutant.name, "", _equivalent(mutant))
 
 
 def _also(
@@ -167,18 +167,18 @@ def _equivalent(mutant: Mutant) -> str:
     """Return why nothing can notice, if that can be read from the row."""
     row, changed = next((a, b) for a, b in zip(mutant.table.rows, mutant.rows, strict=True) if a is not b)
     plain = row.reduce is None and not row.effects
-    if row.outcome is Outcome.STAY and changed.outcome is Outcome.IGNORE and plain:
+    if row.outcome is RowKind.STAY and changed.outcome is RowKind.IGNORE and plain:
         return "equivalent: the row changes nothing, and neither does ignoring its event"
     return ""
 
 
-def score(verdicts: list[Verdict]) -> float:
+def score(verdicts: list[MutantResult]) -> float:
     """Return the share of the mutants that something noticed, of those that are not equivalent to the original."""
     counted = [one for one in verdicts if one.killer or not one.reason]
     return sum(1 for one in counted if one.killer) / len(counted) if counted else 1.0
 
 
-def vacuous(verdicts: list[Verdict], names: tuple[str, ...]) -> tuple[str, ...]:
+def vacuous(verdicts: list[MutantResult], names: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of the properties `names` that no mutant breaks."""
     killers = {killer for one in verdicts for killer in one.killers}
     return tuple(name for name in names if name not in killers)

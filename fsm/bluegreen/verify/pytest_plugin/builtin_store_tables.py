@@ -4,7 +4,7 @@ Each table is explored with every record that a store may show: of two incarnati
 need not be ordered as epochs are, and two records of one epoch, as an older copy of a store may have.
 
 >>> found = SHARING_VERIFICATION.explore()
->>> found.good, found.missed
+>>> found.ok, found.missed
 (True, ())
 
 Source: spec, sections 2 and 4; invariants I6 and I9, between processes.
@@ -22,15 +22,15 @@ from bluegreen.machines.store_sync import (
     JOINED,
     LEASE,
     SHARING,
+    Adopt,
     Grant,
-    Hear,
     LeaseAsked,
     LeaseExpired,
     LeaseReleased,
-    ReadAgain,
     RecordRead,
-    ReportBack,
-    ReportLost,
+    ReportOutage,
+    ReportRecovery,
+    Reread,
     Shared,
     StoreFailed,
     StrategyDecided,
@@ -107,11 +107,11 @@ def _heard(taken: Taken) -> bool:
     """What is newer is heard; so is what was decided later than anything here, where epochs say nothing. Nothing else
     is: nothing old, nor what a later decision of this process stands against."""
     if not _is_read(taken):
-        return not _effects(taken, Hear)
+        return not _effects(taken, Adopt)
     says = taken.event.record.announced
     other = says is not None and says is not taken.event.route
     wanted = (_newer(taken) and says is not None) or (_apart(taken) and other and not _decided_later(taken))
-    return [one.strategy for one in _effects(taken, Hear)] == ([says] if wanted else [])
+    return [one.strategy for one in _effects(taken, Adopt)] == ([says] if wanted else [])
 
 
 def _filled(taken: Taken) -> bool:
@@ -172,7 +172,7 @@ def _told_others(taken: Taken) -> bool:
 def _reported(taken: Taken) -> bool:
     """A fault is reported once, and that it is over, once."""
     before, after = taken.context.told, taken.step.context.told
-    lost, back = bool(_effects(taken, ReportLost)), bool(_effects(taken, ReportBack))
+    lost, back = bool(_effects(taken, ReportOutage)), bool(_effects(taken, ReportRecovery))
     if isinstance(taken.event, StoreFailed):
         return lost == (not before) and after and not back
     if _is_read(taken):
@@ -185,7 +185,7 @@ def _looked_again(taken: Taken) -> bool:
     refused = isinstance(taken.event, WriteRefused)
     old = _is_read(taken) and not _apart(taken) and not _newer(taken) and not _same(taken)
     wanted = taken.state == JOINED and (refused or old)
-    return bool(_effects(taken, ReadAgain)) == wanted
+    return bool(_effects(taken, Reread)) == wanted
 
 
 def _stands(taken: Taken) -> bool:
@@ -216,7 +216,8 @@ SHARING_PROPERTIES: Final = (
     ),
     Eventually(
         "H comes back", "a fault that was reported is over, and that is reported",
-        lambda taken: bool(_effects(taken, ReportLost)), lambda taken: bool(_effects(taken, ReportBack)), of="step",
+        lambda taken: bool(_effects(taken, ReportOutage)),
+        lambda taken: bool(_effects(taken, ReportRecovery)), of="step",
     ),
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ import pytest
 from bluegreen.diagram.coverage.io import tally_json
 from bluegreen.errors import TableError
 from bluegreen.verify.coverage.reachable import Reach, reach
-from bluegreen.verify.coverage.recorder import Watch
+from bluegreen.verify.coverage.recorder import CoverageRecorder
 from bluegreen.verify.coverage.report import covered, lines
 from bluegreen.verify.properties.base import Always
 from bluegreen.verify.pytest_plugin.discovery import Declared, declared
@@ -87,14 +87,14 @@ class Verify:
         self._entries: list[str] = entries
         self._declared: list[Declared] = []
         self._reached: dict[str, Reach] = {}
-        self._watch = Watch(())
+        self._watch = CoverageRecorder(())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionstart(self) -> Generator[None, Any, Any]:
         """Import the tables, when the paths of the configuration are set and no test is imported yet."""
         result = yield
         self._declared = declared(self._entries)
-        self._watch = Watch(one.table for one in self._declared if one.table is not None)
+        self._watch = CoverageRecorder(one.table for one in self._declared if one.table is not None)
         return result
 
     @pytest.hookimpl(tryfirst=True)
@@ -136,7 +136,7 @@ class Verify:
     def _explored(self, one: Declared) -> str:
         reached = self._reach(one)
         assert reached is not None
-        if not reached.explored.good:
+        if not reached.explored.ok:
             raise NotVerified(f"{one.name}: {reached.explored}")
         return ""
 

@@ -92,7 +92,7 @@ class Journal:
     def follow(self, manager: StrategyManager) -> Callable[[], None]:
         """Write the steps of `manager` from now on; returns what ends that."""
         one = _Followed(manager, next(self._numbers))
-        one.stop = manager.subscribe(lambda record: self._take(one, record), every_step=True)
+        one.stop = manager.subscribe(lambda record: self._apply(one, record), every_step=True)
         with self._lock:
             if not self._over:
                 self._followed = (*self._followed, one)
@@ -127,7 +127,7 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _take(self, one: _Followed, record: Record) -> None:
+    def _apply(self, one: _Followed, record: Record) -> None:
         line = recorded(one.number, record)
         with self._lock:
             if not self._over:
