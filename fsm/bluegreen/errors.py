@@ -27,7 +27,7 @@ _SHOWN = 60
 """Characters of somebody else's text that a message shows."""
 
 
-def _shown(value: object) -> str:
+def _display(value: object) -> str:
     """Return a value as it may stand in a message: on one line, without control characters, and not for ever."""
     if isinstance(value, (str, bytes)) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}... ({len(value)} {'characters' if isinstance(value, str) else 'bytes'})"
@@ -39,7 +39,7 @@ class UnknownStrategy(BluegreenError, ValueError):
 
     def __init__(self, value: object) -> None:
         self.value = value
-        super().__init__(f"{_shown(value)} is no strategy; accepted: 'blue', 'green' (in any case)")
+        super().__init__(f"{_display(value)} is no strategy; accepted: 'blue', 'green' (in any case)")
 
 
 class SettingsError(BluegreenError, ValueError):

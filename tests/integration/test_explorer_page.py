@@ -33,7 +33,7 @@ from bluegreen.table.rows import events, forbid, go, ignore
 from bluegreen.table.step import step
 from bluegreen.table.table import State, Table
 from bluegreen.types import Scope, Strategy, Ticket
-from bluegreen.verify.exploration.counterexample import listed
+from bluegreen.verify.exploration.counterexample import as_list
 from bluegreen.verify.exploration.single_table import explore_strategy, strategy_events
 from bluegreen.verify.exploration.version_abstraction import rebase
 from bluegreen.verify.export.formats import facts_of, read_json, to_json
@@ -430,7 +430,7 @@ def test_a_counterexample_of_a_machine_of_transitions_is_played(tab: Page, tmp_p
     machine.add_transition("cooled", "Water", "Ice")
     explorer = Explorer(tab, explorer_page(from_transitions(machine)), tmp_path)
     happened = ("warmed(True, False)", "warmed(True, True)", "cooled")
-    assert "3 steps are ready" in explorer.load(listed(("thaws", "it never does"), (), happened))
+    assert "3 steps are ready" in explorer.load(as_list(("thaws", "it never does"), (), happened))
     assert [frame["state"] for frame in explorer.frames()] == ["Ice", "Ice", "Water", "Ice"]
     explorer.open(explorer.link)
     assert explorer.shown["step"] == "3 of 3"

@@ -16,7 +16,7 @@ import pytest
 
 from bluegreen.runtime.registry import forget, managed, scopes
 from bluegreen_adapters.observe.health.http import Pages
-from bluegreen_adapters.observe.health.peers import WAIT_S, Peers, asked
+from bluegreen_adapters.observe.health.peers import WAIT_S, Peers, ask_all
 from support.managing import accepting, announce
 from support.peering import SCOPE, holding
 
@@ -74,7 +74,7 @@ def test_whoever_is_asked_says_who_holds_a_ticket_in_all_processes(tmp_path: Pat
 
 def test_a_process_without_pages_says_what_it_holds_too(tmp_path: Path, peers: Peers) -> None:
     managed(SCOPE).start(accepting)
-    ((found,), silent) = asked(tmp_path / "peers", "status", "blue")
+    ((found,), silent) = ask_all(tmp_path / "peers", "status", "blue")
     assert ([len(scope["tickets"]) for scope in found["scopes"]], silent) == ([1], [])
 
 
@@ -143,12 +143,14 @@ def test_whatever_a_process_is_asked_it_goes_on_answering(tmp_path: Path, peers:
     peers.answers("odd", lambda argument: object())
     folder = tmp_path / "peers"
     mine = f"process {os.getpid()}: "
-    assert asked(folder, "weather").silent == [
+    assert ask_all(folder, "weather").silent == [
         f"{mine}question is 'weather'; accepted: odd, readyz, status, wrong"
     ]
-    assert asked(folder, "wrong").silent == [f"{mine}ZeroDivisionError: division by zero"]
-    assert asked(folder, "odd").silent == [f"{mine}TypeError: Object of type object is not JSON serializable"]
-    assert asked(folder, "status", "red").silent == [
+    assert ask_all(folder, "wrong").silent == [f"{mine}ZeroDivisionError: division by zero"]
+    assert ask_all(folder, "odd").silent == [
+        f"{mine}TypeError: Object of type object is not JSON serializable"
+    ]
+    assert ask_all(folder, "status", "red").silent == [
         f"{mine}UnknownStrategy: 'red' is no strategy; accepted: 'blue', 'green' (in any case)"
     ]
     (path,) = folder.iterdir()
@@ -157,7 +159,7 @@ def test_whatever_a_process_is_asked_it_goes_on_answering(tmp_path: Path, peers:
             one.connect(str(path))
             one.sendall(nonsense)
             one.shutdown(socket.SHUT_WR)
-    assert asked(folder, "status").answers[0]["process"] == os.getpid()
+    assert ask_all(folder, "status").answers[0]["process"] == os.getpid()
 
 
 def test_a_terminal_asks_the_folder(tmp_path: Path) -> None:
@@ -209,4 +211,4 @@ def test_what_is_closed_listens_no_more_and_begins_no_more(peers: Peers, tmp_pat
     peers.close()
     managed(SCOPE).start(accepting)
     peers.listen()
-    assert asked(tmp_path / "peers", "status") == ([], [])
+    assert ask_all(tmp_path / "peers", "status") == ([], [])

@@ -14,7 +14,7 @@ from bluegreen.errors import TableError
 from bluegreen.machines.query import QUERY
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.table import Table
-from bluegreen.verify.exploration.counterexample import as_test, listed, mermaid
+from bluegreen.verify.exploration.counterexample import as_list, as_test, mermaid
 from bluegreen.verify.exploration.liveness import lasso
 from bluegreen.verify.exploration.single_table import explore_query, explore_strategy
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
@@ -118,7 +118,7 @@ def test_a_counterexample_is_shown_as_a_list_and_as_a_diagram() -> None:
     verdict = explore_mutant(bug.name, bug.table())
     assert verdict is not None
     told = verdict.killer, verdict.reason
-    assert listed(told, verdict.events).splitlines()[-1] == "  2. strategy_announced(green), stale"
+    assert as_list(told, verdict.events).splitlines()[-1] == "  2. strategy_announced(green), stale"
     assert mermaid(told, verdict.events).startswith("sequenceDiagram\n")
 
 

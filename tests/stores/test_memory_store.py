@@ -12,7 +12,7 @@ from bluegreen.machines.store_sync import Lease, leased, released
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.store import Stamp, Store
 from bluegreen_adapters import stores
-from bluegreen_adapters.stores import joined, open_store
+from bluegreen_adapters.stores import join_store, open_store
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.store_suite import SCOPE, Open, StoreSuite, following
 
@@ -52,10 +52,10 @@ def test_a_manager_joins_the_store_of_its_settings_which_a_process_opens_once(
     opened: list[str] = []
     monkeypatch.setattr(stores, "_open", {})
     monkeypatch.setattr(stores, "open_store", lambda url: opened.append(url) or MemoryStore(url))
-    managers = [joined(StrategyManager(SCOPE, Settings(store="lmdb:///run/x"))) for _ in range(2)]
+    managers = [join_store(StrategyManager(SCOPE, Settings(store="lmdb:///run/x"))) for _ in range(2)]
     assert [manager.exchange is not None for manager in managers] == [True, True]
     assert opened == ["lmdb:///run/x"]
-    assert joined(StrategyManager(SCOPE, Settings())).exchange is None
+    assert join_store(StrategyManager(SCOPE, Settings())).exchange is None
 
 
 def test_a_lease_of_another_boot_is_over() -> None:

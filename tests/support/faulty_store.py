@@ -23,11 +23,16 @@ class FaultyStore:
         self._reason: str | None = None
         self._faults = 0
         self._expected: dict[str, threading.Event] = {}
+        self._glitch: str | None = None
 
     def fail(self, reason: str = "it is away") -> None:
         """Answer nothing from now on; whoever looks may try again at once."""
         self._reason = reason
         self.retry_due()
+
+    def fail_once(self, what: str) -> None:
+        """Fail the next `read`, `write`, `lease` or `release`, and nothing else. Nobody is told to try again."""
+        self._glitch = what
 
     def heal(self) -> None:
         """Answer again."""
@@ -84,5 +89,8 @@ class FaultyStore:
         self.asked.append(what)
         if what in self._expected:
             self._expected.pop(what).set()
+        if self._glitch == what:
+            self._glitch = None
+            raise StoreError(self.name, "it did not answer this once")
         if self._reason is not None:
             raise StoreError(self.name, self._reason)

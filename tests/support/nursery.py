@@ -16,7 +16,7 @@ from bluegreen.runtime.registry import managed
 from bluegreen.runtime.telemetry import Happening, Record, RequestFailed
 from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.stores import joined
+from bluegreen_adapters.stores import join_store
 from support.fleet import PASSWORD, READ, USER
 
 
@@ -25,7 +25,7 @@ def nursery(orders: dict[str, Any], pipe: Connection) -> None:
     settings = Settings(store=orders["store"])
     e6data.install(settings)
     scope = Scope(f"127.0.0.1:{orders['port']}")
-    manager = joined(managed(scope, settings))
+    manager = join_store(managed(scope, settings))
     manager.end(QueryCompleted(manager.start(lambda strategy, left_s: None)))
     pipe.send(str(manager.active))
     while pipe.recv() == "fork":

@@ -14,14 +14,14 @@ from bluegreen.machines.strategy.events import QueryCompleted
 from bluegreen.runtime.registry import managed
 from bluegreen.types import Scope
 from bluegreen_adapters import e6data
-from bluegreen_adapters.stores import joined
+from bluegreen_adapters.stores import join_store
 from support.nursery import first_query
 
 PORT = int(os.environ["ENGINE_PORT"])
 SETTINGS = Settings.from_environment()
 e6data.install(SETTINGS)
 # What the master does before it forks: without gRPC, which does not survive a fork of a process that has used it.
-_manager = joined(managed(Scope(f"127.0.0.1:{PORT}"), SETTINGS))
+_manager = join_store(managed(Scope(f"127.0.0.1:{PORT}"), SETTINGS))
 _manager.end(QueryCompleted(_manager.start(lambda strategy, left_s: None)))
 
 

@@ -467,11 +467,11 @@ def test_what_failed_with_ours_is_told_below_the_table() -> None:
 def test_without_a_terminal_the_progress_is_one_line_for_each_switch() -> None:
     console = Console(file=(out := io.StringIO()), width=80, force_terminal=False)
     with report.LiveProgress(console, 2) as progress:
-        progress.told("stock", Progress(None, 0, 5))
-        progress.told("stock", Progress("abrupt", 0, 9))
-        progress.told("stock", Progress(None, 1, 10, 1))
-        progress.told("stock", Progress(None, 1, 20, 1))
-        progress.told("stock", Progress(None, 2, 30, 1))
+        progress.show("stock", Progress(None, 0, 5))
+        progress.show("stock", Progress("abrupt", 0, 9))
+        progress.show("stock", Progress(None, 1, 10, 1))
+        progress.show("stock", Progress(None, 1, 20, 1))
+        progress.show("stock", Progress(None, 2, 30, 1))
     assert out.getvalue() == (
         "stock: 1/2 switches, 10 queries, 1 errors\nstock: 2/2 switches, 30 queries, 1 errors\n"
     )

@@ -18,7 +18,7 @@ from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.store_synchroniser import LEASE_S
 from bluegreen.runtime.telemetry import DetectionEnded, Happening, StoreBack, StoreLost
 from bluegreen.store import Stamp
-from bluegreen.types import Strategy
+from bluegreen.types import Scope, Strategy
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
 from support.faulty_store import FaultyStore
@@ -387,3 +387,36 @@ def test_a_query_that_needs_no_news_asks_the_store_for_nothing() -> None:
     for _ in range(100):
         manager.end(QueryCompleted(manager.start(nobody)))
     assert store.asked[asked:] == []
+
+
+@pytest.mark.parametrize("what", ["read", "write", "lease", "release"])
+def test_single_fault_of_a_store_heals_within_a_second(what: str) -> None:
+    """Nothing moves in the store meanwhile, so that only time can tell."""
+    store, clock = FaultyStore(), FakeClock()
+    one, other = member(store, clock=clock), member(store, clock=clock)
+    store.fail_once(what)
+    run(one, Cluster(GREEN))
+    store.put(Scope("elsewhere.example:443"), BLUE, stamp())
+    clock.advance(1.0)
+    run(one, Cluster(GREEN))
+    run(one, Cluster(GREEN))
+    assert one.exchange is not None
+    assert one.exchange.state == JOINED
+    assert store.read(SCOPE).announced is GREEN
+    assert run(other, Cluster(GREEN)) is GREEN
+
+
+def test_store_that_goes_on_failing_is_asked_once_a_second() -> None:
+    store, clock = FaultyStore(), FakeClock()
+    one = member(store, clock=clock)
+    run(one, Cluster(GREEN))
+    store.fail()
+    run(one, Cluster(GREEN))
+    asked = len(store.asked)
+    for _ in range(100):
+        run(one, Cluster(GREEN))
+    assert len(store.asked) == asked
+    clock.advance(1.0)
+    for _ in range(100):
+        run(one, Cluster(GREEN))
+    assert len(store.asked) == asked + 1

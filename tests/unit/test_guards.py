@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.table.guards import ALWAYS, Fact, Guard, told, valuations
+from bluegreen.table.guards import ALWAYS, Fact, Guard, describe_facts, valuations
 
 A = Fact("a", (True, False), lambda context, _: context)
 B = Fact("b", (True, False), lambda _, event: event)
@@ -131,7 +131,7 @@ def test_valuations_are_all_combinations_of_the_values_in_that_state() -> None:
 
 
 def test_a_valuation_is_told_as_names_and_values() -> None:
-    assert told((("a", True), ("c", "x"))) == "a=True, c='x'"
+    assert describe_facts((("a", True), ("c", "x"))) == "a=True, c='x'"
 
 
 def test_always_is_true_and_needs_no_fact() -> None:

@@ -179,7 +179,7 @@ def test_what_the_store_says_is_heard_by_a_process_that_has_missed_it(clock: Fak
     (found,) = second.examine()
     assert (found.check, found.correction) == ("strategy_consistency", "use_authoritative_strategy")
     assert found.found == "the store says green, new queries go to blue"
-    exchange._hear = second._heard
+    exchange._hear = second._adopt_news
     assert second.repair() == (found,)
     assert second.start(accepting).strategy is GREEN
     clock.advance(2)

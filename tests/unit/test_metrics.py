@@ -122,7 +122,7 @@ def test_the_share_of_requests_that_a_456_answers_can_be_told(
     manager: StrategyManager, measures: Measures, registry: CollectorRegistry
 ) -> None:
     for _ in range(20):
-        manager.asked()
+        manager.count_request()
     manager.report(RequestFailed(SCOPE, 0.0, Strategy.BLUE, "execute", "wrong strategy", "UNKNOWN"))
     manager.report(RequestFailed(SCOPE, 0.0, Strategy.BLUE, "execute", "transient", "UNAVAILABLE"))
     measures.refresh()

@@ -234,7 +234,7 @@ def test_metrics_may_be_read_by_several_threads_at_once(
     manager: StrategyManager, measures: Measures, registry: CollectorRegistry
 ) -> None:
     for _ in range(100):
-        manager.asked()
+        manager.count_request()
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(measures.refresh) for _ in range(200)]:
             done.result()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bluegreen_adapters.connection.protocol import Fault
 from bluegreen_adapters.connection.requests import Failure
-from bluegreen_adapters.connection.session_pool import told
+from bluegreen_adapters.connection.session_pool import describe_outcome
 
 FAILED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
 
@@ -22,7 +22,7 @@ def test_whatever_a_stack_says_no_more_than_known_words_of_it_are_told(
     before: str, after: str, fault: Fault
 ) -> None:
     for details in (before, f"{before}OPENSSL_internal:{after}"):
-        said = told(failure(details), fault)
+        said = describe_outcome(failure(details), fault)
         code, _, word = said.partition(", ")
         assert code in ("UNAVAILABLE", "456")
         assert len(word) <= 60
@@ -48,10 +48,10 @@ def test_whatever_a_stack_says_no_more_than_known_words_of_it_are_told(
     ],
 )
 def test_why_a_handshake_has_failed_is_told(details: str, word: str) -> None:
-    assert told(failure(FAILED + details), Fault.TRANSIENT) == f"UNAVAILABLE, {word}"
+    assert describe_outcome(failure(FAILED + details), Fault.TRANSIENT) == f"UNAVAILABLE, {word}"
 
 
 def test_a_server_that_answers_tells_of_no_handshake() -> None:
     answer = failure("OPENSSL_internal:CERTIFICATE_VERIFY_FAILED", "INTERNAL")
-    assert told(answer, Fault.ANSWER) == "INTERNAL"
-    assert told(answer, Fault.WRONG_STRATEGY) == "456"
+    assert describe_outcome(answer, Fault.ANSWER) == "INTERNAL"
+    assert describe_outcome(answer, Fault.WRONG_STRATEGY) == "456"

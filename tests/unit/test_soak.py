@@ -14,7 +14,7 @@ from bluegreen_adapters.testing.demo.schedule import KINDS, LONG_MIX, PROBE, pro
 from bluegreen_adapters.testing.demo.worker import living, resident
 from bluegreen_adapters.testing.engine.sql import parse
 from bluegreen_adapters.testing.engine.statistics import Moment, Statistics
-from bluegreen_adapters.testing.soak.assessment import FEW, caveats, found
+from bluegreen_adapters.testing.soak.assessment import FEW, assess, caveats
 from bluegreen_adapters.testing.soak.latency import ANNOUNCED, SAMPLES, TAIL_S, UNANNOUNCED, stalls
 
 NOTHING = Statistics(
@@ -138,8 +138,8 @@ def _stalled(samples: int, latency_s: float) -> Run:
 
 
 def test_a_stall_beyond_the_limit_is_a_finding_if_there_are_enough_samples() -> None:
-    assert found(_stalled(SAMPLES, 0.019)).findings() == []
-    (finding,) = found(_stalled(SAMPLES, 0.021)).findings()
+    assert assess(_stalled(SAMPLES, 0.019)).findings() == []
+    (finding,) = assess(_stalled(SAMPLES, 0.021)).findings()
     assert finding == "announced switches: 99.9 % of the queries within 21.0 ms, allowed are 20.0 ms"
 
 
@@ -157,7 +157,7 @@ def test_the_worst_of_each_kind_is_told() -> None:
 
 
 def test_without_enough_samples_there_is_no_verdict_and_that_is_said() -> None:
-    few = found(_stalled(SAMPLES - 1, 0.5))
+    few = assess(_stalled(SAMPLES - 1, 0.5))
     assert few.findings() == []
     assert any(told.startswith("announced switches: 999 probes against 1,000") for told in caveats(few))
 
@@ -168,21 +168,21 @@ def test_without_enough_samples_there_is_no_verdict_and_that_is_said() -> None:
 def test_memory_is_compared_after_the_warm_up_and_at_the_end() -> None:
     grown = [*vitals(20, 10.0), *vitals(20, 50.0), *vitals(60, 56.0)]
     grown = [BOTH_ENDS[0], *grown, BOTH_ENDS[1]]
-    leaks = found(a_run(vitals=tuple(grown))).leaks
+    leaks = assess(a_run(vitals=tuple(grown))).leaks
     assert (leaks.memory_before_mb, leaks.memory_after_mb, leaks.memory_kept) == (50.0, 56.0, False)
-    assert found(a_run(vitals=(*BOTH_ENDS, *vitals(40, 50.0), *vitals(60, 54.0)))).findings() == []
-    assert found(a_run(vitals=tuple(grown))).findings() == ["memory grew from 50.0 to 56.0 MB"]
+    assert assess(a_run(vitals=(*BOTH_ENDS, *vitals(40, 50.0), *vitals(60, 54.0)))).findings() == []
+    assert assess(a_run(vitals=tuple(grown))).findings() == ["memory grew from 50.0 to 56.0 MB"]
 
 
 def test_too_few_samples_of_memory_give_no_verdict() -> None:
-    short = found(a_run(vitals=tuple(vitals(FEW - 1, 50.0))))
+    short = assess(a_run(vitals=tuple(vitals(FEW - 1, 50.0))))
     assert short.leaks.memory_before_mb is None
     assert "memory: not enough samples for a verdict" in caveats(short)
 
 
 @pytest.mark.parametrize("seen", [(), BOTH_ENDS[:1], tuple(vitals(50, 50.0))])
 def test_a_process_that_did_not_tell_what_is_left_is_a_finding(seen: tuple[Vitals, ...]) -> None:
-    assert found(a_run(vitals=seen)).findings() == [
+    assert assess(a_run(vitals=seen)).findings() == [
         "what is left was not counted: the process did not report at its end"
     ]
 
@@ -190,7 +190,7 @@ def test_a_process_that_did_not_tell_what_is_left_is_a_finding(seen: tuple[Vital
 def test_what_is_left_open_or_alive_is_a_finding() -> None:
     left = (Vitals(0.0, 1, 0, 0), Vitals(9.0, 1, 2, 3))
     still = attrs.evolve(NOTHING, open_queries={"blue": 0, "green": 4})
-    assert found(a_run(vitals=left, statistics=still)).findings() == [
+    assert assess(a_run(vitals=left, statistics=still)).findings() == [
         "tickets still open: 2",
         "queries still open on the engine: 4",
         "links, sessions and queries still alive: 3",
@@ -199,15 +199,15 @@ def test_what_is_left_open_or_alive_is_a_finding() -> None:
 
 def test_a_run_in_which_nothing_happened_is_no_success() -> None:
     nothing = ["nothing was measured: no switch, or no query"]
-    assert found(a_run(windows=())).findings() == nothing
-    assert found(Run((), (SWITCH,), NOTHING, {}, vitals=BOTH_ENDS)).findings() == nothing
+    assert assess(a_run(windows=())).findings() == nothing
+    assert assess(Run((), (SWITCH,), NOTHING, {}, vitals=BOTH_ENDS)).findings() == nothing
 
 
 def test_too_few_steady_probes_give_no_verdict_either() -> None:
     run = _stalled(SAMPLES, 9.0)
     few = attrs.evolve(run, outcomes=run.outcomes[2:])
-    assert not found(few).stalls.announced.enough
-    assert found(few).findings() == []
+    assert not assess(few).stalls.announced.enough
+    assert assess(few).findings() == []
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_too_few_steady_probes_give_no_verdict_either() -> None:
     ],
 )
 def test_each_loss_is_a_finding(run: Run, finding: str) -> None:
-    assert found(run).findings() == [finding]
-    assert json.loads(json.dumps(found(run).to_json()))["findings"] == [finding]
+    assert assess(run).findings() == [finding]
+    assert json.loads(json.dumps(assess(run).to_json()))["findings"] == [finding]
 
 
 def test_the_process_knows_its_memory_and_what_is_alive_in_it() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bluegreen import EventForbidden, Machine, explain, may, step
 from bluegreen.verify.coverage.recorder import CoverageRecorder
-from bluegreen.verify.coverage.report import Covered, covered, lines
+from bluegreen.verify.coverage.report import Covered, coverage_kinds, lines
 from examples.circuit_breaker import (
     BREAKER,
     VERIFICATION,
@@ -117,7 +117,7 @@ def test_what_another_process_has_counted_is_added() -> None:
 
 
 def test_a_table_that_cannot_be_explored_has_nothing_that_is_missed_or_infeasible() -> None:
-    kinds = covered(BREAKER, CoverageRecorder([BREAKER]).tally(BREAKER), None)
+    kinds = coverage_kinds(BREAKER, CoverageRecorder([BREAKER]).tally(BREAKER), None)
     assert [(one.missed, one.infeasible, one.beyond) for one in kinds] == [((), (), ())] * 3
     assert "  rows: 0 of 13 by the tests, not explored, 0 missed, 0 infeasible, 13 unknown" in [
         *lines("breaker", kinds, verbose=False)

@@ -108,9 +108,9 @@ class Connection:
         query = self._query_of(rpc) or _held_by(rpc)
         place = query.place if query is not None else None
         if query is not None and place is not None:
-            self._wire.learned(message, place.session, rpc.version)
+            self._wire.observe_reply(message, place.session, rpc.version)
             self.repairs.progressed(rpc, query, message)
-        return self._wire.masked(message)
+        return self._wire.strip_internal_fields(message)
 
     def broken(self, rpc: Rpc, failure: Failure) -> Flow[Any]:
         """A stream that `call` began has failed: begin it again if the query's machine allows it.
@@ -184,19 +184,19 @@ class Connection:
         self.manager.send(ConnectionOpened())
         with self._momentary(rpc) as query:
             try:
-                place = yield from self.repairs.placed(query)
+                place = yield from self.repairs.place_query(query)
             except NotAccepted as refused:
                 if isinstance(refused.outcome, Reply):  # the server said no in a message: that is the answer
-                    return self._wire.masked(refused.outcome.message)
+                    return self._wire.strip_internal_fields(refused.outcome.message)
                 raise
-            yield from self.sessions.warmed()
-            return self._wire.masked(place.session.answer)
+            yield from self.sessions.prewarm()
+            return self._wire.strip_internal_fields(place.session.answer)
 
     def _begin(self, rpc: Rpc) -> Flow[Any]:
         """A query begins. Until it has its id, a refusal means that it begins again elsewhere."""
         query = self._query(rpc.kept(self.protocol.proof_keys))
         if current_query.is_asked():
-            current_query.begun(query)
+            current_query.note_begin(query)
         with self.repairs.guarded(query):
             message = yield from self.repairs.prepared(query, rpc)
         if self.protocol.kind(rpc.name) is Request.EXECUTE:  # its begin has executed it
@@ -204,16 +204,16 @@ class Connection:
         real = read(message, self.protocol.query)
         if not real and rpc.stream is not None and message is not None:
             rpc.stream.query = query  # its ticket is held until the stream has ended
-            return self._wire.masked(message)
+            return self._wire.strip_internal_fields(message)
         if not real:  # the server has answered, but has begun nothing
             self.repairs.finish(query, Cleared())
-            return self._wire.masked(message)
+            return self._wire.strip_internal_fields(message)
         watched = self._registered(query, real)
         if self.manager.observed and statement_logging.is_told():
-            self._told(query)
-        yield from self.sessions.warmed()
+            self._report_begin(query)
+        yield from self.sessions.prewarm()
         setattr(message, self.protocol.query, watched)
-        return BeginReply(self._wire.masked(message), self.protocol.query, watched)
+        return BeginReply(self._wire.strip_internal_fields(message), self.protocol.query, watched)
 
     def _registered(self, query: Query, real: str) -> QueryId:
         """Make the query known under an id of its own, and notice when the application lets that go."""
@@ -225,9 +225,9 @@ class Connection:
         weakref.finalize(watched, _let_go, weakref.ref(self), query.public_id).atexit = False
         return watched
 
-    def _told(self, query: Query) -> None:
+    def _report_begin(self, query: Query) -> None:
         """Tell what the query runs, where the application has asked for that."""
-        statement = statement_logging.shown(read(query.begin.request, self.protocol.statement))
+        statement = statement_logging.loggable_statement(read(query.begin.request, self.protocol.statement))
         if statement is not None and query.ticket is not None and query.public_id is not None:
             manager = self.manager
             manager.report(
@@ -239,11 +239,11 @@ class Connection:
         while True:
             with self.repairs.executing(rpc, query):
                 place = yield from self.repairs.place_of(query)
-                outcome: Outcome = failed or (yield from self._wire.sent(rpc, query, place))
+                outcome: Outcome = failed or (yield from self._wire.send(rpc, query, place))
                 done = yield from self._answered(rpc, query, place, outcome)
             if done is not None:
-                yield from self.sessions.warmed()
-                return self._wire.masked(done.message)
+                yield from self.sessions.prewarm()
+                return self._wire.strip_internal_fields(done.message)
             failed = None
 
     def _answered(self, rpc: Rpc, query: Query, place: Placement, outcome: Outcome) -> Flow[Reply | None]:
@@ -259,7 +259,7 @@ class Connection:
         if outcome.then == "continue":
             raise outcome.cause
         executes = rpc.method.effect == "executed"
-        yield from self.repairs.claimed(query, whoever_executes=executes or outcome.then == "answer")
+        yield from self.repairs.claim_query(query, whoever_executes=executes or outcome.then == "answer")
         try:
             if query.generation == place.generation:  # otherwise another thread has repaired it
                 replay = yield from self.repairs.replay_of(query, outcome)
@@ -272,16 +272,16 @@ class Connection:
 
     def _end(self, rpc: Rpc, query: Query) -> Flow[Any]:
         """Free a query. Report success only if a stack has answered, or the query's stack is gone."""
-        yield from self.repairs.claimed(query, whoever_executes=True)
+        yield from self.repairs.claim_query(query, whoever_executes=True)
         try:
             place, outcome = query.occupied, None
             if place is not None and not query.cleared:
-                outcome = yield from self._wire.sent(rpc, query, place)
+                outcome = yield from self._wire.send(rpc, query, place)
             if isinstance(outcome, Failure) and outcome.then != "ended":
                 if outcome.then != "continue":
                     self.repairs.finish(query, Errored())
                 raise outcome.cause
-            yield from self.sessions.warmed()  # before the ticket ends, and with it the transition
+            yield from self.sessions.prewarm()  # before the ticket ends, and with it the transition
             cancelled = rpc.method.effect == "cancelled"
             self.repairs.finish(query, Cancelled() if cancelled else Cleared())
             query.cleared = query.cleared or not cancelled
@@ -292,7 +292,7 @@ class Connection:
     def _end_answered(self, rpc: Rpc, outcome: Outcome | None, query: Query) -> Flow[Any]:
         """Return what the application gets for a query that has ended: an empty response if no stack made one."""
         if isinstance(outcome, Reply):
-            return self._wire.masked(outcome.message)
+            return self._wire.strip_internal_fields(outcome.message)
         blank = yield Blank(rpc.name)
         if blank is None:
             raise self.repairs.lost(query, "it is not on any stack")
@@ -351,7 +351,7 @@ class Connection:
             session = place.session
         if session is None:
             try:
-                session = yield from self.sessions.given(strategy, is_witness=False)
+                session = yield from self.sessions.session_for(strategy, is_witness=False)
             except NotAccepted as refused:
                 if refused.evidence.then == "refused":  # a 456 is never shown
                     reason = (
@@ -359,7 +359,7 @@ class Connection:
                     )
                     raise self.repairs.unavailable(reason) from refused.refusal
                 raise
-        outcome: Outcome = yield from self._wire.sent(rpc, query, attrs.evolve(place, session=session))
+        outcome: Outcome = yield from self._wire.send(rpc, query, attrs.evolve(place, session=session))
         ends = rpc.method.role is Role.END
         if isinstance(outcome, Failure) and not (ends and outcome.then == "ended"):
             raise outcome.cause
@@ -368,17 +368,17 @@ class Connection:
             return (yield from self._end_answered(rpc, outcome, query))
         assert isinstance(outcome, Reply)
         owner.repairs.progressed(rpc, query, outcome.message)
-        return self._wire.masked(outcome.message)
+        return self._wire.strip_internal_fields(outcome.message)
 
     def _free(self, rpc: Rpc) -> Flow[Any]:
         """An RPC without a query is a query of one RPC: it has a ticket while it runs, a stream until it has ended."""
         query = self._query(rpc)
         with self.repairs.guarded(query):
             while True:
-                place = yield from self.repairs.placed(query)
-                outcome = yield from self._wire.sent(rpc, query, place)
+                place = yield from self.repairs.place_query(query)
+                outcome = yield from self._wire.send(rpc, query, place)
                 if isinstance(outcome, Reply):
-                    yield from self.sessions.warmed()  # before the ticket ends, and with it the transition
+                    yield from self.sessions.prewarm()  # before the ticket ends, and with it the transition
                     break
                 if (
                     outcome.then in ("ended", "continue") or outcome.fault is Fault.GONE
@@ -389,10 +389,10 @@ class Connection:
             rpc.stream.query = query
         else:
             self.repairs.finish(query, Cleared())
-        return self._wire.masked(outcome.message)
+        return self._wire.strip_internal_fields(outcome.message)
 
     def _broken(self, rpc: Rpc, failure: Failure) -> Flow[Any]:
-        query, held, judged = self._query_of(rpc), _held_by(rpc), self._wire.judged(rpc, failure)
+        query, held, judged = self._query_of(rpc), _held_by(rpc), self._wire.judge_stream(rpc, failure)
         owner = query or held
         if owner is not None and owner.ticket is not None and judged.fault is Fault.WRONG_STRATEGY:
             self._wire.report(Error456(owner.ticket.strategy, rpc.version))

@@ -61,7 +61,7 @@ def works_with(scope: Scope, query: Any = None) -> None:
         _work.set(Work(scope, query))
 
 
-def begun(query: Any) -> None:
+def note_begin(query: Any) -> None:
     """Take note of the query that has begun for the call that `works_with` was told of."""
     work = _work.get()
     if work is not None and work.query is None and work.scope is not None:

@@ -212,7 +212,9 @@ def check_evidence(rows: tuple[Evidence, ...]) -> list[str]:
         for name, value, accepted in (("then", row.then, get_args(Then)), ("again", row.again, get_args(Again)),
                                       ("report", row.report, (None, *get_args(Report)))):  # fmt: skip
             if value not in accepted:
-                findings.append(f"{row.fault.name}: {name} must be one of {_listed(accepted)}, got {value!r}")
+                findings.append(
+                    f"{row.fault.name}: {name} must be one of {_placeholders_in(accepted)}, got {value!r}"
+                )
         for request in row.requests:
             seen[row.fault, request] = seen.get((row.fault, request), 0) + 1
     for fault in Fault:
@@ -229,7 +231,7 @@ def check_evidence(rows: tuple[Evidence, ...]) -> list[str]:
     return findings
 
 
-def _listed(values: Iterable[object]) -> str:
+def _placeholders_in(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 

@@ -35,7 +35,7 @@ from bluegreen_adapters.connection.evidence import Fault, Request, Then
 from bluegreen_adapters.connection.protocol import read
 from bluegreen_adapters.connection.query import Placement, Query, Rpc, StepResult
 from bluegreen_adapters.connection.requests import Failure, Outcome, Reply
-from bluegreen_adapters.connection.session_pool import AcceptedElsewhere, NotAccepted, told
+from bluegreen_adapters.connection.session_pool import AcceptedElsewhere, NotAccepted, describe_outcome
 from bluegreen_adapters.connection.transport import RpcTransport
 
 
@@ -82,7 +82,7 @@ class QueryRecovery:
         self._manager = wire.manager
         self._protocol = wire.protocol
 
-    def placed(self, query: Query) -> Flow[Placement]:
+    def place_query(self, query: Query) -> Flow[Placement]:
         """Give the query a ticket, and a session on the ticket's strategy.
 
         Raises:
@@ -109,7 +109,7 @@ class QueryRecovery:
             session = sessions.on(strategy) if held is None else None
             try:
                 if session is None:
-                    session = yield from sessions.given(strategy, is_witness=query.alone is None)
+                    session = yield from sessions.session_for(strategy, is_witness=query.alone is None)
             except NotAccepted as refused:
                 yield from self._turned_away(query, strategy, version, began_s, refused)
                 continue
@@ -141,7 +141,7 @@ class QueryRecovery:
             self._leaves_alone(query, strategy, served=served)
         settled = self.stepped(query, event)
         if settled.replay is None:
-            reason = f"{strategy} accepts no session: {told(refused.outcome, row.fault)}"
+            reason = f"{strategy} accepts no session: {describe_outcome(refused.outcome, row.fault)}"
             raise self.unavailable(reason) from (query.answer or refused.refusal)
 
     def goes_elsewhere(
@@ -212,8 +212,8 @@ class QueryRecovery:
             rpc: the RPC on whose behalf this happens.
         """
         while True:
-            place = yield from self.placed(query)
-            outcome: Outcome = yield from self._wire.sent(query.begin.on_behalf_of(rpc), query, place)
+            place = yield from self.place_query(query)
+            outcome: Outcome = yield from self._wire.send(query.begin.on_behalf_of(rpc), query, place)
             if isinstance(outcome, Reply):
                 self._wire.sessions.note_accepted(place.ticket.strategy)
                 query_id = read(outcome.message, self._protocol.query)
@@ -236,7 +236,7 @@ class QueryRecovery:
                 self.stepped(query, Executed())
                 return
             assert place is not None
-            outcome: Outcome = yield from self._wire.sent(execution.on_behalf_of(rpc), query, place)
+            outcome: Outcome = yield from self._wire.send(execution.on_behalf_of(rpc), query, place)
             if isinstance(outcome, Reply):
                 self.stepped(query, Executed())
                 return
@@ -347,7 +347,7 @@ class QueryRecovery:
             raise self.lost(query, "it could not be begun again")
         return place
 
-    def claimed(self, query: Query, *, whoever_executes: bool) -> Flow[None]:
+    def claim_query(self, query: Query, *, whoever_executes: bool) -> Flow[None]:
         """Claim the query, as soon as nobody else has it."""
         while (blocked_by := query.claim(whoever_executes=whoever_executes)) is not None:
             yield from self._waited(blocked_by)

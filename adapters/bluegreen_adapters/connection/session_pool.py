@@ -111,7 +111,7 @@ class NotAccepted(Exception):
     def refusal(self) -> Refusal:
         """The same as the error that a detection understands."""
         fault = self.evidence.fault
-        return Refusal(told(self.outcome, fault), wrong_strategy=fault is Fault.WRONG_STRATEGY)
+        return Refusal(describe_outcome(self.outcome, fault), wrong_strategy=fault is Fault.WRONG_STRATEGY)
 
 
 class AcceptedElsewhere(Exception):
@@ -125,7 +125,7 @@ class AcceptedElsewhere(Exception):
         super().__init__(str(strategy))
 
 
-def told(outcome: Outcome, fault: Fault) -> str:
+def describe_outcome(outcome: Outcome, fault: Fault) -> str:
     """Return in a few words what a stack answered. Details are left out: they may hold anything; but why a handshake of
     TLS has failed is told, in the one word that there is for it: nobody could mend what is only UNAVAILABLE."""
     if fault is Fault.WRONG_STRATEGY:
@@ -272,7 +272,7 @@ class SessionPool:
             if shared is not None:  # None: its leader was stopped, so another caller has to lead
                 return shared
 
-    def given(self, strategy: Strategy, *, is_witness: bool = True) -> Flow[Session]:
+    def session_for(self, strategy: Strategy, *, is_witness: bool = True) -> Flow[Session]:
         """Return the session on `strategy`, for a query that goes there; see `opened`.
 
         Raises:
@@ -388,7 +388,7 @@ class SessionPool:
         since_s = first - self._manager.settings.probe_after_s
         return self._record.served_since(strategy, self.public_id, since_s, ageless=first_s is None)
 
-    def warmed(self) -> Flow[None]:
+    def prewarm(self) -> Flow[None]:
         """Begin to open a session on the pending strategy, without waiting for it.
 
         After a few times it is once within `failed_cooldown_s`: a server whose answers announce the one and the other
@@ -438,7 +438,7 @@ class SessionPool:
             strategy, method, failure.code, self._protocol.refusal_mark,
         )  # fmt: skip
 
-    def learned(self, message: Any, strategy: Strategy, version: int) -> None:
+    def observe_reply(self, message: Any, strategy: Strategy, version: int) -> None:
         """Observe what an answer of a strategy says about strategies.
 
         If that leads to Failed, the next caller gets the error.
@@ -499,10 +499,10 @@ class SessionPool:
         if not isinstance(outcome, Reply) or not read(outcome.message, self._protocol.session):
             # There was none, or a refusal from the moment of the announcement: the stack may be ready by now.
             ahead, version = False, self._manager.version
-            outcome = yield from self._asked(strategy, deadline_s)
+            outcome = yield from self._ask(strategy, deadline_s)
         manager = self._manager
         if isinstance(outcome, Failure):
-            row = self._judged(outcome)
+            row = self._judge(outcome)
             if manager.observed:
                 name = self._protocol.authenticator or ""
                 manager.report(
@@ -528,18 +528,18 @@ class SessionPool:
         if is_witness:
             manager.send(AuthSuccess(strategy, version))
         self.note_accepted(strategy, begin=False)
-        self.learned(outcome.message, strategy, version)
+        self.observe_reply(outcome.message, strategy, version)
         return Session(strategy, session_id, epoch, outcome.message)
 
-    def _asked(self, strategy: Strategy, deadline_s: float) -> Flow[Outcome]:
+    def _ask(self, strategy: Strategy, deadline_s: float) -> Flow[Outcome]:
         """Authenticate; if the transport fails, once more. Whether to go on with it is up to detection."""
         outcome: Outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
-        if isinstance(outcome, Failure) and self._judged(outcome).again == "backoff":
+        if isinstance(outcome, Failure) and self._judge(outcome).again == "backoff":
             yield pause(POLICY["transient"].delay_s(1))
             outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
         return outcome
 
-    def _judged(self, failure: Failure) -> Evidence:
+    def _judge(self, failure: Failure) -> Evidence:
         return self._protocol.judge(failure.code, failure.details, Request.LOGIN)
 
     def _row(self, fault: Fault) -> Evidence:
@@ -554,7 +554,7 @@ class SessionPool:
         if supplied is None or name is None:
             raise LookupError(f"{self._protocol.name}: nothing to authenticate with")
         request, metadata = supplied()
-        self._manager.asked()
+        self._manager.count_request()
         return Send(
             name, request, self._protocol.routed(metadata, strategy, None), left_s, self._options or {}
         )

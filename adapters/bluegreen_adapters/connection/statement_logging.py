@@ -2,12 +2,12 @@
 
 A digest tells queries apart and finds those of a statement that is known. It hides no statement that can be guessed.
 
->>> shown("SELECT 1") is None
+>>> loggable_statement("SELECT 1") is None
 True
 >>> tell()
->>> shown("SELECT 1")
+>>> loggable_statement("SELECT 1")
 'sha256:e004ebd5b5532a4b85984a62f8ad48a81aa3460c1ca07701f386135d72cdecf5'
->>> tell("text"); shown("SELECT 1")
+>>> tell("text"); loggable_statement("SELECT 1")
 'SELECT 1'
 >>> tell("nothing")
 
@@ -47,7 +47,7 @@ def is_told() -> bool:
     return _how != "nothing"
 
 
-def shown(statement: object) -> str | None:
+def loggable_statement(statement: object) -> str | None:
     """Return what may be told of a statement; none: nothing may, or it is no text."""
     if not is_told() or not isinstance(statement, str):
         return None

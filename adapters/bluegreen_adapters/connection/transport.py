@@ -1,6 +1,6 @@
 """One RPC of a query, to the query's own stack.
 
-`RpcTransport.sent` sends it, judges the reply by the evidence table, and carries out what the row says about this
+`RpcTransport.send` sends it, judges the reply by the evidence table, and carries out what the row says about this
 stack: a retry after a pause, a new session, a probe. What the reply says about strategies is reported to the strategy
 machine. Nothing is begun again here: `repair` does that.
 
@@ -65,7 +65,7 @@ class RpcTransport:
         self.protocol = protocol.with_forms(map(rule_of_setting, manager.settings.forms))
         self.sessions = SessionPool(manager, self.protocol, credentials)
 
-    def sent(self, rpc: Rpc, query: Query, place: Placement) -> Flow[Outcome]:
+    def send(self, rpc: Rpc, query: Query, place: Placement) -> Flow[Outcome]:
         """Send one RPC of a query to `place`; the result is what is left after retries.
 
         The retries that a transport gets are the query's: what one stack has used up, the other one does not get
@@ -80,7 +80,7 @@ class RpcTransport:
             outcome: Outcome = yield self._send(rpc, place)
             if isinstance(outcome, Reply):
                 query.retried = 0
-                self.learned(outcome.message, place.session, version)
+                self.observe_reply(outcome.message, place.session, version)
                 return outcome
             row = self.protocol.judge(outcome.code, outcome.details, kind)
             self._noted(rpc, place.ticket, outcome, row)
@@ -119,7 +119,7 @@ class RpcTransport:
                 self.report(PersistentFailure(strategy, version, served_since=served))
             return attrs.evolve(outcome, evidence=row)
 
-    def judged(self, rpc: Rpc, failure: Failure) -> Failure:
+    def judge_stream(self, rpc: Rpc, failure: Failure) -> Failure:
         """Return a failure of a stream that has begun with the row that says what follows; nothing is sent again."""
         row = self.protocol.judge(failure.code, failure.details, self.protocol.kind(rpc.name))
         return attrs.evolve(failure, evidence=row)
@@ -156,7 +156,7 @@ class RpcTransport:
             whole: whether only the whole form counts: so it is for a request that may have taken effect.
         """
         try:
-            outcome = yield from self._asked(rpc, place)
+            outcome = yield from self._ask(rpc, place)
         except LookupError:  # an interceptor sends only what has passed it; the begin of the query has
             # A suspected begin is no probe of itself: the same statement gets the same text again.
             outcome = (yield from self._begun_again(rpc, query, place)) if whole else None
@@ -182,13 +182,13 @@ class RpcTransport:
             except NotAccepted as refused:
                 return refused.evidence.fault is Fault.WRONG_STRATEGY
             return False
-        outcome = yield from self._asked(rpc, place)
+        outcome = yield from self._ask(rpc, place)
         if not isinstance(outcome, Failure):
             return outcome is False
         fault = self.protocol.fault(outcome.code, outcome.details)
         return Fault.WRONG_STRATEGY in (fault, self.protocol.suspected(outcome.details))
 
-    def _asked(self, rpc: Rpc, place: Placement) -> Flow[Outcome | bool | None]:
+    def _ask(self, rpc: Rpc, place: Placement) -> Flow[Outcome | bool | None]:
         """Carry out the declared probe in the session of a request; return None if none is declared."""
         probe, strategy, session_id = self.protocol.probe, place.ticket.strategy, place.session.id
         if probe is None:
@@ -196,7 +196,7 @@ class RpcTransport:
         if not isinstance(probe, Probe):
             answer: bool = yield Call(probe, (strategy, session_id))
             return answer
-        self.manager.asked()
+        self.manager.count_request()
         metadata = self.protocol.routed(rpc.metadata, strategy, None)
         timeout_s = self.manager.settings.probe_after_s
         outcome: Outcome = yield Send(
@@ -266,14 +266,14 @@ class RpcTransport:
         with contextlib.suppress(StrategyUnavailable):
             self.manager.send(event)
 
-    def learned(self, message: Any, session: Session, version: int) -> None:
+    def observe_reply(self, message: Any, session: Session, version: int) -> None:
         """Observe what an answer says about its session and about strategies."""
         renewed = read(message, self.protocol.session)
         if renewed and session.id is not None:
             session.id = renewed
-        self.sessions.learned(message, session.strategy, version)
+        self.sessions.observe_reply(message, session.strategy, version)
 
-    def masked(self, message: Any) -> Any:
+    def strip_internal_fields(self, message: Any) -> Any:
         """Return an answer without announcement, and with the one session id that the application knows."""
         if read(message, self.protocol.announcement):
             setattr(message, self.protocol.announcement, "")
@@ -286,7 +286,7 @@ class RpcTransport:
         return attrs.evolve(self._send(rpc, place), timeout_s=timeout_s)
 
     def _send(self, rpc: Rpc, place: Placement) -> Send:
-        self.manager.asked()
+        self.manager.count_request()
         fields = {
             self.protocol.session: place.session.id,
             self.protocol.query: place.query_id,

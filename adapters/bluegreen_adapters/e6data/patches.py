@@ -29,7 +29,7 @@ from bluegreen_adapters.e6data.errors import Lost, Unavailable
 from bluegreen_adapters.e6data.protocol import CLUSTER_PROTOCOL, PROTOCOL
 from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
 from bluegreen_adapters.grpc.channel import SwitchingChannel
-from bluegreen_adapters.stores import joined
+from bluegreen_adapters.stores import join_store
 
 PACKAGE: Final = "e6data_python_connector"
 Made = Callable[[Any, Settings | None], Any]
@@ -84,7 +84,7 @@ def _scope(host: str, port: int, cluster: str | None) -> Scope:
 def _link(
     owner: Any, settings: Settings | None, protocol: Protocol, credentials: Credentials | None
 ) -> Connection:
-    manager = joined(managed(scope_of(owner), settings))
+    manager = join_store(managed(scope_of(owner), settings))
     return Connection(manager, protocol, credentials=credentials, raised=ErrorTypes(Lost, Unavailable))
 
 
@@ -271,11 +271,11 @@ def patch(settings: Settings | None, seams: tuple[Seam, ...] = SEAMS) -> None:
     """Patch each of `seams` that is not patched yet."""
     for seam in seams:
         if seam not in _patched:
-            _patched[seam] = stock = _found(seam)
+            _patched[seam] = stock = _raw_attribute(seam)
             setattr(seam.holder, seam.name, seam.made(stock, settings))
 
 
-def _found(seam: Seam) -> Any:
+def _raw_attribute(seam: Seam) -> Any:
     """Return the attribute itself, not what a property would make of it."""
     return seam.holder.__dict__[seam.name]
 
@@ -309,4 +309,4 @@ def _covered_class(module: str, owner: str, settings: Settings | None) -> Any:
 
 
 def _stock_of(seam: Seam) -> Any:
-    return _patched[seam] if seam in _patched else _found(seam)
+    return _patched[seam] if seam in _patched else _raw_attribute(seam)

@@ -86,10 +86,10 @@ class AsyncSwitchingChannel(grpc.aio.Channel):
         check_messages(self.link.protocol, path, deserializer, stream=kind == "unary_stream")
         if kind == "unary_stream":
             self.port.streams.add(name)
-        self.port.stubs[name] = self._made(kind, path, serializer, deserializer, registered)
+        self.port.stubs[name] = self._make_real(kind, path, serializer, deserializer, registered)
         self.port.parsers[name] = deserializer
 
-    def _made(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> Any:
+    def _make_real(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> Any:
         # Only if it is set: a real channel of somebody else may not know it.
         extra = {"_registered_method": registered} if registered else {}
         return getattr(self.port.channel, kind)(path, serializer, deserializer, **extra)
@@ -126,7 +126,7 @@ class AsyncSwitchingChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return the real channel's multi-callable: a stream of requests cannot be sent again."""
-        return self._made(
+        return self._make_real(
             "stream_unary", method, request_serializer, response_deserializer, _registered_method
         )
 
@@ -138,7 +138,7 @@ class AsyncSwitchingChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return the real channel's multi-callable: a stream of requests cannot be sent again."""
-        return self._made(
+        return self._make_real(
             "stream_stream", method, request_serializer, response_deserializer, _registered_method
         )
 
@@ -254,7 +254,7 @@ class AsyncSwitchingInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
-        rpc, begin = _learned(self._port, self.link, continuation, client_call_details, request)
+        rpc, begin = _learn_call(self._port, self.link, continuation, client_call_details, request)
         return _InterceptedCall(self._port, self.link, rpc, begin)
 
 
@@ -266,11 +266,13 @@ class AsyncSwitchingStreamInterceptor(grpc.aio.UnaryStreamClientInterceptor):
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
-        rpc, begin = _learned(self._port, self._link, continuation, client_call_details, request, stream=True)
+        rpc, begin = _learn_call(
+            self._port, self._link, continuation, client_call_details, request, stream=True
+        )
         return AsyncStreamCall(self._port, self._link, rpc, begin)
 
 
-def _learned(
+def _learn_call(
     port: _PassingPort,
     link: Connection,
     continuation: Any,

@@ -167,7 +167,7 @@ class AsyncEnd:
         if self.error is not None:
             raise self.error
 
-    async def asked(self, name: str, without: Any) -> Any:
+    async def ask_call(self, name: str, without: Any) -> Any:
         """Ask the real call, else the error, for one of its facts; if neither has it, return `without`."""
         if (ask := getattr(self.real, name, None)) is not None:
             return await ask()
@@ -231,7 +231,7 @@ class AsyncCallState:
             await self._change()
         return self.end
 
-    async def wait_to_be_sent(self, seen: Any) -> Any:
+    async def wait_for_call(self, seen: Any) -> Any:
         """Wait until there is another real call than `seen`; return it, or None if the call has ended."""
         while self.end is None and self.real is seen:
             await self._change()
@@ -239,7 +239,7 @@ class AsyncCallState:
 
     async def initial_metadata(self) -> Any:
         """Wait for the initial metadata of a stream, which a server may send before its first message."""
-        real = await self.wait_to_be_sent(None)
+        real = await self.wait_for_call(None)
         while real is not None:
             metadata = await real.initial_metadata()
             # Without any, it may be a refusal: wait for the first message, or for what comes of the failure.
@@ -247,8 +247,8 @@ class AsyncCallState:
                 await self._change()
             if metadata or self._readable is real:
                 return metadata
-            real = await self.wait_to_be_sent(real)
-        return await (await self.wait()).asked("initial_metadata", grpc.aio.Metadata())
+            real = await self.wait_for_call(real)
+        return await (await self.wait()).ask_call("initial_metadata", grpc.aio.Metadata())
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Call `callback` at the end: at once, if the call has ended."""
@@ -292,7 +292,7 @@ class AsyncCallState:
             try:
                 if real is None:
                     await self._change()
-                elif (message := await self._asked(real)) is not EOF:
+                elif (message := await self._ask_call(real)) is not EOF:
                     return self.link.streamed(self.rpc, message)
             except asyncio.CancelledError:  # the reader is cancelled, and as with gRPC the call with it
                 self.cancel()
@@ -303,7 +303,7 @@ class AsyncCallState:
             self._stream_ended(self._has_ended)
         return message
 
-    async def _asked(self, real: Any) -> Any:
+    async def _ask_call(self, real: Any) -> Any:
         """Ask a real stream for its next message; return EOF if there is none, or none yet."""
         self._is_read = True
         try:
@@ -408,7 +408,7 @@ class AsyncCallState:
 
     async def _learn_end(self, real: Any) -> None:
         try:
-            await self._asked(real)
+            await self._ask_call(real)
         except asyncio.CancelledError:  # the real stream was cancelled: the channel is closed
             self._finish(AsyncEnd(real=real, cancelled=True))
 
@@ -486,10 +486,10 @@ class _UnderWay:
         end.raise_for_status()
 
     async def initial_metadata(self) -> Any:
-        return await (await self._state.wait()).asked("initial_metadata", grpc.aio.Metadata())
+        return await (await self._state.wait()).ask_call("initial_metadata", grpc.aio.Metadata())
 
     async def trailing_metadata(self) -> Any:
-        return await (await self._state.wait()).asked("trailing_metadata", grpc.aio.Metadata())
+        return await (await self._state.wait()).ask_call("trailing_metadata", grpc.aio.Metadata())
 
     async def code(self) -> grpc.StatusCode:
         return (await self._state.wait()).code
@@ -498,13 +498,13 @@ class _UnderWay:
         end = await self._state.wait()
         if end.cancelled:
             return LOCALLY_CANCELLED
-        return await end.asked("details", "" if end.error is None else str(end.error))
+        return await end.ask_call("details", "" if end.error is None else str(end.error))
 
     async def debug_error_string(self) -> Any:
         end = await self._state.wait()
         if end.cancelled:
             return None
-        return await end.asked("debug_error_string", "" if end.error is None else str(end.error))
+        return await end.ask_call("debug_error_string", "" if end.error is None else str(end.error))
 
 
 class AsyncUnaryCall(_UnderWay, AioUnaryUnaryCallBase):
@@ -563,12 +563,12 @@ class AsyncStreamCall(_UnderWay, AioUnaryStreamCallBase):
         return await self._state.initial_metadata()
 
     async def wait_for_connection(self) -> None:
-        real = await self._state.wait_to_be_sent(None)
+        real = await self._state.wait_for_call(None)
         while real is not None:
             try:
                 await real.wait_for_connection()
             except grpc.aio.AioRpcError:
-                real = await self._state.wait_to_be_sent(real)
+                real = await self._state.wait_for_call(real)
             else:
                 return
         await super().wait_for_connection()

@@ -78,26 +78,26 @@ class End:
     error: BaseException | None = None
     cancelled: bool = False
 
-    def _asked(self, name: str, without: Any) -> Any:
+    def _ask_call(self, name: str, without: Any) -> Any:
         """Ask the error, else the real call, for one of its facts; if neither has it, return `without`."""
         asked = getattr(self.real if self.error is None else self.error, name, None)
         return without if asked is None else asked()
 
     def code(self) -> Any:
-        return grpc.StatusCode.OK if self.error is None else self._asked("code", grpc.StatusCode.UNKNOWN)
+        return grpc.StatusCode.OK if self.error is None else self._ask_call("code", grpc.StatusCode.UNKNOWN)
 
     def details(self) -> Any:
-        return self._asked("details", "" if self.error is None else str(self.error))
+        return self._ask_call("details", "" if self.error is None else str(self.error))
 
     def debug_error_string(self) -> Any:
-        return self._asked("debug_error_string", "" if self.error is None else str(self.error))
+        return self._ask_call("debug_error_string", "" if self.error is None else str(self.error))
 
     def initial_metadata(self) -> Any:
         # Those that had come before the application cancelled a stream are still known.
-        return self._asked("initial_metadata", ()) if self.real is None else self.real.initial_metadata()
+        return self._ask_call("initial_metadata", ()) if self.real is None else self.real.initial_metadata()
 
     def trailing_metadata(self) -> Any:
-        return self._asked("trailing_metadata", ())
+        return self._ask_call("trailing_metadata", ())
 
 
 class CallState:
@@ -243,7 +243,7 @@ class CallState:
             sent, woken = self._sent, self._woken
             # A flow that is parked is closed here and now. One that a thread drives is closed by that thread: it
             # looks at `end` before each command.
-            claimed = self._flow is not None and self._claimed(self._turn)
+            claimed = self._flow is not None and self._claim(self._turn)
             self._readable = None
             self.condition.notify_all()
         if sent is not None:
@@ -261,7 +261,7 @@ class CallState:
 
     # Driving the flow.
 
-    def _claimed(self, turn: int) -> bool:
+    def _claim(self, turn: int) -> bool:
         """Claim a parked flow; return False if somebody else has."""
         with self.condition:
             if self._driven or turn != self._turn:
@@ -315,7 +315,7 @@ class CallState:
             elif waits:
                 turn, woken = self._about_to_wait()
                 answer, error = _attempt(self._run_effects, command, woken)
-                if not self._claimed(turn):  # cancelled in the meantime, and closed by whoever did that
+                if not self._claim(turn):  # cancelled in the meantime, and closed by whoever did that
                     self._run_callbacks()
                     return
             else:
@@ -367,7 +367,7 @@ class CallState:
 
     def _answered(self, turn: int, real: Any) -> None:
         """Go on with the flow since an RPC has ended. gRPC's thread comes here, or the one that has sent the RPC."""
-        if self._claimed(turn):
+        if self._claim(turn):
             self._go_on(real, *_attempt(outcome_of, real))
         else:
             self._run_callbacks()
@@ -508,11 +508,11 @@ class CallState:
                         raise StopIteration if self.end.error is None else self.end.error
                     real, self._is_read = self._readable, True
                 try:
-                    outcome, error = self._asked(real)
+                    outcome, error = self._ask_call(real)
                 finally:
                     with self.condition:
                         self._is_read = False
-                message = self._learned(real, outcome, error)
+                message = self._learn(real, outcome, error)
                 if message is not None:
                     break
             # The real stream may have ended while it was read. Its end counts after the last message.
@@ -521,7 +521,7 @@ class CallState:
                 self._stream_ended(ended)
             return message
 
-    def _asked(self, real: Any) -> tuple[Outcome | None, BaseException | None]:
+    def _ask_call(self, real: Any) -> tuple[Outcome | None, BaseException | None]:
         """Ask a real stream for its next message. No lock is held, so that another thread can cancel."""
         try:
             return Reply(next(real, None), real), None
@@ -530,7 +530,7 @@ class CallState:
         except Exception as error:  # noqa: BLE001  of an interceptor behind us: it belongs to the flow
             return None, error
 
-    def _learned(self, real: Any, outcome: Outcome | None, error: BaseException | None) -> Any:
+    def _learn(self, real: Any, outcome: Outcome | None, error: BaseException | None) -> Any:
         """Take note of what a real stream has brought; return a message for the reader, or None: look again."""
         with self.condition:
             if self._readable is not real:
@@ -539,7 +539,7 @@ class CallState:
             if is_first or not isinstance(outcome, Reply) or outcome.message is None:
                 self._readable = None
             if is_first:
-                self._claimed(self._turn)
+                self._claim(self._turn)
         if is_first and isinstance(outcome, Failure) and self.port.closed:
             self._end_with(outcome.cause)
         elif is_first:
@@ -561,7 +561,7 @@ class CallState:
             if current:
                 self._readable = None
                 if is_first:
-                    self._claimed(self._turn)
+                    self._claim(self._turn)
         if not current:
             if self.end is not None:
                 self._run_callbacks()
@@ -657,19 +657,19 @@ class _UnderWay(FutureBase, grpc.Call):
             state.drop()
 
     def result(self, timeout: float | None = None) -> Any:
-        end = self._settled(timeout)
+        end = self._settle(timeout)
         if end.error is not None:
             raise end.error
         return end.message
 
     def exception(self, timeout: float | None = None) -> Any:
-        return self._settled(timeout).error
+        return self._settle(timeout).error
 
     def traceback(self, timeout: float | None = None) -> Any:
-        error = self._settled(timeout).error
+        error = self._settle(timeout).error
         return None if error is None else traceback_of(error)
 
-    def _settled(self, timeout: float | None) -> End:
+    def _settle(self, timeout: float | None) -> End:
         end = self._state.wait(timeout)
         if end.cancelled:
             raise grpc.FutureCancelledError

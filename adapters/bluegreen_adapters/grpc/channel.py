@@ -102,10 +102,10 @@ class SwitchingChannel(grpc.Channel):
         check_messages(self.link.protocol, path, deserializer, stream=kind == "unary_stream")
         if kind == "unary_stream":
             self.port.streams.add(name)
-        self.port.stubs[name] = self._made(kind, path, serializer, deserializer, registered)
+        self.port.stubs[name] = self._make_real(kind, path, serializer, deserializer, registered)
         self.port.parsers[name] = deserializer
 
-    def _made(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> Any:
+    def _make_real(self, kind: str, path: str, serializer: Any, deserializer: Any, registered: Any) -> Any:
         # Only if it is set: a real channel of somebody else may not know it.
         extra = {"_registered_method": registered} if registered else {}
         return getattr(self.port.channel, kind)(path, serializer, deserializer, **extra)
@@ -142,7 +142,7 @@ class SwitchingChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return the real channel's multi-callable: a stream of requests cannot be sent again."""
-        return self._made(
+        return self._make_real(
             "stream_unary", method, request_serializer, response_deserializer, _registered_method
         )
 
@@ -154,7 +154,7 @@ class SwitchingChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return the real channel's multi-callable: a stream of requests cannot be sent again."""
-        return self._made(
+        return self._make_real(
             "stream_stream", method, request_serializer, response_deserializer, _registered_method
         )
 

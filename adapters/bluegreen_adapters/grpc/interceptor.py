@@ -125,15 +125,15 @@ class SwitchingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamCli
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
-        rpc, begin = self._learned(continuation, client_call_details, request)
+        rpc, begin = self._learn(continuation, client_call_details, request)
         return FutureCall(self._port, self.link, rpc, begin)
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Carry out one call of the application."""
-        rpc, begin = self._learned(continuation, client_call_details, request, stream=True)
+        rpc, begin = self._learn(continuation, client_call_details, request, stream=True)
         return StreamCall(self._port, self.link, rpc, begin)
 
-    def _learned(
+    def _learn(
         self, continuation: Any, details: Any, request: Any, *, stream: bool = False
     ) -> tuple[Rpc, Callable[[Send], Any]]:
         """Learn from a call how its method is sent; return the RPC, and what sends it."""

@@ -40,22 +40,22 @@ class LogEntry(NamedTuple):
     fields: Mapping[str, Any]
 
 
-def told(happening: Happening) -> LogEntry:
+def log_entry(happening: Happening) -> LogEntry:
     """Return what is to be said of a happening. Pure.
 
     A change of strategy is INFO; start and end of a query are DEBUG; a lost query is an ERROR.
 
     >>> from bluegreen.types import Scope
-    >>> told(StoreLost(Scope("db.example:443"), 1.5, "redis", "no answer"))
+    >>> log_entry(StoreLost(Scope("db.example:443"), 1.5, "redis", "no answer"))
     LogEntry(level=30, event='store_lost', fields={'scope': 'db.example:443', 'store': 'redis', 'reason': 'no answer'})
 
     Source: business logic, "Monitoring and Alerting".
     """
-    level, event, fields = _said(happening)
+    level, event, fields = _describe(happening)
     return LogEntry(level, event, {"scope": str(happening.scope), **fields})
 
 
-def _said(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0912, RET503  a case for each kind; `unreachable` never returns
+def _describe(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0912, RET503  a case for each kind; `unreachable` never returns
     match happening:
         case Record():
             return _stepped(happening)

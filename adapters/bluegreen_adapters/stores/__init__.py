@@ -39,7 +39,7 @@ _open: dict[str, Store] = {}
 _lock = threading.Lock()
 
 
-def joined(manager: StrategyManager) -> StrategyManager:
+def join_store(manager: StrategyManager) -> StrategyManager:
     """Return `manager`, after it has joined the store of its settings. A process has one store for each URL.
 
     Raises:

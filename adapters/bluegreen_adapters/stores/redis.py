@@ -184,7 +184,7 @@ class RedisStore:
         try:
             return self._worker.do(connected)
         except _FAULTS as error:
-            raise StoreError(self.name, told(error)) from None
+            raise StoreError(self.name, describe_error(error)) from None
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None
@@ -275,7 +275,7 @@ class Follower:
                         if not self._next(client):
                             self._look(client)
             except _FAULTS as error:
-                self._lost(told(error))
+                self._lost(describe_error(error))
             except StoreError as error:
                 self._lost(error.reason)
             if not self._over:
@@ -326,7 +326,7 @@ class Follower:
             self.move()
 
 
-def told(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return an error of the client as one short line; it names no credentials."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 

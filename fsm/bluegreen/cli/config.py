@@ -33,7 +33,7 @@ def show(*, as_json: bool) -> None:
     except SettingsError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    values = {name: _told(value) for name, value in attrs.asdict(found.settings).items()}
+    values = {name: _display(value) for name, value in attrs.asdict(found.settings).items()}
     if as_json:
         rows = {name: {"value": value, "from": found.origins[name]} for name, value in values.items()}
         click.echo(json.dumps(rows, indent=2))
@@ -51,7 +51,7 @@ def _print(found: Configured, values: dict[str, str]) -> None:
     Console().print(table)
 
 
-def _told(value: object) -> str:
+def _display(value: object) -> str:
     """Return a value as it may be shown: the URL of a store may hold a password."""
     if value in (None, ()):
         return "none"

@@ -65,7 +65,7 @@ def coverage(
     if not files and not explore:
         raise click.UsageError("nothing to count: give --from FILE, or --explore")
     try:
-        found, names = _found(table, files, explore, states)
+        found, names = _load_counts(table, files, explore, states)
         said = WRITTEN[kind](found) if kind in WRITTEN else DRAWN[kind](picture(found, names))
     except (ValueError, OSError, PictureError) as error:
         raise click.UsageError(str(error)) from error
@@ -81,7 +81,7 @@ def coverage(
         sys.exit(1)
 
 
-def _found(
+def _load_counts(
     name: str, files: tuple[Path, ...], explore: bool, states: int | None
 ) -> tuple[Overlay, tuple[str, ...]]:
     """Return what was counted, and the names of the states."""

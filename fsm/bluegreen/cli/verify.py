@@ -14,7 +14,7 @@ from bluegreen.cli.verify_export import export
 from bluegreen.cli.verify_log import verify_logs
 from bluegreen.errors import TableError
 from bluegreen.verify.coverage.rows_and_guards import rows_and_guards
-from bluegreen.verify.exploration.counterexample import describe_event, listed, mermaid
+from bluegreen.verify.exploration.counterexample import as_list, describe_event, mermaid
 from bluegreen.verify.exploration.single_table import ExplorationResult
 from bluegreen.verify.pytest_plugin.discovery import Declared, declared
 from bluegreen.verify.verification import Mutated
@@ -88,7 +88,7 @@ def _as_report(name: str, found: ExplorationResult) -> dict[str, Any]:
                 "table": name,
                 "property": one.name,
                 "events": [describe_event(event) for event in one.events],
-                "counterexample": listed((one.name, one.detail), one.events),
+                "counterexample": as_list((one.name, one.detail), one.events),
                 "mermaid": mermaid((one.name, one.detail), one.events),
             }
             for one in found.violations

@@ -22,7 +22,7 @@ from typing import Final
 import attrs
 
 from bluegreen.diagram.renderers.dot import BOX, IN_TIME, INK, LARGE, LINE, PAPER, quoted
-from bluegreen.diagram.renderers.svg import drawn
+from bluegreen.diagram.renderers.svg import draw_svg
 
 SOLID: Final = "solid"
 BOLD: Final = "bold"
@@ -110,7 +110,7 @@ _ARROWS: Final = {SOLID: "-->", BOLD: "==>", DASHED: "-.->", DOTTED: "-.->"}
 
 def as_mermaid(marked: Marked) -> str:
     """Return the picture as a flow chart of Mermaid: its state diagrams have only one kind of line."""
-    names = _numbered(marked)
+    names = _number_rows(marked)
     out = ["flowchart LR"]
     styles: list[str] = []
     for number, box in enumerate(marked.boxes):
@@ -132,7 +132,7 @@ def as_mermaid(marked: Marked) -> str:
     return "\n".join((*out, *styles))
 
 
-def _numbered(marked: Marked) -> dict[str, str]:
+def _number_rows(marked: Marked) -> dict[str, str]:
     return {box.name: f"s{number}" for number, box in enumerate(marked.boxes)}
 
 
@@ -169,7 +169,7 @@ _STYLES: Final = {
 
 def as_dot(marked: Marked) -> str:
     """Return the picture as DOT. A label is a node on the way of its arrow: other arrows are led around it."""
-    names = _numbered(marked)
+    names = _number_rows(marked)
     places = {box.name: number for number, box in enumerate(marked.boxes)}
     out = [f"digraph {_quoted(marked.title)} {{", *_HEAD, f"    graph [label={_quoted(marked.caption)}]"]
     if len(marked.boxes) > LARGE:
@@ -228,4 +228,4 @@ def as_svg(marked: Marked) -> str:
     marks = [*(box.mark for box in marked.boxes), *(line.mark for line in marked.lines)]
     marks += [note.mark for note in marked.notes]
     dark = {mark.colour: mark.dark for mark in marks if mark is not None}
-    return drawn(as_dot(marked), marked.title, " ".join(said), dark)
+    return draw_svg(as_dot(marked), marked.title, " ".join(said), dark)

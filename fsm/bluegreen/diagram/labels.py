@@ -115,7 +115,7 @@ def legend(diagram: Diagram) -> str:
     return f"{SAFE_POINT} safe point, thick line" if any(one.safe_point for one in diagram.arrows) else ""
 
 
-def told(diagram: Diagram) -> str:
+def describe_overview(diagram: Diagram) -> str:
     """Return what an overview shows, in sentences: for those who do not see it."""
     states = ", ".join(node.name for node in diagram.nodes)
     lines = [f"States: {states}."]

@@ -145,7 +145,7 @@ def diagram_of(table: Declaration | Diagram) -> Diagram:
     if isinstance(table, Diagram):
         return table
     nodes = [
-        Node(one.name, one.name == table.initial, one.final, one.tags, _said(one.holds))
+        Node(one.name, one.name == table.initial, one.final, one.tags, _describe_effect(one.holds))
         for one in table.states
     ]
     named = [
@@ -168,7 +168,7 @@ def diagram_of(table: Declaration | Diagram) -> Diagram:
                 row.name,
                 row.state,
                 row.event.name,
-                _said(row.guard),
+                _describe_effect(row.guard),
                 row.outcome.value,
                 row.target if row.outcome is RowKind.GO else None,
                 tuple(name_of(make).lstrip("_") for make in row.effects),
@@ -197,5 +197,5 @@ def part_of(diagram: Diagram, focus: str | None, events: str | None) -> Diagram:
     return diagram if focus is None else diagram.focus(focus)
 
 
-def _said(guard: Guard) -> str:
+def _describe_effect(guard: Guard) -> str:
     return "" if guard is ALWAYS else str(guard)

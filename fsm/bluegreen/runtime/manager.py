@@ -248,7 +248,7 @@ class StrategyManager:
         """
         self._audience.warn_once(key, text, *facts)
 
-    def asked(self) -> None:
+    def count_request(self) -> None:
         """Count a request that is sent to a stack, in `requests`. No lock: it may be late by one for each thread."""
         self.requests = next(self._asked)
 
@@ -334,8 +334,8 @@ class StrategyManager:
             timers=frozenset(timer.event.name for timer in self._armed),
             due=frozenset(timer.event.name for timer in due),
             proved_ago_s=now_s - self._proved_s,
-            heard=None if exchange is None else exchange.settled(now_s),
-            told=None if exchange is None else exchange.told(now_s),
+            heard=None if exchange is None else exchange.store_route(now_s),
+            told=None if exchange is None else exchange.own_route(now_s),
         )
 
     def _restore(self, kept: ManagerView) -> None:
@@ -352,7 +352,7 @@ class StrategyManager:
     def _agree(self, heard: Strategy | None) -> None:
         """Hear what the store has said, which may not have come through; and tell it where new queries go from here."""
         if heard is not None and heard is not self._snapshot.context.route:
-            self._heard(heard)
+            self._adopt_news(heard)
         exchange, (state, context, _) = self._exchange, self._snapshot
         if exchange is None:
             return
@@ -372,7 +372,7 @@ class StrategyManager:
             self._exchange = None
             return
         exchange = StoreSynchroniser(
-            self.scope, store, self._heard, partial(self._store_told, store.name), self._clock
+            self.scope, store, self._adopt_news, partial(self._report_store, store.name), self._clock
         )
         context = self._snapshot.context
         if self._snapshot.state in _ROUTES and context.route is not None:
@@ -382,13 +382,13 @@ class StrategyManager:
     def attend(self) -> None:
         """Look at the store, if this scope has joined one and there may be something to read: as each query does."""
         exchange = self._exchange
-        if exchange is not None and exchange.watch() != exchange.seen:
+        if exchange is not None and exchange.is_due:
             exchange.attend()
 
-    def _heard(self, strategy: Strategy) -> None:
+    def _adopt_news(self, strategy: Strategy) -> None:
         self._apply(StrategyAnnounced(strategy, self.version))
 
-    def _store_told(self, name: str, reason: str | None) -> None:
+    def _report_store(self, name: str, reason: str | None) -> None:
         now = self._clock()
         if reason is None:
             self._audience.say(logging.INFO, "%s: %s is back", self.scope, name)

@@ -41,6 +41,8 @@ PATIENCE: Final = 3
 """How often a detection asks a store that cannot say who leads. On a busy host it may only have been late."""
 SETTLED_S: Final = 1.0
 """After how long what was said is no longer on its way."""
+RETRY_S: Final = 1.0
+"""Seconds after which a store is looked at again that has failed and says nothing new."""
 _NEVER: Final = -1
 _TURNS: Final = 6
 
@@ -78,6 +80,9 @@ class StoreSynchroniser:
         self._route: Strategy | None = None
         self._verified = False
         self._leased = False
+        # When the store is to be looked at again since an operation failed; None: it has not, or a read followed.
+        # A store says when others have written, but not that a write of ours would succeed by now.
+        self._retry_s: float | None = None
         self._named()
 
     def _named(self) -> None:
@@ -94,22 +99,27 @@ class StoreSynchroniser:
         """The record that was read or written last."""
         return self._shared.known
 
-    def settled(self, now_s: float) -> Strategy | None:
+    def store_route(self, now_s: float) -> Strategy | None:
         """Return where the store sends new queries, if all that it says was read, and more than a second ago."""
         answers = "answers" in SHARING.state(self._state).tags
         if not answers or now_s - self.answered_s < SETTLED_S or self.watch() != self.seen:
             return None
         return self.known.announced
 
-    def told(self, now_s: float) -> Strategy | None:
+    def own_route(self, now_s: float) -> Strategy | None:
         """Return where this process has told others that its queries go, if that is more than a second ago."""
         return None if now_s - self._decided_s < SETTLED_S else self._route
 
+    @property
+    def is_due(self) -> bool:
+        """True if there may be something to read, or an operation has failed `RETRY_S` ago."""
+        retry_s = self._retry_s
+        return self.watch() != self.seen or (retry_s is not None and self._clock() >= retry_s)
+
     def attend(self) -> None:
-        """Look at the store, if there may be something to read."""
-        moved = self.watch()
-        if moved != self.seen:
-            self.seen = moved  # before the store is read: what moves meanwhile is seen the next time
+        """Look at the store, if that is due."""
+        if self.is_due:
+            self.seen = self.watch()  # before the store is read: what moves meanwhile is seen the next time
             self._read()
 
     def decided(self, strategy: Strategy, *, verified: bool, at: Stamp | None = None) -> None:
@@ -153,6 +163,7 @@ class StoreSynchroniser:
         self._named()
 
     def _read(self, turns: int = _TURNS) -> None:
+        self._retry_s = None
         try:
             event: SharingEvent = RecordRead(self.store.read(self._scope), self._route)
             self.answered_s = self._clock()
@@ -166,6 +177,8 @@ class StoreSynchroniser:
         Args:
             turns: how often a read may still follow a write, and a write a read. After that it is the next look's turn.
         """
+        if isinstance(event, StoreFailed):
+            self._retry_s = self._clock() + RETRY_S
         with self._lock:
             taken = step(SHARING, self._state, self._shared, event)
             self._state, self._shared = taken.state, taken.context

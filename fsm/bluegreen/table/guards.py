@@ -26,7 +26,7 @@ def as_tuple(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def told(valuation: Iterable[tuple[str, Hashable]]) -> str:
+def describe_facts(valuation: Iterable[tuple[str, Hashable]]) -> str:
     """Return a valuation as text, for messages: `fresh=True, names='active'`."""
     return ", ".join(f"{name}={value!r}" for name, value in valuation)
 
@@ -80,16 +80,16 @@ class Guard:
         return attrs.evolve(self, text=name, sign="")
 
     def __and__(self, other: Guard) -> Guard:
-        return self._joined(other, "&", lambda valuation: self.holds(valuation) and other.holds(valuation))
+        return self._join(other, "&", lambda valuation: self.holds(valuation) and other.holds(valuation))
 
     def __or__(self, other: Guard) -> Guard:
-        return self._joined(other, "|", lambda valuation: self.holds(valuation) or other.holds(valuation))
+        return self._join(other, "|", lambda valuation: self.holds(valuation) or other.holds(valuation))
 
     def __invert__(self) -> Guard:
         text = f"!({self.text})" if self.sign else f"!{self.text}"
         return Guard(text, self.facts, lambda valuation: not self.holds(valuation))
 
-    def _joined(self, other: Guard, sign: str, holds: Callable[[Mapping[str, Hashable]], bool]) -> Guard:
+    def _join(self, other: Guard, sign: str, holds: Callable[[Mapping[str, Hashable]], bool]) -> Guard:
         facts = tuple(dict.fromkeys((*self.facts, *other.facts)))
         return Guard(f"{self._operand(sign)} {sign} {other._operand(sign)}", facts, holds, sign)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from bluegreen.table.guards import ALWAYS, Fact, Guard, Valuation, as_tuple, told
+from bluegreen.table.guards import ALWAYS, Fact, Guard, Valuation, as_tuple, describe_facts
 
 Reducer = Callable[[Any, Any], Any]
 """(context, event) -> context; pure."""
@@ -180,7 +180,7 @@ class TableFinding:
 
     def __str__(self) -> str:
         where = ", ".join(part for part in (self.state, self.event) if part)
-        shown = f" when {told(self.valuation)}" if self.valuation else ""
+        shown = f" when {describe_facts(self.valuation)}" if self.valuation else ""
         return f"{self.kind}{f' ({where})' if where else ''}: {self.detail}{shown}"
 
 

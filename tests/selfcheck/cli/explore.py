@@ -16,10 +16,10 @@ from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.types import Strategy
 from bluegreen.verify.coverage.rows_and_guards import Coverage, rows_and_guards
 from bluegreen.verify.exploration.counterexample import (
+    as_list,
     as_query_test,
     as_test,
     describe_event,
-    listed,
     mermaid,
 )
 from bluegreen.verify.exploration.single_table import ExplorationResult, explore_query, explore_strategy
@@ -209,7 +209,7 @@ def _told(one: StoreResult | LeaseResult) -> str:
 def _of_store(one: Violation) -> dict[str, Any]:
     told = one.name, one.detail
     shown = {
-        "counterexample": listed(told, one.events, one.path),
+        "counterexample": as_list(told, one.events, one.path),
         "mermaid": mermaid(told, one.events, one.path),
     }
     events = [describe_event(event) for event in one.events]
@@ -265,7 +265,7 @@ def _violation(
         "table": table,
         "property": name,
         "events": [describe_event(event) for event in events],
-        "counterexample": listed(told, events, path),
+        "counterexample": as_list(told, events, path),
         "mermaid": mermaid(told, events, path),
         "test": as_test(told, events) if strategy else as_query_test(told, events, QUERY.contexts[0]),
     }

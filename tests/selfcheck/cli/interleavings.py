@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from bluegreen.verify.exploration.counterexample import listed, mermaid
+from bluegreen.verify.exploration.counterexample import as_list, mermaid
 from selfcheck.cli.progress import counting
 from selfcheck.interleaving.explorer import InterleavingResult, as_test, explore, needed, retold
 from selfcheck.interleaving.programs import PROGRAMS, THREES, chance
@@ -77,7 +77,7 @@ def as_report(found: list[InterleavingResult], seed: int, seconds: float) -> dic
                 "program": one.program.name,
                 "property": broken.name,
                 "schedule": needed(ran),
-                "counterexample": listed((broken.name, broken.text), (), retold(ran)),
+                "counterexample": as_list((broken.name, broken.text), (), retold(ran)),
                 "mermaid": mermaid((broken.name, broken.text), (), retold(ran)),
                 "test": as_test(broken, ran),
             }

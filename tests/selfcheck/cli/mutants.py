@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bluegreen.verify.exploration.counterexample import as_test, listed, mermaid
+from bluegreen.verify.exploration.counterexample import as_list, as_test, mermaid
 from bluegreen.verify.mutation.operators import MutantResult
 from selfcheck.cli.progress import counting
 from selfcheck.mutation.runner import Mutation, mutate
@@ -56,7 +56,7 @@ def _bug(one: MutantResult) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": one.name, "killer": one.killer}
     if one.killer:
         shown |= {
-            "counterexample": listed(told, one.events, one.path),
+            "counterexample": as_list(told, one.events, one.path),
             "mermaid": mermaid(told, one.events, one.path),
         }
     if one.killer and one.events and not one.path and hasattr(one.events[0], "name") and _of_manager(one):
@@ -79,7 +79,7 @@ def as_text(found: Mutation) -> str:
             told = one.killer, one.reason
             lines += [
                 f"{one.name}: noticed",
-                listed(told, one.events, one.path),
+                as_list(told, one.events, one.path),
                 mermaid(told, one.events, one.path),
             ]
         else:

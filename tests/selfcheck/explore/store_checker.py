@@ -1,6 +1,6 @@
 """What is said of processes that share a faulty store, and what a search of them found.
 
->>> examine_sharing(Extent(processes=1, decisions=1, faults=1)).good
+>>> examine_sharing(Extent(processes=1, decisions=1, faults=1)).ok
 True
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bluegreen.diagram.generated_files import Chapter, Gallery
-from bluegreen.diagram.renderers.svg import drawn
+from bluegreen.diagram.renderers.svg import draw_svg
 from selfcheck.scenarios.composition import composition_dot, composition_told
 from selfcheck.scenarios.runs import SWITCHES, run
 from selfcheck.scenarios.sequence import sequence
@@ -37,7 +37,7 @@ def _composition() -> Chapter:
     dot = composition_dot()
     return Chapter(
         "\n\n".join(parts),
-        {"composition.dot": dot, "composition.svg": drawn(dot, "composition", composition_told())},
+        {"composition.dot": dot, "composition.svg": draw_svg(dot, "composition", composition_told())},
     )
 
 

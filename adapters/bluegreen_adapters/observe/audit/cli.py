@@ -65,7 +65,7 @@ def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
     A part of a last line, which a crash leaves, is set aside and told. Exit status 0: all is right; 1: something is
     not, and each finding says where; 2: there is no audit.
     """
-    with _told():
+    with _report_error():
         _there(folder)
         found = verifier.verify(folder)
     if as_json:
@@ -80,7 +80,7 @@ def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print each line as JSON.")
 def show(folder: Path, *, as_json: bool, **chosen: Any) -> None:
     """Show what is in FOLDER, in the order of time."""
-    with _told():
+    with _report_error():
         _there(folder)
         if as_json:
             for entry in entries(folder, _wanted(chosen)):
@@ -113,7 +113,7 @@ def export(folder: Path, *, to: Path | None, **chosen: Any) -> None:
 
     A cell that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    with _told():
+    with _report_error():
         _there(folder)
         wanted = _wanted(chosen)
         if to is None:
@@ -124,7 +124,7 @@ def export(folder: Path, *, to: Path | None, **chosen: Any) -> None:
 
 
 @contextmanager
-def _told() -> Generator[None, None, None]:
+def _report_error() -> Generator[None, None, None]:
     """Say which file could not be opened, read or written, and why; a pipe that nobody reads any more is no error."""
     try:
         yield

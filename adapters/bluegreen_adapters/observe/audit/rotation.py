@@ -77,7 +77,7 @@ class Series:
             lines = [gap(missing, f"these lines were not written: {self.trouble}"), *lines]
         self.owed = []
         try:
-            file = self._file or self._begun(began, time)
+            file = self._file or self._begin_file(began, time)
             file.write(lines, time)
             done = len(lines)
         except (OSError, AuditWriteError) as error:
@@ -118,7 +118,7 @@ class Series:
                 self.missing += 1
                 self.dropped += 1
 
-    def _begun(self, began: str, time: str) -> AuditFile:
+    def _begin_file(self, began: str, time: str) -> AuditFile:
         while True:
             self._number += 1
             name = Name(self._kind, began, os.getpid(), self._number)

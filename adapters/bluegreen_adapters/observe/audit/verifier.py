@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 import attrs
 
 from bluegreen.verify.trace.checker import check_log
-from bluegreen.verify.trace.format import Whole, begun, sealed
+from bluegreen.verify.trace.format import Whole, first_line, sealed
 from bluegreen_adapters.observe.audit.format import (
     DAY_S,
     FIRST,
@@ -183,22 +183,22 @@ class _File:
             if number > 1 and text.startswith('{"journal":'):
                 return text
             said: Any = json.loads(text + "}")
-            return self._said(number, cast("dict[str, Any]", dict(said)), line.time)
+            return self._describe(number, cast("dict[str, Any]", dict(said)), line.time)
         except (LookupError, TypeError, ValueError) as error:
             self.wrong(number, f"it does not say what its kind says: {error!r}")
             return None
 
-    def _said(self, number: int, said: dict[str, Any], time: str) -> str | None:
+    def _describe(self, number: int, said: dict[str, Any], time: str) -> str | None:
         kind = said.get("audit")
         if (number == 1) != (kind == "begun"):
-            self.wrong(number, "a file begins with `begun`, and has it once")
+            self.wrong(number, "a file begins with `first_line`, and has it once")
         elif kind == "begun":
             if said["format"] != FORMAT:
                 self.wrong(number, f"its format is {said['format']!r}, and must be {FORMAT}")
             if said["file"] != self.name:
                 self.wrong(number, f"it belongs to {said['file']}")
             self.begins = said
-            return begun(int(said["process"]), seconds(time))
+            return first_line(int(said["process"]), seconds(time))
         elif kind == "gap":
             self.missing += int(said["missing"])
             self.gaps.append(AuditFinding(self.name, number, f"{said['missing']} missing: {said['reason']}"))

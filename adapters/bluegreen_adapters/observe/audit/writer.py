@@ -52,7 +52,7 @@ from bluegreen_adapters.observe.audit.minute_stats import Performance
 from bluegreen_adapters.observe.audit.retention import prune
 from bluegreen_adapters.observe.audit.rotation import Series, gap, pruned
 from bluegreen_adapters.observe.audit.step_log import Changes
-from bluegreen_adapters.observe.event_fields import told
+from bluegreen_adapters.observe.event_fields import log_entry
 from bluegreen_adapters.observe.queue import Delivery
 
 FILE_BYTES: Final = 16 << 20
@@ -234,7 +234,7 @@ class AuditWriter:
         is_measured = isinstance(happening, _MEASURED)
         if is_measured and not (isinstance(happening, DetectionEnded) and happening.found is None):
             return
-        level, event, fields = told(happening)
+        level, event, fields = log_entry(happening)
         line = {"audit": event, "at_s": happening.at_s, **fields}
         text = json.dumps(line, separators=(",", ":"), default=str)[:-1]
         is_error = isinstance(happening, _ERRORS) or (

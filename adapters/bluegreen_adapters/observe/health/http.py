@@ -70,25 +70,27 @@ class Pages:
             query: what follows the `?`.
         """
         if method not in ("GET", "HEAD"):
-            return self._told(405, {"error": f"method is {method}; accepted: GET, HEAD"}, method)
+            return self._answer(405, {"error": f"method is {method}; accepted: GET, HEAD"}, method)
         page = next((one for one in PATHS if path.rstrip("/").endswith(one)), None)
         try:
             strategy = _strategy(query)
         except UnknownStrategy:
             wrong = parse_qs(query)["strategy"][-1]
-            return self._told(400, {"error": f"strategy is {wrong!r}; accepted: blue, green"}, method)
+            return self._answer(400, {"error": f"strategy is {wrong!r}; accepted: blue, green"}, method)
         if page == "/metrics" and self._metrics is not None:
             kind, body = self._metrics()
             return 200, _headers(kind, body), body if method == "GET" else b""
         if page == "/healthz":
-            return self._told(*_healthz(), method)
+            return self._answer(*_healthz(), method)
         if page == "/readyz":
             told = self._readyz(strategy)
-            return self._told(200 if told["ready"] else 503, told, method)
+            return self._answer(200 if told["ready"] else 503, told, method)
         if page == "/status":
-            return self._told(200, self._status(strategy), method)
+            return self._answer(200, self._status(strategy), method)
         shown = [one for one in PATHS if one != "/metrics" or self._metrics is not None]
-        return self._told(404, {"error": f"there is no {path[:200]!r}; accepted: {', '.join(shown)}"}, method)
+        return self._answer(
+            404, {"error": f"there is no {path[:200]!r}; accepted: {', '.join(shown)}"}, method
+        )
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer as an application for WSGI."""
@@ -135,7 +137,7 @@ class Pages:
         ready = found["ready"] and not told.silent and all(one["ready"] for one in told.answers)
         return {**found, "ready": ready, "others": told.answers, "silent": told.silent}
 
-    def _told(self, code: int, value: object, method: str) -> Answer:
+    def _answer(self, code: int, value: object, method: str) -> Answer:
         body = json.dumps(value).encode() + b"\n"
         return code, _headers(_JSON, body), body if method == "GET" or code == 405 else b""
 

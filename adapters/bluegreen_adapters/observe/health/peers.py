@@ -7,7 +7,7 @@ asks the others, at that moment: nothing is kept that could be out of date.
 >>> folder = tempfile.TemporaryDirectory()
 >>> peers = Peers(folder.name)
 >>> peers.answers("double", lambda argument: 2 * argument)
->>> asked(folder.name, "double", "ab")
+>>> ask_all(folder.name, "double", "ab")
 PeerAnswers(answers=['abab'], silent=[])
 >>> peers.ask("double", "ab")  # the others: there are none
 PeerAnswers(answers=[], silent=[])
@@ -96,7 +96,7 @@ class Peers:
 
     def ask(self, question: str, argument: str = "") -> PeerAnswers:
         """Ask all others; what this process knows is not among the answers."""
-        return asked(self._folder, question, argument, wait_s=self._wait_s, but=self._path)
+        return ask_all(self._folder, question, argument, wait_s=self._wait_s, but=self._path)
 
     def listen(self) -> None:
         """Begin to listen, unless this process does."""
@@ -168,7 +168,7 @@ class Peers:
             return json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()
 
 
-def asked(
+def ask_all(
     folder: str | os.PathLike[str],
     question: str,
     argument: str = "",
@@ -194,7 +194,7 @@ def asked(
         opened: list[tuple[Path, socket.socket]] = []
         for path in sorted(Path(folder).glob(f"*{_SUFFIX}")):
             one = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            if path != but and _sent(one, path, data, over_s, told.silent):
+            if path != but and _send_question(one, path, data, over_s, told.silent):
                 opened.append((path, one))
         for path, one in opened:
             try:
@@ -207,7 +207,7 @@ def asked(
     return told
 
 
-def _sent(one: socket.socket, path: Path, data: bytes, over_s: float, silent: list[str]) -> bool:
+def _send_question(one: socket.socket, path: Path, data: bytes, over_s: float, silent: list[str]) -> bool:
     """Send a question; return whether an answer can come."""
     one.settimeout(max(over_s - time.monotonic(), 0.001))
     try:

@@ -29,7 +29,7 @@ from bluegreen.runtime.rate_limit import TokenBucket
 from bluegreen.runtime.registry import managers
 from bluegreen.runtime.telemetry import Happening, Record
 from bluegreen.types import Scope
-from bluegreen_adapters.observe.event_fields import LogEntry, changes, told
+from bluegreen_adapters.observe.event_fields import LogEntry, changes, log_entry
 
 Say = Callable[[int, str, Mapping[str, Any]], object]
 """(level, event, fields): writes one line."""
@@ -71,7 +71,7 @@ class Logs:
                 least = getattr(logging, levels.get(scope, _LEVEL))
             if type(happening) is Record and least > logging.DEBUG and not changes(happening):
                 continue  # the one that there are most of: no line need be made to find out
-            line = told(happening)
+            line = log_entry(happening)
             if line.level < least:
                 continue
             left_out = self._allowed(happening, line)

@@ -30,7 +30,7 @@ class OpenTelemetryMeter:
     def __init__(self, meter: metrics.Meter | None = None) -> None:
         source = metrics.get_meter("bluegreen") if meter is None else meter
         self._labels = {one.name: one.labels for one in INSTRUMENTS}
-        self._kept = {one.name: _made(one, source) for one in INSTRUMENTS}
+        self._kept = {one.name: _make_instrument(one, source) for one in INSTRUMENTS}
         self._known: dict[tuple[str, Labels], dict[str, str]] = {}
 
     def begin(self, name: str, labels: Labels) -> None:
@@ -58,7 +58,7 @@ class OpenTelemetryMeter:
         return found
 
 
-def _made(one: Instrument, meter: metrics.Meter) -> Any:
+def _make_instrument(one: Instrument, meter: metrics.Meter) -> Any:
     unit = "s" if one.name.endswith("_seconds") else "1"
     if one.kind == "counter":
         return meter.create_counter(one.name, unit, one.help)

@@ -40,7 +40,7 @@ class PrometheusMeter:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._metrics = {one.name: _made(one, registry) for one in INSTRUMENTS}
+        self._metrics = {one.name: _make_metric(one, registry) for one in INSTRUMENTS}
         self._known: dict[tuple[str, Labels], Any] = {}
 
     def begin(self, name: str, labels: Labels) -> None:
@@ -66,7 +66,7 @@ class PrometheusMeter:
         return found
 
 
-def _made(one: Instrument, registry: CollectorRegistry) -> Any:
+def _make_metric(one: Instrument, registry: CollectorRegistry) -> Any:
     if one.kind == "counter":
         return Counter(one.name, one.help, one.labels, registry=registry)
     if one.kind == "gauge":

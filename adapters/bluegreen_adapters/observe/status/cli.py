@@ -21,8 +21,8 @@ from rich.live import Live
 from bluegreen.config.settings import without_credentials
 from bluegreen.errors import BluegreenError
 from bluegreen.types import Scope
-from bluegreen_adapters.observe.health.peers import asked
-from bluegreen_adapters.observe.status.render import drawn, plain
+from bluegreen_adapters.observe.health.peers import ask_all
+from bluegreen_adapters.observe.status.render import plain, render_status
 from bluegreen_adapters.stores import open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,7 +68,7 @@ def _asking(url: str, strategy: str | None) -> Source:
 
 def _gathering(folder: str, strategy: str | None) -> Source:
     def gather() -> Processes:
-        told = asked(folder, "status", strategy or "", wait_s=WAIT_S)
+        told = ask_all(folder, "status", strategy or "", wait_s=WAIT_S)
         if not told.answers and not told.silent:
             raise Unreachable(f"{folder}: no process listens there")
         if not all(map(_is_status, told.answers)):
@@ -163,12 +163,12 @@ def status(
     A URL is where a process serves its pages, http://127.0.0.1:8080 for example, or the folder that processes of this
     host share as peers. Exit status 0: all have answered, and are healthy; 1: one is not; 2: one has not answered.
     """
-    found, troubles = _asked(_sources(urls, strategy, store, scope))
+    found, troubles = _ask_processes(_sources(urls, strategy, store, scope))
     if as_json:
         click.echo(json.dumps({"processes": found, "unreachable": troubles}, indent=2))
     elif sys.stdout.isatty():
         console = Console()
-        console.print(drawn(found, troubles, console.width))
+        console.print(render_status(found, troubles, console.width))
     else:
         click.echo(plain(found, troubles))
     sick = any(not one.get("healthy", True) for process in found for one in process["scopes"])
@@ -208,7 +208,7 @@ def _live(sources: list[Source], looks: Iterable[int], every_s: float) -> None:
         for number, _ in enumerate(looks):
             if number:
                 time.sleep(every_s)
-            live.update(drawn(*_asked(sources), console.width), refresh=True)
+            live.update(render_status(*_ask_processes(sources), console.width), refresh=True)
 
 
 def _lines(sources: list[Source], looks: Iterable[int], every_s: float) -> None:
@@ -216,13 +216,13 @@ def _lines(sources: list[Source], looks: Iterable[int], every_s: float) -> None:
     for number, _ in enumerate(looks):
         if number:
             time.sleep(every_s)
-        text = plain(*_asked(sources), ages=False)
+        text = plain(*_ask_processes(sources), ages=False)
         if text != before:
             click.echo(f"{datetime.now().astimezone():%H:%M:%S}\n{text}")
             before = text
 
 
-def _asked(sources: list[Source]) -> Processes:
+def _ask_processes(sources: list[Source]) -> Processes:
     found, troubles = list[dict[str, Any]](), list[str]()
     for source in sources:
         try:

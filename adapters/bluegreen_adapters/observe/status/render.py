@@ -56,7 +56,7 @@ def plain(processes: Iterable[Process], troubles: Iterable[str], *, ages: bool =
     return "\n".join([*lines, *(_clean(f"not reached: {one}") for one in troubles)])
 
 
-def drawn(processes: Iterable[Process], troubles: Iterable[str], width: int) -> RenderableType:
+def render_status(processes: Iterable[Process], troubles: Iterable[str], width: int) -> RenderableType:
     """Return it as tables for a terminal: of scopes, of open queries, of records of a store.
 
     Args:

@@ -34,7 +34,7 @@ from bluegreen.runtime.telemetry import (
     RequestRetried,
 )
 from bluegreen.types import Scope
-from bluegreen_adapters.observe.event_fields import told
+from bluegreen_adapters.observe.event_fields import log_entry
 from bluegreen_adapters.observe.subscribe_all import follow_all
 
 _EVENTS: Final = frozenset(
@@ -82,7 +82,7 @@ class Traces:
         elif type(happening) in _EVENTS:
             span = trace.get_current_span()
             if span.is_recording():
-                said = told(happening)
+                said = log_entry(happening)
                 span.add_event(f"bluegreen.{said.event}", _attributes(said.fields))
 
     def _detected(self, ended: DetectionEnded) -> None:

@@ -73,11 +73,11 @@ def demo(switches: int, threads: int, seed: int, as_json: bool, log: str | None,
     console.print(f"{load}, without bluegreen and with it; seed {seed}", highlight=False)
     try:
         with report.LiveProgress(console, switches) as progress:
-            told = partial(progress.told, report.STOCK)
+            told = partial(progress.show, report.STOCK)
             # Only ours needs enough queries for a verdict: on a slow machine it goes on until it has them.
             bare = attrs.evolve(plan, least_queries=0)
             stock = figures(run(bare, installed=False, threads=threads, seed=seed, told=told))
-            told = partial(progress.told, report.OURS)
+            told = partial(progress.show, report.OURS)
             ours = figures(
                 run(plan, installed=True, threads=threads, seed=seed, told=told, log=log, steps=journal)
             )

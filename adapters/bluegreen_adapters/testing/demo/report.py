@@ -67,7 +67,7 @@ class LiveProgress:
             disable=not console.is_terminal,
         )
 
-    def told(self, half: str, progress: Progress) -> None:
+    def show(self, half: str, progress: Progress) -> None:
         """Show how far a half is."""
         if not self._console.is_terminal:
             self._tell(half, progress)

@@ -370,7 +370,7 @@ def main(orders_in: TextIO, journal: WorkerLog) -> None:
         e6data.install()
     if orders.log is not None:
         _log_to(orders.log, anew=orders.first_thread == 0)
-    with _steps_written(orders):
+    with _write_steps(orders):
         journal.tell(ready=True)
         if begin := orders_in.readline():  # else, who ordered it has gone
             Load(orders, connector, journal).run(started_s=float(begin))
@@ -379,7 +379,7 @@ def main(orders_in: TextIO, journal: WorkerLog) -> None:
 
 
 @contextlib.contextmanager
-def _steps_written(orders: Orders) -> Generator[None, None, None]:
+def _write_steps(orders: Orders) -> Generator[None, None, None]:
     """Write each step of the machine while the load runs."""
     if orders.steps is None or not orders.installed:
         yield

@@ -111,7 +111,7 @@ def _slow(stall: Stall) -> list[str]:
     return [f"{slow}, allowed are {stall.limit_ms:,.1f} ms"]
 
 
-def found(run: Run) -> Found:
+def assess(run: Run) -> Found:
     """Count a run."""
     return Found(figures(run), stalls(run), _leaks(run))
 

@@ -56,7 +56,7 @@ def soak(minutes: float, threads: int, seed: int, as_json: bool, log: str | None
     from bluegreen_adapters.testing.demo.report import LiveProgress
     from bluegreen_adapters.testing.demo.runner import run
     from bluegreen_adapters.testing.soak import report
-    from bluegreen_adapters.testing.soak.assessment import found
+    from bluegreen_adapters.testing.soak.assessment import assess
 
     console = Console(stderr=as_json)
     plan = schedule(
@@ -69,7 +69,7 @@ def soak(minutes: float, threads: int, seed: int, as_json: bool, log: str | None
                 installed=True,
                 threads=threads,
                 seed=seed,
-                told=partial(progress.told, "soak"),
+                told=partial(progress.show, "soak"),
                 log=log,
                 mix="long",
                 probes=PROBES,
@@ -78,7 +78,7 @@ def soak(minutes: float, threads: int, seed: int, as_json: bool, log: str | None
             )
     except BluegreenError as error:
         raise click.ClickException(str(error)) from error
-    result = found(done)
+    result = assess(done)
     if as_json:
         click.echo(json.dumps({**result.to_json(), "threads": threads, "seed": seed}, indent=2))
     else:

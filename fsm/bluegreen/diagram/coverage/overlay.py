@@ -20,7 +20,7 @@ from bluegreen.diagram.model import Arrow, diagram_of
 from bluegreen.table.table import Table
 from bluegreen.verify.coverage.counter import Tally
 from bluegreen.verify.coverage.reachable import Reach, reach
-from bluegreen.verify.coverage.report import covered
+from bluegreen.verify.coverage.report import coverage_kinds
 
 TAKEN: Final = "taken"
 MISSED: Final = "not taken"
@@ -106,7 +106,7 @@ def overlay(table: Table[Any, Any, Any], tally: Tally, reached: Reach | None, wh
         reached: what the explorer reaches; none if it could not look.
         why: why not.
     """
-    rows, guards, _ = covered(table, tally, reached)
+    rows, guards, _ = coverage_kinds(table, tally, reached)
     infeasible = frozenset(rows.infeasible)
     never = frozenset(guards.infeasible)
     outcomes = tally.guards

@@ -118,14 +118,14 @@ class _Comparison:
         for pair in waiting:
             begin = Answer(ACCEPTED, old.states[pair[0]]), Answer(ACCEPTED, new.states[pair[1]])
             if begin[0] != begin[1]:
-                return self._found(pair, (), *begin)
+                return self._search(pair, (), *begin)
         if not waiting:
             return Behaviour(UNKNOWN, notes=("they have no context in common in which both begin",))
         for pair in waiting:  # it grows
-            for event, mine, its in self._sent(pair):
+            for event, mine, its in self._events_sent(pair):
                 answers = _answer(old, pair[0], mine), _answer(new, pair[1], its)
                 if answers[0] != answers[1]:
-                    return self._found(pair, (old.words[event],), *answers)
+                    return self._search(pair, (old.words[event],), *answers)
                 if mine.to is not None and its.to is not None and (after := (mine.to, its.to)) not in causes:
                     causes[after] = pair, event
                     waiting.append(after)
@@ -143,7 +143,7 @@ class _Comparison:
             if event not in sides[0] or event not in sides[1]
         )
 
-    def _sent(self, pair: tuple[int, int]) -> Iterator[tuple[str, GraphStep, GraphStep]]:
+    def _events_sent(self, pair: tuple[int, int]) -> Iterator[tuple[str, GraphStep, GraphStep]]:
         mine, its = self._old.moves[pair[0]], self._new.moves[pair[1]]
         if mine is None or its is None:
             self._complete = False
@@ -152,7 +152,7 @@ class _Comparison:
             if event in its:
                 yield event, move, its[event]
 
-    def _found(self, pair: tuple[int, int], last: tuple[str, ...], old: Answer, new: Answer) -> Behaviour:
+    def _search(self, pair: tuple[int, int], last: tuple[str, ...], old: Answer, new: Answer) -> Behaviour:
         events: list[str] = []
         cause = self._causes[pair]
         while not isinstance(cause, str):

@@ -60,7 +60,9 @@ def table_at(
         files = Path(place, "files")
         _check_out(commit, repository, files, Path(place, "index"))
         roots = paths or [one for one in ROOTS if (files / one).is_dir()]
-        said = _asked(name, files, [files / one for one in roots], Path(place, "said.json"), states, commit)
+        said = _graph_at(
+            name, files, [files / one for one in roots], Path(place, "said.json"), states, commit
+        )
     found = said["graph"]
     table = read_json(json.dumps(said["table"]), checked=False)
     return table, None if found is None else state_graph.Graph.from_dict(found), said["why"]
@@ -83,7 +85,7 @@ def _check_out(commit: str, repository: Path, to: Path, index: Path) -> None:
             raise RevisionError(f"git {arguments[0]} of {commit}: {done.stderr.strip()}")
 
 
-def _asked(
+def _graph_at(
     name: str, files: Path, roots: Sequence[Path], to: Path, states: int, commit: str
 ) -> dict[str, Any]:
     found = [*map(str, roots), os.environ.get("PYTHONPATH", "")]  # the modules of the revision come first

@@ -135,8 +135,8 @@ def graph_of(table: Any, starts: Iterable[tuple[str, Any]], states: int = STATES
             sent = {}
             for event in events_of(state, context):
                 if type(event) in table.events:
-                    words.setdefault(_shown(event), _told(event))
-                    sent[_shown(event)] = _move(table, state, context, event, number)
+                    words.setdefault(_comparable(event), _describe_event(event))
+                    sent[_comparable(event)] = _move(table, state, context, event, number)
         moves.append(sent)
     return Graph(found, tuple(state for state, _ in nodes), tuple(moves), words)
 
@@ -148,15 +148,15 @@ def _move(table: Any, state: str, context: Any, event: Any, number: Any) -> Grap
         return GraphStep(FORBIDDEN)
     except Exception as error:  # noqa: BLE001  a table may raise anything; that it does is what is compared
         return GraphStep(f"raises {type(error).__name__}")
-    return GraphStep(ACCEPTED, number(taken.state, taken.context), tuple(map(_shown, taken.effects)))
+    return GraphStep(ACCEPTED, number(taken.state, taken.context), tuple(map(_comparable, taken.effects)))
 
 
-def _shown(value: Any) -> str:
+def _comparable(value: Any) -> str:
     """Return what a value is compared by: its text, without where it is in memory."""
     return _ADDRESS.sub("", repr(value))
 
 
-def _told(event: Any) -> str:
+def _describe_event(event: Any) -> str:
     from bluegreen.verify.exploration.counterexample import describe_event
 
     return describe_event(event)
@@ -187,7 +187,7 @@ def starts_of(table: Any, beside: Iterable[Any] = ()) -> list[tuple[str, Any]]:
         raise NotExplored(str(error)) from None
     if len(made) == 1:
         return [("", made[0])]
-    return [(_shown(one.context), one) for one in made]
+    return [(_comparable(one.context), one) for one in made]
 
 
 def _shipped(table: Any) -> list[tuple[str, Any]]:

@@ -127,7 +127,7 @@ def _details(said: Said) -> tuple[Detail, ...]:
     return tuple(Detail(*one) for one in said if one[1] != one[2])
 
 
-def _told(several: Iterable[Any]) -> str:
+def _describe_change(several: Iterable[Any]) -> str:
     return ", ".join(map(str, several))
 
 
@@ -142,7 +142,7 @@ def _of_table(old: Declaration, new: Declaration) -> Said:
 
 def _of_state(old: State, new: State) -> Said:
     yield "final", str(old.final), str(new.final)
-    yield "tags", _told(old.tags), _told(new.tags)
+    yield "tags", _describe_change(old.tags), _describe_change(new.tags)
     yield from _of_guard("holds", old.holds, new.holds)
 
 
@@ -156,13 +156,13 @@ def _is_safe(event: type[Any]) -> str:
 
 
 def _fields(event: type[Any]) -> str:
-    return _told(field.name for field in attrs.fields(event)) if attrs.has(event) else ""
+    return _describe_change(field.name for field in attrs.fields(event)) if attrs.has(event) else ""
 
 
 def _of_fact(old: Fact, new: Fact) -> Said:
-    yield "values", _told(old.values), _told(new.values)
+    yield "values", _describe_change(old.values), _describe_change(new.values)
     for state in dict.fromkeys((*old.within, *new.within)):
-        yield f"values in {state}", _told(old.domain(state)), _told(new.domain(state))
+        yield f"values in {state}", _describe_change(old.domain(state)), _describe_change(new.domain(state))
 
 
 def _of_guard(field: str, old: Guard, new: Guard) -> Said:
@@ -246,5 +246,5 @@ def _of_row(old: _Both, new: _Both) -> Said:
     yield "outcome", does(old[1]), does(new[1])
     yield from _of_guard("guard", old[0].guard, new[0].guard)
     yield "reducer", old[1].reduce, new[1].reduce
-    yield "effects", _told(old[1].effects), _told(new[1].effects)
+    yield "effects", _describe_change(old[1].effects), _describe_change(new[1].effects)
     yield "why", old[1].why, new[1].why

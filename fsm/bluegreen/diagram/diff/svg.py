@@ -95,7 +95,9 @@ def _lines(change: Change) -> list[AnnotatedArrow]:
         lines.append(AnnotatedArrow(was.source, str(was.target), (_label(was),), WAS))
     if row.target not in (None, row.source):
         lines.append(
-            AnnotatedArrow(row.source, str(row.target), (_label(row), *_told(change)), MARKS[change.kind])
+            AnnotatedArrow(
+                row.source, str(row.target), (_label(row), *_describe_change(change)), MARKS[change.kind]
+            )
         )
     return lines
 
@@ -107,7 +109,9 @@ def _notes(change: Change) -> list[Note]:
     if change.kind == RETARGETED and was is not None and was.target == was.source:
         notes.append(Note(was.source, (_label(was),), WAS))
     if row.target in (None, row.source):
-        notes.append(Note(row.source, ("; ".join((_label(row), *_told(change))),), MARKS[change.kind]))
+        notes.append(
+            Note(row.source, ("; ".join((_label(row), *_describe_change(change))),), MARKS[change.kind])
+        )
     return notes
 
 
@@ -117,6 +121,6 @@ def _label(row: Arrow) -> str:
     return f"{row.event}{guard}{said}"
 
 
-def _told(change: Change) -> list[str]:
+def _describe_change(change: Change) -> list[str]:
     """What changed in a row that is still there; where it leads is drawn."""
     return [str(one) for one in change.details if one.field != "outcome" or change.kind == CHANGED]

@@ -31,14 +31,14 @@ def text(compared: Compared) -> str:
     lines = [f"{compared.new} against {compared.old}: {summary(compared)}"]
     for change in compared.changes:
         lines.append(f"  {SIGNS[change.kind]} {_headed(change)}")
-        lines += [f"      {line}" for line in told(change)]
+        lines += [f"      {line}" for line in describe_change(change)]
     first, *rest = behaved(compared.behaviour)
     lines += [f"behaviour: {first}", *(f"  {line}" for line in rest)]
     lines += [f"  note: {note}" for note in compared.behaviour.notes]
     return "\n".join(lines)
 
 
-def told(change: Change) -> list[str]:
+def describe_change(change: Change) -> list[str]:
     """Return what there is to say of a change, line by line: what changed, or what a row is."""
     if change.details or change.part != "row":
         return list(map(str, change.details))
@@ -100,7 +100,7 @@ def markdown(compared: Compared) -> str:
     if compared.changes:
         lines += ["| | what | details |", "|---|---|---|"]
         for change in compared.changes:
-            details = "<br>".join(map(_cell, told(change)))
+            details = "<br>".join(map(_cell, describe_change(change)))
             part = "" if change.part == "row" else f"{change.part} "
             what = f"{part}{_code(change.name + _outcome(change))}".replace("|", "\\|")
             lines.append(f"| {change.kind} | {what} | {details} |")

@@ -27,7 +27,7 @@ import attrs
 from bluegreen.diagram.model import diagram_of
 from bluegreen.diagram.page.initial_states import Beginning
 from bluegreen.table.guards import ALWAYS, Fact, Guard
-from bluegreen.table.guards import told as values_told
+from bluegreen.table.guards import describe_facts as values_told
 from bluegreen.table.rows import Declaration, event_name
 from bluegreen.table.table import Table
 from bluegreen.verify.exploration.counterexample import describe_event
@@ -58,11 +58,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def effect_told(effect: Any, version: int | None) -> str:
+def describe_effect(effect: Any, version: int | None) -> str:
     """Return an effect in words; a version in it as so many more than the one before the step.
 
     >>> from bluegreen.machines.strategy.events import Publish
-    >>> effect_told(Publish("green", 4), 3)
+    >>> describe_effect(Publish("green", 4), 3)
     'Publish(green, version {+1})'
     """
     if not attrs.has(effect.__class__):
@@ -98,7 +98,13 @@ def free(table: Declaration) -> Data:
     ]
     asked = {field(fact.name): index for index, fact in enumerate(facts)}
     data["inputs"] = [
-        {"label": name, "event": index, "detail": "", "ends": None, "fields": _asked(classes[name], asked)}
+        {
+            "label": name,
+            "event": index,
+            "detail": "",
+            "ends": None,
+            "fields": _chosen_facts(classes[name], asked),
+        }
         for index, name in enumerate(data["events"])
     ]
     data["beginnings"] = [{"label": "", "node": None, "version": None, "fixed": {}}]
@@ -115,7 +121,7 @@ def _true(guard: Guard) -> list[list[int]]:
     ]
 
 
-def _asked(event: type[Any], facts: Mapping[str, int]) -> list[int | None]:
+def _chosen_facts(event: type[Any], facts: Mapping[str, int]) -> list[int | None]:
     """The facts that the fields of an event choose, as those of a machine of `transitions` do; none: it is another."""
     return [facts.get(one.name) for one in attrs.fields(event)] if attrs.has(event) else []
 
@@ -136,7 +142,7 @@ def compiled(beginnings: Sequence[Beginning]) -> Data:
     data["horizon"] = beginnings[0].horizon
     for one in beginnings:
         writer.begin(one)
-    return _sealed(data | writer.written())
+    return _sealed(data | writer.as_data())
 
 
 @attrs.define
@@ -171,7 +177,7 @@ class _Writer:
         self.numbers.append(numbers)
         self.firsts.append(beginning)
 
-    def written(self) -> Data:
+    def as_data(self) -> Data:
         """Return what was written down."""
         order = [event.name for event in self.table.events]
         labels = sorted(self.inputs, key=lambda label: order.index(self.inputs[label].name))
@@ -234,7 +240,7 @@ class _Writer:
             return None
         step = arrow.taken.step
         before = getattr(context, "version", None)
-        told_effects = [effect_told(one, before) for one in step.effects]
+        told_effects = [describe_effect(one, before) for one in step.effects]
         issued = [str(one.strategy) for one in step.effects if type(one).__name__ == "IssueTicket"]
         grown = 0 if before is None else step.context.version - before
         target = self.numbers[self.owner[number]][arrow.after]

@@ -63,7 +63,7 @@ def explorer_page(of: Declaration | Verification, *, tickets: int = TICKETS, fre
             "events": [events[one] for one in taken],
             "number": number,
         }
-        for (source, target, taken), number in numbered(diagram)
+        for (source, target, taken), number in number_arrows(diagram)
     ]
     narrow = picture(diagram, narrow=True) if len(data["arrows"]) <= LARGE else ""
     return filled(data, picture(diagram), narrow)
@@ -107,7 +107,7 @@ def arrows(diagram: Diagram) -> tuple[Group, ...]:
     return tuple((*ends, tuple(dict.fromkeys(taken))) for ends, taken in found.items())
 
 
-def numbered(diagram: Diagram) -> Iterator[tuple[Group, int]]:
+def number_arrows(diagram: Diagram) -> Iterator[tuple[Group, int]]:
     """Return the arrows with their numbers, from 1; those that lead back to their state have none, which is 0."""
     number = 0
     for group in arrows(diagram):
@@ -150,7 +150,7 @@ def _dot(diagram: Diagram, *, narrow: bool) -> str:
                 'start [shape=circle, style=filled, label="", width=0.15, class="start"]',
                 f"start -> s{at}",
             ]
-    for index, ((source, target, taken), place) in enumerate(numbered(diagram)):
+    for index, ((source, target, taken), place) in enumerate(number_arrows(diagram)):
         if place:
             label = str(place) if narrow else "\n".join(taken)
             lines += _arrow(index, number[source], number[target], quoted(label, "l"))

@@ -32,7 +32,7 @@ def cells(of: Declaration | Diagram, level: Level = "overview") -> str:
         [
             marked(event, event in safe),
             *(
-                "<br>".join(_said(one, level) for one in diagram.cell(node.name, event)) or _ELSEWHERE
+                "<br>".join(_escape(one, level) for one in diagram.cell(node.name, event)) or _ELSEWHERE
                 for node in diagram.nodes
             ),
         ]
@@ -58,7 +58,7 @@ def _titled(name: str, initial: bool, final: bool) -> str:
     return f"{_plain(name)} ({', '.join(notes)})" if notes else _plain(name)
 
 
-def _said(arrow: Arrow, level: Level) -> str:
+def _escape(arrow: Arrow, level: Level) -> str:
     guard = f"[{in_words(arrow.guard)}] " if arrow.guard else ""
     outcome = f"→ {arrow.target}" if arrow.target is not None else arrow.outcome
     actions = f" / {', '.join(actions_of(arrow))}" if level == "full" and actions_of(arrow) else ""

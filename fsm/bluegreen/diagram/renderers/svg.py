@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bluegreen.diagram.labels import Level, legend, told
+from bluegreen.diagram.labels import Level, describe_overview, legend
 from bluegreen.diagram.model import Diagram, diagram_of
 from bluegreen.diagram.renderers import dot
 from bluegreen.table.rows import Declaration
@@ -51,8 +51,8 @@ def svg(of: Declaration | Diagram, level: Level = "overview") -> str:
         PictureError: it cannot be laid out; says what is missing, or what the program said.
     """
     diagram = diagram_of(of)
-    described = " ".join(part for part in (told(diagram), legend(diagram)) if part)
-    return drawn(dot.dot(diagram, level), f"{diagram.name}: {level}", described)
+    described = " ".join(part for part in (describe_overview(diagram), legend(diagram)) if part)
+    return draw_svg(dot.dot(diagram, level), f"{diagram.name}: {level}", described)
 
 
 def png(of: Declaration | Diagram, level: Level = "overview") -> bytes:
@@ -60,7 +60,7 @@ def png(of: Declaration | Diagram, level: Level = "overview") -> bytes:
     return laid_out(dot.dot(of, level), "png")
 
 
-def drawn(text: str, title: str, described: str, dark: Mapping[str, str] | None = None) -> str:
+def draw_svg(text: str, title: str, described: str, dark: Mapping[str, str] | None = None) -> str:
     """Return DOT as SVG with a title, a description, and colours for light and dark pages.
 
     Args:

@@ -63,7 +63,7 @@ def reach(verification: Verification) -> Reach:
     return Reach(explored, tally, frozenset((rows[before], rows[after]) for before, after in pairs))
 
 
-def joined(table: Table[Any, Any, Any]) -> Iterator[tuple[Row, Row]]:
+def adjacent_rows(table: Table[Any, Any, Any]) -> Iterator[tuple[Row, Row]]:
     """Yield every pair of rows of which the second begins where the first ends, whether a run takes it or not."""
     for before in table.rows:
         ends = before.target if before.outcome is RowKind.GO else before.state

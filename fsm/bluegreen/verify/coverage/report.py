@@ -14,7 +14,7 @@ import attrs
 from bluegreen.table.guards import ALWAYS
 from bluegreen.table.table import Table
 from bluegreen.verify.coverage.counter import Tally
-from bluegreen.verify.coverage.reachable import Reach, joined
+from bluegreen.verify.coverage.reachable import Reach, adjacent_rows
 
 
 @attrs.frozen
@@ -68,7 +68,7 @@ class Covered:
         return f"{self.what}: {', '.join(told)}"
 
 
-def covered(table: Table[Any, Any, Any], tests: Tally, reached: Reach | None) -> tuple[Covered, ...]:
+def coverage_kinds(table: Table[Any, Any, Any], tests: Tally, reached: Reach | None) -> tuple[Covered, ...]:
     """Return the rows, the outcomes of guards, and the pairs of rows of a table."""
     complete = reached is not None and reached.complete
     outcomes = [
@@ -89,7 +89,7 @@ def covered(table: Table[Any, Any, Any], tests: Tally, reached: Reach | None) ->
         ),
         (
             "row pairs",
-            [f"{before}; {after}" for before, after in joined(table)],
+            [f"{before}; {after}" for before, after in adjacent_rows(table)],
             [f"{before}; {after}" for before, after in tests.pairs],
             None if reached is None else [f"{before}; {after}" for before, after in reached.pairs],
         ),

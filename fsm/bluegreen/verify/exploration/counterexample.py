@@ -1,7 +1,7 @@
 """A counterexample, for people: as a list, as a Mermaid sequence diagram, and as a test that can be pasted.
 
 >>> from bluegreen.machines.strategy.events import AuthSuccess
->>> print(listed(("I6 fenced", "stale news changes nothing"), (AuthSuccess("blue", 1),)))
+>>> print(as_list(("I6 fenced", "stale news changes nothing"), (AuthSuccess("blue", 1),)))
 I6 fenced: stale news changes nothing
   1. auth_success(blue)
 """
@@ -35,7 +35,7 @@ def describe_event(event: Any) -> str:
     return str(event.name) + (f"({', '.join(words)})" if words else "") + (", stale" if stale else "")
 
 
-def listed(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -> str:
+def as_list(broken: Property, events: Sequence[Any], path: Sequence[str] = ()) -> str:
     """Return the counterexample as a numbered list; of what happens in the world, if that is given."""
     lines = path or [describe_event(event) for event in events]
     return "\n".join([": ".join(broken), *(f"  {index}. {line}" for index, line in enumerate(lines, 1))])

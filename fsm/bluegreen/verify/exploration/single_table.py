@@ -21,7 +21,7 @@ from bluegreen.machines.strategy.table import STRATEGY, Context
 from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket
-from bluegreen.verify.exploration.counterexample import describe_event, listed
+from bluegreen.verify.exploration.counterexample import as_list, describe_event
 from bluegreen.verify.exploration.leads_to import SentEvent, never_followed
 from bluegreen.verify.exploration.version_abstraction import NOW, rebase
 from bluegreen.verify.properties.base import Always, Eventually, Property, Sometimes, Taken
@@ -78,7 +78,7 @@ class ExplorationResult:
         whole = "all of them" if self.complete else "NOT all of them: a bound or a violation ended it"
         lines = [f"{self.states} states, {self.steps} steps, {whole}"]
         for one in self.violations:
-            lines.append(listed((one.name, one.detail), one.events))
+            lines.append(as_list((one.name, one.detail), one.events))
             if one.cycle:
                 lines.append(f"  and then, for ever: {', '.join(map(describe_event, one.cycle))}")
         lines += [f"never happens: {name}" for name in self.unreached]

@@ -181,16 +181,16 @@ def condition(guard: Guard) -> str:
     >>> condition(fresh.is_(True) & held.is_(False))
     'fresh === true && (held === false)'
     """
-    return _asked(guard, guard.facts, {})
+    return _facts_of(guard, guard.facts, {})
 
 
-def _asked(guard: Guard, facts: Sequence[Fact], known: Mapping[str, Hashable]) -> str:
+def _facts_of(guard: Guard, facts: Sequence[Fact], known: Mapping[str, Hashable]) -> str:
     if not facts:
         return "true" if guard.holds(known) else "false"
     fact, rest = facts[0], facts[1:]
     cases: dict[str, list[Hashable]] = {}
     for value in fact.values:
-        cases.setdefault(_asked(guard, rest, {**known, fact.name: value}), []).append(value)
+        cases.setdefault(_facts_of(guard, rest, {**known, fact.name: value}), []).append(value)
     if len(cases) == 1:
         return next(iter(cases))
     parts: list[str] = []

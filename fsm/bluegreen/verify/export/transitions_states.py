@@ -58,10 +58,10 @@ class Places:
         self._machine = machine
         self._nested = isinstance(machine, HierarchicalMachine)
         self._separator = machine.state_cls.separator if self._nested else ""
-        self._known = dict(self._walk((), machine.states, ()))
-        for path, around in self._known.items():
-            if len(_listed(around[-1][1])) > 1:
-                raise TypeError(f"the states in {self._joined(path)} are parallel; accepted: one at a time")
+        self._known_ticket = dict(self._walk((), machine.states, ()))
+        for path, around in self._known_ticket.items():
+            if len(_initial_children(around[-1][1])) > 1:
+                raise TypeError(f"the states in {self._join(path)} are parallel; accepted: one at a time")
 
     def _walk(
         self, path: tuple[str, ...], states: Any, around: tuple[Any, ...]
@@ -72,7 +72,7 @@ class Places:
             if self._nested:
                 yield from self._walk(here, state.states, (*around, (here, state)))
 
-    def _joined(self, path: tuple[str, ...]) -> str:
+    def _join(self, path: tuple[str, ...]) -> str:
         return self._separator.join(path)
 
     def _path(self, name: str) -> tuple[str, ...]:
@@ -80,27 +80,27 @@ class Places:
 
     def names(self) -> frozenset[str]:
         """The names of all states, also of those that are no places."""
-        return frozenset(map(self._joined, self._known))
+        return frozenset(map(self._join, self._known_ticket))
 
     def all(self) -> Iterator[StatePath]:
         """Yield the places in the order in which the states were added."""
-        for path, around in self._known.items():
-            if not _listed(around[-1][1]):
-                yield StatePath(self._joined(path), around)
+        for path, around in self._known_ticket.items():
+            if not _initial_children(around[-1][1]):
+                yield StatePath(self._join(path), around)
 
     def begins(self, name: str) -> str:
         """Return the place in which a model is that is put into the state `name`."""
-        return self._joined(self._settled(self._path(name)))
+        return self._join(self._settle(self._path(name)))
 
-    def _settled(self, path: tuple[str, ...]) -> tuple[str, ...]:
+    def _settle(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """Follow the initial states from `path` to a place; a state that is not known is left as it is."""
-        while path in self._known and (first := _listed(self._known[path][-1][1])):
+        while path in self._known_ticket and (first := _initial_children(self._known_ticket[path][-1][1])):
             path = (*path, *self._path(first[0]))
         return path
 
     def triggers(self) -> tuple[str, ...]:
         """The names of all triggers, those of the machine first."""
-        scopes = [self._machine, *(around[-1][1] for around in self._known.values() if self._nested)]
+        scopes = [self._machine, *(around[-1][1] for around in self._known_ticket.values() if self._nested)]
         return tuple(dict.fromkeys(name for scope in scopes for name in scope.events))
 
     def tried(self, place: StatePath, trigger: str) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
@@ -114,7 +114,7 @@ class Places:
             known: dict[str, list[Any]] = scope.events[trigger].transitions if trigger in scope.events else {}
             relative = place.path[len(path) :]
             for length in range(len(relative), 0, -1):
-                source = self._joined(relative[:length])
+                source = self._join(relative[:length])
                 if source in known and (known[source] or not self._nested):
                     yield path, known[source]
 
@@ -126,9 +126,9 @@ class Places:
         """
         path, relative = place.path, self._path(to)
         if scope and relative[0] == path[0]:
-            raise TypeError(f"{to!r} has two meanings in {self._joined(scope)}; accepted: another name")
+            raise TypeError(f"{to!r} has two meanings in {self._join(scope)}; accepted: another name")
         destination = (*scope, *relative)
-        settled = self._settled(destination)
+        settled = self._settle(destination)
         kept = scope
         if not scope:
             shared = next(
@@ -140,15 +140,15 @@ class Places:
                 0,
             )
             kept = path[: shared - 1] if shared == len(destination) else path[:shared]
-        around = self._known.get(settled, ())
+        around = self._known_ticket.get(settled, ())
         return StateChange(
-            self._joined(settled),
+            self._join(settled),
             tuple(state for _, state in reversed(place.around[len(kept) :])),
             tuple(state for _, state in around[len(kept) :]),
         )
 
 
-def _listed(state: Any) -> list[str]:
+def _initial_children(state: Any) -> list[str]:
     """Return the names of the children that a state enters at once."""
     first = getattr(state, "initial", None)
     several: list[Any] = (

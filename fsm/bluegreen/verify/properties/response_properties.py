@@ -71,7 +71,7 @@ def _detects(taken: Taken, first: Any) -> bool:
     return taken.step.state == DETECTING and len(untried) == 2 and (first is None or untried[0] is first)
 
 
-def _detects_last_known(taken: Taken) -> bool:
+def _detects_with_fallback(taken: Taken) -> bool:
     return _detects(taken, taken.context.active)
 
 
@@ -177,13 +177,13 @@ def _goes_back(taken: Taken) -> bool:
 
 RESPONSES: Final = (
     response("R2 reset", "after a reset it detects, what was last in use first", Reset,
-             _in(STABLE, PENDING, FAILED), _detects_last_known),
+             _in(STABLE, PENDING, FAILED), _detects_with_fallback),
     response("R2 reconnected", "a new connection is a reason to detect again in Failed", ConnectionOpened,
-             _in(FAILED), _detects_last_known),
+             _in(FAILED), _detects_with_fallback),
     response("R2 invalidated", "an invalidated cache is detected anew, the best guess first", CacheInvalidated,
              _in(STABLE, PENDING, FAILED), _detects_best_guess),
     response("R2 expired", "an expired cache is detected anew, the active strategy first", CacheExpired,
-             _in(STABLE), _detects_last_known),
+             _in(STABLE), _detects_with_fallback),
     response("R2 refused", "where new queries go and nobody is served, the other strategy is tried first", _REFUSALS,
              _refused, _tries_the_other),
     response("R2 hinted", "a detection tries first what is announced meanwhile", StrategyAnnounced,

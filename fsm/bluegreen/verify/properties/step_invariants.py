@@ -71,7 +71,7 @@ def _not_flapping(taken: Taken) -> bool:
     return True
 
 
-def _heard(taken: Taken) -> bool:
+def _adopts_announcement(taken: Taken) -> bool:
     """A fresh announcement of the other strategy, not held down, is pending at once."""
     before, event = taken.context, taken.event
     if not isinstance(event, StrategyAnnounced) or taken.state != STABLE:
@@ -108,7 +108,7 @@ def _refused(taken: Taken) -> bool:
 LIVELY_ALWAYS: Final = (
     Always("I10 refused", "what cannot be done is refused, rather than taken for done", _refused),
     Always("L1 progress, stepwise", "a safe point with the old queries ended is in Stable on the new one", _committed),
-    Always("L1 announced", "a fresh announcement of the other strategy is pending at once", _heard),
+    Always("L1 announced", "a fresh announcement of the other strategy is pending at once", _adopts_announcement),
     Always("L2 detected", "a refusal of what new queries get is answered by a detection", _detected),
     Always("L4 no flapping", "an announced strategy that refuses is held down", _not_flapping),
 )  # fmt: skip
@@ -182,7 +182,7 @@ def _moved_on(taken: Taken) -> bool:
     return taken.step.state == right
 
 
-def _told(taken: Taken) -> bool:
+def _reports_loss(taken: Taken) -> bool:
     """Whoever loses a query that was executed, or may have been, is told; who gets the server's answer is not."""
     over = taken.state in _LIVE and taken.step.state == "Failed"
     answered = isinstance(taken.event, Errored) and taken.event.doubt == "none"
@@ -213,7 +213,7 @@ def _remembered(taken: Taken) -> bool:
 QUERY_ALWAYS: Final = (
     Always("Q ordered", "what the order of a query's events excludes is refused", _ordered),
     Always("Q moved on", "each event leads where it should", _moved_on),
-    Always("Q told", "a query that may have been executed, and is lost, is told of; no other is", _told),
+    Always("Q told", "a query that may have been executed, and is lost, is told of; no other is", _reports_loss),
     Always("Q answered", "the server's own answer ends the query, and is passed on", _answered),
     Always("Q remembered", "rows that were handed out and attempts are counted", _remembered),
     Always("I2 isolated", "a query's ticket stays as it is until the query begins anew", _isolated),

@@ -103,7 +103,7 @@ def _is_read(taken: Taken) -> bool:
     return isinstance(taken.event, RecordRead)
 
 
-def _heard(taken: Taken) -> bool:
+def _adopts_news(taken: Taken) -> bool:
     """What is newer is heard; so is what was decided later than anything here, where epochs say nothing. Nothing else
     is: nothing old, nor what a later decision of this process stands against."""
     if not _is_read(taken):
@@ -127,7 +127,7 @@ def _filled(taken: Taken) -> bool:
     return _effects(taken, Write) == ([behind] if knows and (lost or untold) else [])
 
 
-def _known(taken: Taken) -> bool:
+def _keeps_last_record(taken: Taken) -> bool:
     """What is known is what was read or written last, and within one incarnation it never goes back while joined."""
     before, after = taken.context.known, taken.step.context.known
     if _is_read(taken):
@@ -199,9 +199,12 @@ def _stands(taken: Taken) -> bool:
 
 
 SHARING_PROPERTIES: Final = (
-    Always("H heard", "what is newer is heard; where epochs say nothing, what was decided later; nothing else", _heard),
+    Always(
+        "H heard", "what is newer is heard; where epochs say nothing, what was decided later; nothing else",
+        _adopts_news,
+    ),
     Always("H filled", "a store that has lost what was decided here is told again, behind what it holds", _filled),
-    Always("H known", "what is known never goes back within an incarnation", _known),
+    Always("H known", "what is known never goes back within an incarnation", _keeps_last_record),
     Always("H remembered", "a process knows when it decided", _remembered),
     Always("H told", "a decision that says something new is written at once, behind what is known", _told_others),
     Always("H reported", "a fault is reported once, and that it is over, once", _reported),

@@ -70,7 +70,7 @@ def _escalated(taken: Taken) -> bool:
     return (taken.step.state == "Escalated" != taken.state) == (Escalate() in taken.step.effects)
 
 
-def _settled(taken: Taken) -> bool:
+def _ends_as_it_should(taken: Taken) -> bool:
     ends = {DetectionFailed: "Escalated", Answered: "Settled"}.get(taken.event.__class__)
     return taken.state != "Trying" or ends in (None, taken.step.state)
 
@@ -78,7 +78,7 @@ def _settled(taken: Taken) -> bool:
 RECOVERY_PROPERTIES: Final = (
     Always("again", "each kind of error is tried again as often as it may be, and then escalated", _again),
     Always("escalated", "an error is given to the caller when it is escalated, once", _escalated),
-    Always("settled", "an answer settles, a detection that failed escalates", _settled),
+    Always("settled", "an answer settles, a detection that failed escalates", _ends_as_it_should),
     Always(
         "over",
         "once the caller has the error there is no answer",

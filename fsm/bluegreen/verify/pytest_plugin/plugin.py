@@ -18,7 +18,7 @@ from bluegreen.diagram.coverage.io import tally_json
 from bluegreen.errors import TableError
 from bluegreen.verify.coverage.reachable import Reach, reach
 from bluegreen.verify.coverage.recorder import CoverageRecorder
-from bluegreen.verify.coverage.report import covered, lines
+from bluegreen.verify.coverage.report import coverage_kinds, lines
 from bluegreen.verify.properties.base import Always
 from bluegreen.verify.pytest_plugin.discovery import Declared, declared
 
@@ -66,7 +66,7 @@ class TableNode(pytest.Collector):
         return []
 
 
-def _made(kind: Any, parent: Any, **named: Any) -> Any:
+def _make_node(kind: Any, parent: Any, **named: Any) -> Any:
     """Make a node in the way of pytest, which declares no types for it."""
     return kind.from_parent(parent, **named)
 
@@ -101,8 +101,10 @@ class Verify:
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Add the items, before anybody deselects or shuffles."""
         for one in self._declared:
-            node = _made(TableNode, session, name=one.name, nodeid=f"bluegreen::{one.name}")
-            items += [_made(TableItem, node, name=name, runs=runs) for name, runs in self._questions(one)]
+            node = _make_node(TableNode, session, name=one.name, nodeid=f"bluegreen::{one.name}")
+            items += [
+                _make_node(TableItem, node, name=name, runs=runs) for name, runs in self._questions(one)
+            ]
 
     def _questions(self, one: Declared) -> list[tuple[str, Callable[[], str]]]:
         found: list[tuple[str, Callable[[], str]]] = [("definition", lambda: _defined(one))]
@@ -162,7 +164,7 @@ class Verify:
         terminalreporter.section("bluegreen: what the tests took of each table")
         for one in self._declared:
             if one.table is not None:
-                kinds = covered(one.table, self._watch.tally(one.table), self._reach(one))
+                kinds = coverage_kinds(one.table, self._watch.tally(one.table), self._reach(one))
                 for line in lines(one.name, kinds, verbose=config.get_verbosity() > 0):
                     terminalreporter.line(line)
         for report in terminalreporter.getreports("passed"):

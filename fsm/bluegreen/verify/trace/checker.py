@@ -231,7 +231,11 @@ def check_log(
             after = [one if isinstance(one, bytes) else one.encode() for one in islice(source, AROUND)]
             if not _is_torn(line, after):
                 shown = Divergence(
-                    log.lines, str(found), tuple(map(_shown, recent)), _shown(line), tuple(map(_shown, after))
+                    log.lines,
+                    str(found),
+                    tuple(map(_excerpt, recent)),
+                    _excerpt(line),
+                    tuple(map(_excerpt, after)),
                 )
                 return Report(log.lines, log.records, log.followed, shown)
             torn.append(log.lines)
@@ -256,5 +260,5 @@ def _is_torn(line: bytes, after: Sequence[bytes]) -> bool:
     return after[0].startswith(_BEGUN) if after else not line.endswith(b"\n")
 
 
-def _shown(line: bytes) -> str:
+def _excerpt(line: bytes) -> str:
     return line.decode(errors="replace").rstrip("\n")

@@ -2,16 +2,16 @@
 
 A journal is a text of JSON objects, one a line, of four kinds:
 
-- `begun`: a process begins to write.
+- `first_line`: a process begins to write.
 - `opened`: from here on the steps of one manager are in it; where the machine stands, and its settings.
 - a record: one step that changed something. Its numbers come first: `sequence`, the versions, the ticket that
   it issued or ended. What follows in `step` is the same for the same step of another query.
 - `closed`: the process writes no more; how many lines it wrote.
 
-Every line ends with `crc`, a check sum of the line up to there and of all lines since `begun`. It finds what
+Every line ends with `crc`, a check sum of the line up to there and of all lines since `first_line`. It finds what
 went wrong by accident or by a careless edit. It is no signature: who can write the file can compute it anew.
 
-    >>> text = begun(41, 1700000000.0)
+    >>> text = first_line(41, 1700000000.0)
     >>> line, crc = sealed(text, 0)
     >>> line
     b'{"journal":"begun","format":1,"process":41,"at":1700000000.0,"crc":"e9bbf32a"}\\n'
@@ -34,7 +34,7 @@ from bluegreen.table.step import Step
 from bluegreen.types import Scope, Strategy, Ticket
 
 FORMAT: Final = 1
-"""The version of this format, which stands in `begun`."""
+"""The version of this format, which stands in `first_line`."""
 
 FORMER_ROWS: Final = {
     "Detecting.auth_failure[fresh & untried & !others served & another untried]":
@@ -72,14 +72,14 @@ def sealed(text: str, crc: int) -> tuple[bytes, int]:
 
     Args:
         text: an object without its closing brace.
-        crc: the check sum of the line before; 0 for `begun`.
+        crc: the check sum of the line before; 0 for `first_line`.
     """
     data = text.encode()
     crc = zlib.crc32(data, crc)
     return b'%b,"crc":"%08x"}\n' % (data, crc), crc
 
 
-def begun(process: int, at: float) -> str:
+def first_line(process: int, at: float) -> str:
     """Return the line that a process begins with: its id, and seconds since 1970."""
     return f'{{"journal":"begun","format":{FORMAT},"process":{process},"at":{at!r}'
 
@@ -114,14 +114,14 @@ def recorded(manager: int, record: Record) -> str:
     before = record.before
     step = stepped(before.state, before.context, record.event, record.step)
     ticket = record.ticket or getattr(record.event, "ticket", None)
-    return _joined(_beginning(manager, record.scope), record, ticket, step)
+    return _join(_beginning(manager, record.scope), record, ticket, step)
 
 
 def _beginning(manager: int, scope: Scope) -> str:
     return f'{{"scope":{_quoted(str(scope))},"manager":{manager},"sequence":'
 
 
-def _joined(beginning: str, record: Record, ticket: Ticket | None, step: str) -> str:
+def _join(beginning: str, record: Record, ticket: Ticket | None, step: str) -> str:
     return f'{beginning}{record.sequence},"at_s":{record.at_s:.6f}{_versions(record)}{_ticket(ticket)},"step":{step}'
 
 
@@ -177,7 +177,7 @@ class Short:
     def _in_full(self, record: Record, ticket: Ticket | None) -> str:
         self._whole += 1
         step = stepped(record.before.state, record.before.context, record.event, record.step)
-        return _joined(self._begins, record, ticket, step)
+        return _join(self._begins, record, ticket, step)
 
 
 class Whole:

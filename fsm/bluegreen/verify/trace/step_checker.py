@@ -120,10 +120,10 @@ class Judge:
             raise Differs(f"version.after is {context.version + gained}, and must be {after.version}")
         if len(self.memo) >= MEMO_LIMIT:
             self.memo.clear()
-        known = self.memo[key] = self._known(taken)
+        known = self.memo[key] = self._known_ticket(taken)
         return known
 
-    def _known(self, taken: Taken) -> Judged:
+    def _known_ticket(self, taken: Taken) -> Judged:
         issued = [one.strategy for one in taken.step.effects if isinstance(one, IssueTicket)]
         return Judged(
             taken.step.state,
@@ -198,11 +198,11 @@ def difference(written: Any, right: Any, where: str = "") -> str:
                 path = f"{where}.{name}" if where else name
                 return difference(said.get(name, _MISSING), wanted.get(name, _MISSING), path)
         return "it is not written as a journal writes it"
-    return f"{where} is {_told(written)}, and must be {_told(right)}"
+    return f"{where} is {_describe(written)}, and must be {_describe(right)}"
 
 
 _MISSING: Final = object()
 
 
-def _told(value: Any) -> str:
+def _describe(value: Any) -> str:
     return "missing" if value is _MISSING else json.dumps(value)

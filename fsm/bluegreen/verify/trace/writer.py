@@ -28,7 +28,7 @@ import attrs
 
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.telemetry import Record
-from bluegreen.verify.trace.format import begun, closed, opened, recorded, sealed
+from bluegreen.verify.trace.format import closed, first_line, opened, recorded, sealed
 from bluegreen.verify.trace.reorder_buffer import Turns
 
 HELD_LIMIT: Final = 10_000
@@ -77,7 +77,7 @@ class Journal:
         self._lock = threading.Lock()
         self._followed: tuple[_Followed, ...] = ()
         self._numbers = itertools.count(1)
-        self._first = [begun(os.getpid(), time.time())]
+        self._first = [first_line(os.getpid(), time.time())]
         self._crc = 0
         self._lines = 0
         self._over = False
@@ -170,7 +170,7 @@ class Journal:
             self._file.close()
         self._file = None
         self._crc = self._lines = 0
-        self._first = [begun(os.getpid(), time.time()), *(one.open() for one in self._followed)]
+        self._first = [first_line(os.getpid(), time.time()), *(one.open() for one in self._followed)]
 
 
 def _continued(path: str) -> Any:
