@@ -18,7 +18,7 @@ from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.store_synchroniser import LEASE_S
 from bluegreen.runtime.telemetry import DetectionEnded, Happening, StoreBack, StoreLost
 from bluegreen.store import Stamp
-from bluegreen.types import Scope, Strategy
+from bluegreen.types import Strategy
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
 from support.faulty_store import FaultyStore
@@ -396,7 +396,6 @@ def test_single_fault_of_a_store_heals_within_a_second(what: str) -> None:
     one, other = member(store, clock=clock), member(store, clock=clock)
     store.fail_once(what)
     run(one, Cluster(GREEN))
-    store.put(Scope("elsewhere.example:443"), BLUE, stamp())
     clock.advance(1.0)
     run(one, Cluster(GREEN))
     run(one, Cluster(GREEN))
