@@ -126,12 +126,12 @@ class QueryLost(BluegreenError):
     Attributes:
         query: the query's id as the application knows it, or none if it has none yet.
         strategy: where it ran.
-        version: version of the machine when it started.
+        state_version: version of the machine when it started.
         reason: why it cannot be finished, and why it is not replayed.
     """
 
     def __init__(self, query: str | None, strategy: str, version: int, reason: str) -> None:
-        self.query, self.strategy, self.version, self.reason = query, strategy, version, reason
+        self.query, self.strategy, self.state_version, self.reason = query, strategy, version, reason
         super().__init__(
             f"query {query or '(no id yet)'} on {strategy} (version {version}) is lost: {reason}"
         )

@@ -3,7 +3,7 @@
 A store is an accelerator. Each process keeps its own machine and its own tickets; what is shared is news, so that a
 record that is lost, late or wrong may cost a refused request, but never a query.
 
-    >>> record = StoreRecord(epoch=7, incarnation="a1", announced="green")
+    >>> record = StoreRecord(store_epoch=7, incarnation="a1", announced="green")
     >>> StoreRecord.from_json(record.to_json()) == record
     True
 """
@@ -53,7 +53,7 @@ class StoreRecord:
     """What a store holds for a scope.
 
     Args:
-        epoch: +1 with each write; 0: nothing was written yet.
+        store_epoch: +1 with each write; 0: nothing was written yet.
         incarnation: names the life of the store; epochs of two incarnations cannot be compared.
         announced: where new queries go.
         verified: the strategy that somebody has found to serve, if that is known.
@@ -61,7 +61,7 @@ class StoreRecord:
         who: the writer, for people: host and process.
     """
 
-    epoch: int = 0
+    store_epoch: int = 0
     incarnation: str = ""
     announced: Strategy | None = attrs.field(default=None, converter=_optional)
     verified: Strategy | None = attrs.field(default=None, converter=_optional)
@@ -85,7 +85,7 @@ class StoreRecord:
             facts = json.loads(line)
             at = Stamp(float(facts["wall_s"]), float(facts["monotonic_s"]), str(facts["boot"]))
             return cls(
-                epoch=int(facts["epoch"]),
+                store_epoch=int(facts["store_epoch"]),
                 incarnation=str(facts["incarnation"]),
                 announced=facts["announced"],
                 verified=facts["verified"],
@@ -114,7 +114,7 @@ class Store(Protocol):
         ...
 
     def read(self, scope: Scope) -> StoreRecord:
-        """Return the record of a scope; with epoch 0 if there is none.
+        """Return the record of a scope; with store_epoch 0 if there is none.
 
         Raises:
             StoreError: the store does not answer, or what it holds is no record.
@@ -122,7 +122,7 @@ class Store(Protocol):
         ...
 
     def write(self, scope: Scope, record: StoreRecord) -> StoreRecord | None:
-        """Compare and set: write `record` if its incarnation is the store's and its epoch follows the one there.
+        """Compare and set: write `record` if its incarnation is the store's and its store_epoch follows the one there.
 
         Returns:
             The record as it was written; none: somebody else was faster, or the store is another one by now.

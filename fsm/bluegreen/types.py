@@ -93,7 +93,7 @@ class Ticket:
     Args:
         query: number of the query within its scope, from 1.
         strategy: where the query runs; never changes (invariant I2).
-        version: version of the scope's machine when the query started.
+        state_version: version of the scope's machine when the query started.
         session: whatever the connection keeps beside it; opaque to the machine.
         started_s: when the query started, by the manager's clock.
 
@@ -102,6 +102,6 @@ class Ticket:
 
     query: int
     strategy: Strategy = attrs.field(converter=parse_strategy)
-    version: int
+    state_version: int
     session: object = attrs.field(default=None, eq=False, repr=False)
     started_s: float = attrs.field(default=0.0, eq=False)

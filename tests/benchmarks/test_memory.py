@@ -42,7 +42,7 @@ KEPT_BYTES = 65_536
 
 def known() -> StrategyManager:
     manager = StrategyManager(Scope("impact.example:443"))
-    manager.send(AuthSuccess(Strategy.BLUE, manager.version))
+    manager.send(AuthSuccess(Strategy.BLUE, manager.state_version))
     return manager
 
 
@@ -140,7 +140,7 @@ def run(manager: StrategyManager, queries: int, switches: int) -> None:
         open_ones.append(manager.try_start())
         if number % (queries // switches) == 0:
             assert manager.active is not None
-            manager.send(StrategyAnnounced(manager.active.other, manager.version))
+            manager.send(StrategyAnnounced(manager.active.other, manager.state_version))
     for ticket in open_ones:
         assert ticket is not None
         manager.end(QueryCompleted(ticket))

@@ -42,7 +42,7 @@ MORE = 2.0
 
 def known() -> StrategyManager:
     manager = StrategyManager(Scope("observed.example:443"), Settings())
-    manager.send(AuthSuccess(Strategy.BLUE, manager.version))
+    manager.send(AuthSuccess(Strategy.BLUE, manager.state_version))
     return manager
 
 

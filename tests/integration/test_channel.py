@@ -386,13 +386,13 @@ def test_a_read_runs_again_once_only(client: Client, engine: EngineProcess) -> N
 
 def test_a_read_with_rows_out_is_lost_and_says_where(client: Client, engine: EngineProcess) -> None:
     query = client.started(READ)
-    version = client.link.manager.version
+    version = client.link.manager.state_version
     client.fetch(query)
     engine.phase("abrupt", target="green")
     with pytest.raises(QueryLost, match="rows of it have already been handed out") as caught:
         client.fetch(query)
     lost = caught.value
-    assert (lost.query, lost.strategy, lost.version) == (query.queryId, "blue", version)
+    assert (lost.query, lost.strategy, lost.state_version) == (query.queryId, "blue", version)
     with pytest.raises(QueryLost):
         client.fetch(query)
     assert engine.executions() == {READ: 1}
@@ -464,12 +464,12 @@ def test_a_fetch_without_an_answer_loses_the_query_if_rows_are_out(
 def test_one_failure_that_cannot_be_retried_starts_no_detection(
     client: Client, engine: EngineProcess, manager: StrategyManager
 ) -> None:
-    version = manager.version
+    version = manager.state_version
     engine.fault(action="drop", method="executeStatement", count=1)
     with pytest.raises(QueryLost):
         client.execute(client.prepare(WRITE))
     client.run(READ)
-    assert (manager.version, engine.statistics().authentications) == (version, {"blue": 1})
+    assert (manager.state_version, engine.statistics().authentications) == (version, {"blue": 1})
 
 
 @pytest.mark.parametrize("stage", ["prepared", "executed"])
@@ -702,13 +702,13 @@ def test_a_session_that_ends_together_with_its_stack_costs_no_write(
 def test_wrong_credentials_harm_nobody_else(
     client: Client, engine: EngineProcess, manager: StrategyManager
 ) -> None:
-    version = manager.version
+    version = manager.state_version
     with by_channel(engine, manager) as stranger:
         assert stranger.login(WRONG).session == ""
         with pytest.raises(StrategyUnavailable, match="credentials are not accepted"):
             stranger.run(READ)
     assert len(client.run(READ)) == 2
-    assert (manager.state, manager.version) == ("Stable", version)
+    assert (manager.state, manager.state_version) == ("Stable", version)
     assert manager.open_tickets == ()
 
 
@@ -760,14 +760,14 @@ def attempt(client: Client) -> bool:
 def test_what_is_transient_is_retried(
     client: Client, engine: EngineProcess, manager: StrategyManager
 ) -> None:
-    version = manager.version
+    version = manager.state_version
     for method in ("prepareStatement", "getResultMetadata", "clearOrCancelQuery"):
         engine.fault(action="status", method=method, count=2)
     assert len(client.run(READ)) == 2
     seen = engine.statistics()
     assert seen.faults == (2, 2, 2)
     assert seen.requests["prepareStatement"] == {"blue": 3}
-    assert (seen.executed_twice, manager.version) == ({}, version)
+    assert (seen.executed_twice, manager.state_version) == ({}, version)
 
 
 def test_a_transient_failure_of_the_first_authentication_is_retried(
@@ -940,12 +940,12 @@ def test_a_short_deadline_of_one_caller_is_not_held_against_a_strategy(
     patient: Client, engine: EngineProcess
 ) -> None:
     client, manager = patient, patient.channel.link.manager
-    version = manager.version
+    version = manager.state_version
     engine.fault(action="silent", method="authenticate", count=1)
     engine.expire_sessions("blue")
     with pytest.raises(StrategyUnavailable, match="deadline of the call"):
         client.schemas(timeout=2.0)
-    assert manager.version == version
+    assert manager.state_version == version
     assert len(client.schemas()) == 2
 
 

@@ -245,7 +245,7 @@ async def test_a_read_with_rows_out_is_lost_and_says_where_it_ran(
         engine.phase("abrupt", target="green")
         with pytest.raises(QueryLost, match="rows of it have already been handed out") as lost:
             await client.batches(query)
-        assert (lost.value.query, lost.value.strategy, lost.value.version) == (query, "blue", 1)
+        assert (lost.value.query, lost.value.strategy, lost.value.state_version) == (query, "blue", 1)
         assert await client.run("SELECT 1") == 1
 
 

@@ -93,7 +93,7 @@ def test_a_line_within_a_query_has_its_fields_and_one_outside_has_none(
     log.warning("after")
     shown = {one.message: [getattr(one, name) for name in NAMES] for one in caplog.records}
     assert shown["before"] == shown["after"] == [None] * 4
-    assert shown["within"] == [engine.address, ticket.version, ticket.query, "blue"]
+    assert shown["within"] == [engine.address, ticket.state_version, ticket.query, "blue"]
 
 
 def test_structlog_gets_the_same_fields_and_keeps_what_is_there(
@@ -134,7 +134,7 @@ def test_a_query_that_begins_again_elsewhere_is_told_with_its_new_strategy(
     assert len(cursor.fetchall()) == 4
     after = fields()
     assert (before["bluegreen_strategy"], after["bluegreen_strategy"]) == ("blue", "green")
-    assert after["bluegreen_epoch"] > before["bluegreen_epoch"]
+    assert after["bluegreen_state_version"] > before["bluegreen_state_version"]
 
 
 def test_a_query_that_was_let_go_or_ended_elsewhere_leaves_nothing(connection: Any) -> None:

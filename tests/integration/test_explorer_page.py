@@ -321,14 +321,14 @@ def _journal(settings: Settings | None = None, queries: int = 1) -> tuple[str, l
         stop = manager.subscribe(records.append, every_step=True)
         journal.follow(manager)
         tickets = [manager.start(lambda strategy, seconds_left: None) for _ in range(queries)]
-        manager.send(StrategyAnnounced(GREEN, manager.version))
+        manager.send(StrategyAnnounced(GREEN, manager.state_version))
         after = manager.start(lambda strategy, seconds_left: None)
         for one in tickets:
             manager.end(QueryCompleted(one))
-        manager.send(StrategyAnnounced(BLUE, manager.version - 1))
+        manager.send(StrategyAnnounced(BLUE, manager.state_version - 1))
         manager.send(RollbackRequested())
         manager.end(QueryFailed(after))
-        manager.send(Error456(BLUE, manager.version))
+        manager.send(Error456(BLUE, manager.state_version))
         manager.send(CooldownEnded())
         manager.start(lambda strategy, seconds_left: None)
         stop()
@@ -347,7 +347,7 @@ def test_the_log_of_a_real_run_is_played(explorer: Explorer, tmp_path: Path) -> 
     for record, frame in zip(records, frames[1:], strict=True):
         assert frame["state"] == record.step.state
         assert frame["why"]["row"] == record.step.row.name
-        assert frame["context"]["version"] == str(record.step.context.version)
+        assert frame["context"]["state_version"] == str(record.step.context.state_version)
         assert frame["context"]["active"] == str(record.step.context.active or "none")
         assert frame["why"]["the log"] == "The table says the same."
 

@@ -139,7 +139,7 @@ def test_children_that_are_forked_during_switches_work_at_once() -> None:
 
     def child() -> None:
         cluster.after_fork()  # it observes this manager in the child as well
-        queries(manager, BLUE if manager.version % 2 else GREEN)
+        queries(manager, BLUE if manager.state_version % 2 else GREEN)
 
     try:
         for _ in range(FORKS):
@@ -226,10 +226,10 @@ def test_a_child_may_return_from_the_detection_in_which_it_was_forked() -> None:
 def test_a_child_keeps_the_state_of_its_parent_and_none_of_its_tickets() -> None:
     manager = StrategyManager(Scope("fork:7"), QUIET)
     ticket = manager.start(lambda strategy, left_s: None)
-    version = manager.version
+    version = manager.state_version
 
     def child() -> None:
-        assert (manager.state, manager.active, manager.version) == ("Stable", BLUE, version)
+        assert (manager.state, manager.active, manager.state_version) == ("Stable", BLUE, version)
         assert manager.open_tickets == ()
         assert not manager.end(QueryCompleted(ticket))
         ours = manager.try_start()

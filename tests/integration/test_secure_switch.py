@@ -437,7 +437,7 @@ def begun_on(stack: str, engine: EngineProcess, gateway: Gateway) -> None:
 def standing(gateway: Gateway) -> tuple[str, Any, Any, int]:
     """What the manager believes, and how often that has changed."""
     manager = manager_of(gateway)
-    return manager.state, manager.active, manager.pending, manager.version
+    return manager.state, manager.active, manager.pending, manager.state_version
 
 
 @over("sync", "aio")

@@ -57,7 +57,7 @@ def draining() -> Iterator[None]:
         forget(scope)
     manager = managed(SCOPE)
     manager.start(lambda strategy, left_s: None)
-    manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+    manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
     yield
     forget(SCOPE)
 
@@ -100,7 +100,10 @@ def test_it_says_who_holds_a_ticket_on_the_old_stack_since_when(served: str, dra
     first, second = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert f"process {os.getpid()}: {SCOPE}: PendingTransition for " in first
-    assert "new queries go to green, pending green, epoch 2; open: 1 on blue, 0 on green; healthy" in first
+    assert (
+        "new queries go to green, pending green, state_version 2; open: 1 on blue, 0 on green; healthy"
+        in first
+    )
     assert second.startswith("  query 1 on blue since 20")
     assert "query 1" not in run("status", served, "--strategy", "green").stdout
 
@@ -148,13 +151,13 @@ def test_it_reads_a_store(tmp_path: Path) -> None:
     store = open_store(url)
     record = store.read(SCOPE)
     assert (
-        "announced nothing, epoch 0, by nobody, never"
+        "announced nothing, store_epoch 0, by nobody, never"
         in run("status", "--store", url, "--scope", str(SCOPE)).stdout
     )
-    store.write(SCOPE, attrs.evolve(record, epoch=1, announced=Strategy.GREEN, who="host 7"))
+    store.write(SCOPE, attrs.evolve(record, store_epoch=1, announced=Strategy.GREEN, who="host 7"))
     done = run("status", "--store", url, "--scope", str(SCOPE))
     assert (done.returncode, done.stdout.strip()) == (
-        0, f"store: {SCOPE}: announced green, epoch 1, by host 7, never",
+        0, f"store: {SCOPE}: announced green, store_epoch 1, by host 7, never",
     )  # fmt: skip
     store.close()
 

@@ -245,8 +245,8 @@ def test_what_a_stream_says_of_strategies_is_as_old_as_its_request(
     server.goes_on.clear()
     stream = stub.rows(Message(queryId=query.queryId))
     assert next(stream).rows == "blue 0"
-    link.manager.send(StrategyAnnounced("green", link.manager.version))
-    link.manager.send(StrategyAnnounced("blue", link.manager.version))  # withdrawn
+    link.manager.send(StrategyAnnounced("green", link.manager.state_version))
+    link.manager.send(StrategyAnnounced("blue", link.manager.state_version))  # withdrawn
     before = link.manager.snapshot
     server.announces = "green"
     server.goes_on.set()
@@ -263,12 +263,12 @@ def test_a_late_456_of_a_stream_does_not_clear_what_was_detected_meanwhile(
     stream = stub.rows(Message(queryId=query.queryId))
     next(stream)
     link.manager.send(CacheInvalidated())
-    link.manager.send(AuthSuccess("blue", link.manager.version))
-    version = link.manager.version
+    link.manager.send(AuthSuccess("blue", link.manager.state_version))
+    version = link.manager.state_version
     server.goes_on.set()
     with pytest.raises(QueryLost):
         next(stream)
-    assert (link.manager.state, link.manager.version) == ("Stable", version)
+    assert (link.manager.state, link.manager.state_version) == ("Stable", version)
 
 
 def test_an_error_of_the_server_within_a_stream_passes_as_it_is(stub: Any, server: Server) -> None:

@@ -64,7 +64,7 @@ class Fleet:
         """What a running query sees: its ticket is accounted for, wherever the machine is."""
         snapshot = self.manager.snapshot
         assert snapshot.context.open_on(ticket.strategy) >= 1
-        assert snapshot.context.version >= ticket.version
+        assert snapshot.context.state_version >= ticket.state_version
 
     def run(self, rounds: int, queries: int) -> None:
         threads = [threading.Thread(target=self.work, daemon=True) for _ in range(THREADS)]

@@ -88,7 +88,7 @@ def test_the_detection_of_a_first_query_is_a_span_within_its_own(
         "bluegreen.strategy": "blue",
         "bluegreen.tried": ("blue",),
         "bluegreen.followed": False,
-        "bluegreen.epoch": 1,
+        "bluegreen.state_version": 1,
         "bluegreen.row": "Detecting.auth_success[fresh]",
     }
 
@@ -112,7 +112,9 @@ def test_a_switch_is_a_span_from_its_announcement_to_its_commit(
     assert committed.start_time <= switch.end_time <= committed.end_time  # type: ignore[operator]
     assert switch.attributes is not None
     assert switch.attributes["bluegreen.committed"] is True
-    shown = [switch.attributes[f"bluegreen.{name}"] for name in ("scope", "previous", "strategy", "epoch")]
+    shown = [
+        switch.attributes[f"bluegreen.{name}"] for name in ("scope", "previous", "strategy", "state_version")
+    ]
     assert shown == [engine.address, "blue", "green", 3]
     assert switch.attributes["bluegreen.row"]
 

@@ -260,7 +260,7 @@ def test_refusal_of_one_user_disturbs_no_other_user(
     with two_users(server, way, WAYS[refusal.way] if refusal.way else way) as (world, good, bad, manager):
         if refusal.rotated or refusal.role == "prepare":
             assert bad.query() == "blue"
-        version, since = manager.version, len(world.records)
+        version, since = manager.state_version, len(world.records)
         refused = [
             Fault(refusal.role, refusal.answer, count=FOR_GOOD, stack=stack, user=BAD)
             for stack in STACKS[stacks]
@@ -270,7 +270,7 @@ def test_refusal_of_one_user_disturbs_no_other_user(
             world.expire(BAD)
         queries, outcomes = HABITS[habit](good, bad, clock, share)
         assert (manager.state, manager.active, manager.pending) == ("Stable", Strategy.BLUE, None)
-        assert manager.version == version
+        assert manager.state_version == version
         undisturbed(world, since, queries)
     _COUNTS[kind] = _COUNTS.get(kind, 0) + queries
     if stacks == "on both" or refusal.other_serves is False:

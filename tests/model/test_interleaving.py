@@ -314,13 +314,13 @@ def test_an_error_in_a_body_is_raised_where_the_run_was_asked_for() -> None:
 
 # Linearizability.
 
-STABLE = Model("Stable", attrs.evolve(Context.initial(), active=Strategy.BLUE, untried=(), version=1))
+STABLE = Model("Stable", attrs.evolve(Context.initial(), active=Strategy.BLUE, untried=(), state_version=1))
 
 
 def started(model: Model, number: int) -> tuple[Answer, Model]:
     taken = stepped(model.state, model.context, QueryStarted())
     assert taken is not None
-    ticket = Ticket(number, taken.effects[0].strategy, taken.effects[0].version)
+    ticket = Ticket(number, taken.effects[0].strategy, taken.effects[0].state_version)
     answer = Answer(QueryStarted(), False, taken, ticket)
     after = model.after(answer)
     assert after is not None

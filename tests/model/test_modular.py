@@ -158,7 +158,7 @@ def test_news_that_can_do_nothing_any_more_is_left_out_and_news_that_does_the_sa
     from bluegreen.machines.strategy.table import Context
 
     hearing = Hearing(Machines(), (), tickets=1)
-    active = Context(active=Strategy.BLUE, version=1, verified=True, settings=Settings())
+    active = Context(active=Strategy.BLUE, state_version=1, verified=True, settings=Settings())
     blue, green = Strategy.BLUE, Strategy.GREEN
     news = [cls(blue, 1) for cls in (AuthFailure, Error456, PersistentFailure, StrategyAnnounced)]
     assert len(hearing.plain("Stable", active, news)) == 1

@@ -25,8 +25,8 @@ def said(context: Context) -> Iterator[Any]:
             if cls in ENDINGS:
                 yield cls(Ticket(1, strategy, 0, None))
             elif is_news(cls):
-                yield from news(cls, strategy, context.version)
-                yield from news(cls, strategy, context.version - 1)
+                yield from news(cls, strategy, context.state_version)
+                yield from news(cls, strategy, context.state_version - 1)
             elif cls is QueryStarted:
                 yield from (QueryStarted(), QueryStarted(strategy))
             else:
@@ -45,7 +45,7 @@ def reachable(settings: Settings, tickets: int) -> Iterator[Taken]:
                 continue
             yield taken
             after = taken.step.context
-            key = (taken.step.state, attrs.evolve(after, version=0))
+            key = (taken.step.state, attrs.evolve(after, state_version=0))
             if key not in seen and after.open_blue + after.open_green <= tickets:
                 seen.add(key)
                 waiting.append((taken.step.state, after))
@@ -80,8 +80,8 @@ def _context(**changes: Any) -> Callable[[Taken], Taken]:
         ),
         ("I4 safe points", "strategy_announced", _context(active=None)),
         ("I5 accounted", "query_started", _context(open_blue=7)),
-        ("I6 fenced", "query_started", _context(version=-1)),
-        ("I6 versioned", "strategy_announced", _context(version=0)),
+        ("I6 fenced", "query_started", _context(state_version=-1)),
+        ("I6 versioned", "strategy_announced", _context(state_version=0)),
         ("I7 rollback", "rollback_requested", _context(active=None)),
         ("I13 scoped", "query_started", _context(untried=(Strategy.BLUE,))),
         ("I13 scoped", "persistent_failure", _context(verified=None)),

@@ -114,7 +114,7 @@ def played(machine: type[StateMachine], events: tuple[tuple[Any, ...], ...]) -> 
             if not about:
                 state.send(event=cls())
             elif isinstance(about[0], Strategy):
-                state.send(event=cls(about[0], state.context.version))
+                state.send(event=cls(about[0], state.context.state_version))
             else:
                 ends = [event for event in state.candidates() if isinstance(event, cls)]
                 state.send(event=ends[about[0]])

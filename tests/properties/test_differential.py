@@ -74,12 +74,12 @@ def aimed(move: Move, state: str, context: Context) -> StrategyEvent:
     if cls in ENDS:
         if age == 0 and context.open_on(strategy) == 0:
             strategy = strategy.other
-        return cls(Ticket(1, strategy, context.version))  # type: ignore[no-any-return]
+        return cls(Ticket(1, strategy, context.state_version))  # type: ignore[no-any-return]
     if cls is QueryStarted:
         return QueryStarted(strategy if of_one else None)
     if cls not in NEWS:
         return cls()  # type: ignore[no-any-return]
-    variants: list[StrategyEvent] = list(news(cls, strategy, context.version - age))
+    variants: list[StrategyEvent] = list(news(cls, strategy, context.state_version - age))
     return variants[-1 if of_one else 0]
 
 

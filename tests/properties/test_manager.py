@@ -138,12 +138,12 @@ class ManagerMachine(RuleBasedStateMachine):
     def _send(self, event: Any) -> str:
         """I10: whatever is refused leaves everything as it was."""
         manager = self.manager
-        before = manager.snapshot, [manager.session_epoch(one) for one in Strategy], len(self.records)
+        before = manager.snapshot, [manager.session_generation(one) for one in Strategy], len(self.records)
         row = STRATEGY.row(before[0].state, before[0].context, event)
         try:
             taken = manager.send(event)
         except EventForbidden:
-            after = manager.snapshot, [manager.session_epoch(one) for one in Strategy], len(self.records)
+            after = manager.snapshot, [manager.session_generation(one) for one in Strategy], len(self.records)
             assert after == before
             assert after[0] is before[0]
             return "forbidden"
@@ -168,7 +168,7 @@ class ManagerMachine(RuleBasedStateMachine):
         kind, strategy, age = news
         if kind in BARE:
             return kind(), (kind.name,)
-        version = self.manager.version - age
+        version = self.manager.state_version - age
         others_served = (True,) if isinstance(kind, OfOne) else ()
         return kind(strategy, version), (kind.name, strategy.value, version, *others_served)
 
@@ -238,7 +238,7 @@ class ManagerMachine(RuleBasedStateMachine):
         def prove(strategy: Strategy, left_s: float) -> None:
             assert not self.proving  # I9
             assert 0 < left_s <= self.manager.settings.detection_timeout_s
-            version = self.manager.version
+            version = self.manager.state_version
             answer, elapsed, meanwhile = script.pop(0) if script else ("accept", 0.0, [])
             self.proving = True
             self.clock.advance(elapsed)
@@ -267,9 +267,13 @@ class ManagerMachine(RuleBasedStateMachine):
         if ticket is not None:  # I3
             route = {"Stable": after.context.active, "PendingTransition": after.context.pending}[after.state]
             assert ticket.strategy is route
-            assert ticket.version == after.context.version
+            assert ticket.state_version == after.context.state_version
             self.seen[str(STRATEGY.cell(after.state, QueryStarted)[0])] += 1
-            self.issued[ticket.query] = ticket, ticket.strategy, self.manager.session_epoch(ticket.strategy)
+            self.issued[ticket.query] = (
+                ticket,
+                ticket.strategy,
+                self.manager.session_generation(ticket.strategy),
+            )
         if outcome != "crashed":  # I8: a detection ends in Stable or Failed
             assert after.state != "Detecting"
 
@@ -288,7 +292,7 @@ class ManagerMachine(RuleBasedStateMachine):
             return
         assert self.naive.query_started(ticket.query, strategy.value) == ticket.strategy.value
         self.seen[str(STRATEGY.cell(self.manager.state, QueryStarted)[1])] += 1
-        self.issued[ticket.query] = ticket, ticket.strategy, self.manager.session_epoch(ticket.strategy)
+        self.issued[ticket.query] = ticket, ticket.strategy, self.manager.session_generation(ticket.strategy)
 
     def _start_naive(self, said: list[Any], ticket: Ticket | None) -> tuple[str, str | None]:
         self._end_abandoned()
@@ -372,7 +376,7 @@ class ManagerMachine(RuleBasedStateMachine):
             "previous": context.previous,
             "untried": context.untried,
             "held_down": context.held_down,
-            "version": context.version,
+            "state_version": context.state_version,
             "verified": context.verified,
             "proved": context.proved,
             "open": (context.open_blue, context.open_green),
@@ -397,7 +401,9 @@ class ManagerMachine(RuleBasedStateMachine):
     def i2_isolated(self) -> None:
         for ticket, strategy, epoch in self.issued.values():
             assert ticket.strategy is strategy
-            assert self.manager.session_epoch(strategy) == epoch, "the session of an open ticket was ended"
+            assert self.manager.session_generation(strategy) == epoch, (
+                "the session of an open ticket was ended"
+            )
             with pytest.raises(attrs.exceptions.FrozenInstanceError):
                 ticket.strategy = strategy.other
 
@@ -426,8 +432,8 @@ class ManagerMachine(RuleBasedStateMachine):
 
     @invariant()
     def i6_version(self) -> None:
-        assert self.manager.version >= self.last_version
-        self.last_version = self.manager.version
+        assert self.manager.state_version >= self.last_version
+        self.last_version = self.manager.state_version
 
     @invariant()
     def i8_each_strategy_once(self) -> None:
@@ -444,7 +450,9 @@ class ManagerMachine(RuleBasedStateMachine):
                 events = [kind(Ticket(1, one, 0)) for one in Strategy]
             elif kind in NEWS:
                 ages = product(Strategy, (0, 1))
-                events = [event for one, age in ages for event in variants(kind, one, context.version - age)]
+                events = [
+                    event for one, age in ages for event in variants(kind, one, context.state_version - age)
+                ]
             elif kind is QueryStarted:
                 events = [QueryStarted(alone) for alone in (None, *Strategy)]
             else:

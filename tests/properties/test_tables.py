@@ -163,7 +163,7 @@ def test_i3_a_query_starts_on_pending_or_else_on_active_and_never_elsewhere(situ
         return
     taken = step(STRATEGY, state, context, QueryStarted())
     route = context.pending if state == "PendingTransition" else context.active
-    assert taken.effects == (IssueTicket(route, context.version),)  # type: ignore[arg-type]
+    assert taken.effects == (IssueTicket(route, context.state_version),)  # type: ignore[arg-type]
     assert taken.state == state
 
 
@@ -177,7 +177,7 @@ def test_i3_a_query_that_is_alone_begins_where_its_connection_is_accepted(
             step(STRATEGY, state, context, QueryStarted(alone))
         return
     taken = step(STRATEGY, state, context, QueryStarted(alone))
-    assert taken.effects == (IssueTicket(alone, context.version),)
+    assert taken.effects == (IssueTicket(alone, context.state_version),)
     assert taken.context.open_on(alone) == context.open_on(alone) + 1
 
 
@@ -214,7 +214,7 @@ def test_i5_open_tickets_are_those_started_minus_those_ended_on_each_strategy(se
         return
     taken = step(STRATEGY, *sent)
     for strategy in Strategy:
-        started = sum(effect == IssueTicket(strategy, context.version) for effect in taken.effects)
+        started = sum(effect == IssueTicket(strategy, context.state_version) for effect in taken.effects)
         ended = isinstance(event, ENDS) and event.ticket.strategy is strategy
         assert taken.context.open_on(strategy) == context.open_on(strategy) + started - ended >= 0
 
@@ -241,7 +241,7 @@ def test_i6_every_kind_of_stale_news_changes_nothing_in_any_sample_of_any_state(
     for state, context in product(STATES, STRATEGY.contexts):
         if STRATEGY.holds(state, context):
             for kind, strategy in product(NEWS, Strategy):
-                taken = step(STRATEGY, state, context, kind(strategy, context.version - 1))
+                taken = step(STRATEGY, state, context, kind(strategy, context.state_version - 1))
                 assert (taken.state, taken.context, taken.effects) == (state, context, ())
                 tried += 1
     assert tried > 1000
@@ -257,7 +257,7 @@ def test_i6_the_version_counts_the_steps_that_change_state_active_or_pending(sen
         (state, context.active, context.pending),
         (taken.state, taken.context.active, taken.context.pending),
     )
-    assert taken.context.version == context.version + (before != after)
+    assert taken.context.state_version == context.state_version + (before != after)
 
 
 @given(situations("Stable"))
@@ -265,11 +265,11 @@ def test_i7_a_rollback_of_an_announcement_leads_back_to_the_state_before_it(situ
     state, context = situation
     assert context.active is not None
     assume(context.held_down is not context.active.other)
-    announced = step(STRATEGY, state, context, StrategyAnnounced(context.active.other, context.version))
+    announced = step(STRATEGY, state, context, StrategyAnnounced(context.active.other, context.state_version))
     assert announced.state == "PendingTransition"
     back = step(STRATEGY, announced.state, announced.context, RollbackRequested())
     assert back.state == state
-    assert attrs.evolve(back.context, version=context.version) == context
+    assert attrs.evolve(back.context, state_version=context.state_version) == context
 
 
 @given(situations("Stable"))
@@ -277,10 +277,10 @@ def test_i7_a_withdrawn_announcement_leads_back_to_the_state_before_it(situation
     state, context = situation
     assert context.active is not None
     assume(context.held_down is not context.active.other)
-    announced = step(STRATEGY, state, context, StrategyAnnounced(context.active.other, context.version))
-    withdrawn = StrategyAnnounced(context.active, announced.context.version)
+    announced = step(STRATEGY, state, context, StrategyAnnounced(context.active.other, context.state_version))
+    withdrawn = StrategyAnnounced(context.active, announced.context.state_version)
     back = step(STRATEGY, announced.state, announced.context, withdrawn)
-    assert (back.state, attrs.evolve(back.context, version=context.version)) == (state, context)
+    assert (back.state, attrs.evolve(back.context, state_version=context.state_version)) == (state, context)
 
 
 @given(situations("Stable"))
@@ -288,7 +288,7 @@ def test_a_rollback_of_a_commit_leads_to_the_strategy_before_it(situation: Situa
     state, context = situation
     assert context.active is not None
     assume(context.held_down is not context.active.other)
-    announced = step(STRATEGY, state, context, StrategyAnnounced(context.active.other, context.version))
+    announced = step(STRATEGY, state, context, StrategyAnnounced(context.active.other, context.state_version))
     committed = step(STRATEGY, announced.state, announced.context, DrainTimedOut())
     asked = step(STRATEGY, committed.state, committed.context, RollbackRequested())
     back = step(STRATEGY, asked.state, asked.context, DrainTimedOut())
@@ -308,7 +308,11 @@ def test_i8_a_detection_never_tries_again_what_it_has_heard_from(sent: Sent) -> 
     if taken.state == "Detecting":
         assert set(taken.context.untried) <= set(context.untried)
         of_one = getattr(event, "served_since", False)
-        if isinstance(event, (Error456, AuthFailure)) and event.version == context.version and not of_one:
+        if (
+            isinstance(event, (Error456, AuthFailure))
+            and event.state_version == context.state_version
+            and not of_one
+        ):
             assert event.strategy not in taken.context.untried
         assert len(set(taken.context.untried)) == len(taken.context.untried)
     for effect in taken.effects:
@@ -323,7 +327,9 @@ def test_l2_a_detection_that_hears_only_refusals_fails_after_one_from_each_strat
     state, context = situation
     heard = 0
     while state == "Detecting":
-        state, context, _, _ = step(STRATEGY, state, context, refusal(context.untried[0], context.version))
+        state, context, _, _ = step(
+            STRATEGY, state, context, refusal(context.untried[0], context.state_version)
+        )
         heard += 1
     assert state == "Failed"
     assert heard <= 2
@@ -345,12 +351,12 @@ def test_l3_one_reset_and_a_healthy_strategy_lead_from_failed_to_stable(situatio
     state, context = situation
     reset = step(STRATEGY, state, context, Reset())
     first = reset.context.untried[0]
-    healthy = step(STRATEGY, reset.state, reset.context, AuthSuccess(first, reset.context.version))
+    healthy = step(STRATEGY, reset.state, reset.context, AuthSuccess(first, reset.context.state_version))
     assert (healthy.state, healthy.context.active) == ("Stable", first)
 
 
 @given(situations("Stable"), st.lists(st.sampled_from(["start", "end new", "open"]), max_size=20))
-@example(("Stable", Context(active=BLUE, version=2, open_blue=2)), ["start"] * 20)
+@example(("Stable", Context(active=BLUE, state_version=2, open_blue=2)), ["start"] * 20)
 def test_l1_once_the_old_queries_have_ended_the_next_safe_point_commits_whatever_new_ones_do(
     situation: Situation, between: list[str]
 ) -> None:
@@ -358,7 +364,7 @@ def test_l1_once_the_old_queries_have_ended_the_next_safe_point_commits_whatever
     assert context.active is not None
     old, new = context.active, context.active.other
     assume(context.held_down is not new)
-    state, context, _, _ = step(STRATEGY, state, context, StrategyAnnounced(new, context.version))
+    state, context, _, _ = step(STRATEGY, state, context, StrategyAnnounced(new, context.state_version))
     for what in between:
         if what == "start":
             event: StrategyEvent = QueryStarted()
@@ -388,17 +394,18 @@ def test_l4_a_strategy_that_is_announced_but_refuses_costs_one_detection_until_i
     assert context.active is not None
     assert context.pending is not None
     good, bad = context.active, context.pending
-    state, context, effects, _ = step(STRATEGY, state, context, refusal(bad, context.version))
+    state, context, effects, _ = step(STRATEGY, state, context, refusal(bad, context.state_version))
     assert (state, context.untried) == ("Detecting", (good, bad))
     assert Authenticate(good) in effects
-    state, context, _, _ = step(STRATEGY, state, context, AuthSuccess(good, context.version))
+    state, context, _, _ = step(STRATEGY, state, context, AuthSuccess(good, context.state_version))
     assert (state, context.active, context.held_down) == ("Stable", good, bad)
     for _ in range(repeats):
-        same = step(STRATEGY, state, context, StrategyAnnounced(bad, context.version))
+        same = step(STRATEGY, state, context, StrategyAnnounced(bad, context.state_version))
         assert (same.state, same.context, same.effects) == (state, context, ())
     state, context, _, _ = step(STRATEGY, state, context, CooldownEnded())
     assert (
-        step(STRATEGY, state, context, StrategyAnnounced(bad, context.version)).state == "PendingTransition"
+        step(STRATEGY, state, context, StrategyAnnounced(bad, context.state_version)).state
+        == "PendingTransition"
     )
 
 

@@ -37,7 +37,7 @@ def test_nobody_reads_half_a_record_or_goes_back_when_writers_are_killed(
     assert found["readers_ended"] == [0, 0], f"seed {seed}: no reader fails"
     readers, waits = found["readers"], sorted(found["waits_s"])
     assert [one["wrong"] for one in readers] == [[], []], f"seed {seed}"
-    epochs = max(one["epoch"] for one in readers)
+    epochs = max(one["store_epoch"] for one in readers)
     assert epochs > kills, "the next writer goes on"
     assert len(waits) == kills, "the store has kept no next writer"
     # Figures only: a reader or writer that the machine puts aside waits for the machine.

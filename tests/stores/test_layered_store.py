@@ -79,10 +79,10 @@ def test_news_is_carried_once_and_does_not_come_back(on: OpenOn, server: RedisSe
     for strategy in (GREEN, BLUE, GREEN):
         tell(stores[0], strategy)
         assert until(lambda: [says(one) for one in (*stores, far)] == [strategy] * 3)  # noqa: B023
-    epochs = [one.read(SCOPE).epoch for one in (*stores, far)]
+    epochs = [one.read(SCOPE).store_epoch for one in (*stores, far)]
     assert epochs == [3, 3, 3]
     looks = [one.watch(SCOPE) for one in stores]
-    assert not until(lambda: [one.read(SCOPE).epoch for one in (*stores, far)] != epochs, 0.3)
+    assert not until(lambda: [one.read(SCOPE).store_epoch for one in (*stores, far)] != epochs, 0.3)
     assert len(looks) == 2
     far.close()
 

@@ -111,7 +111,7 @@ def test_a_child_that_is_forked_while_its_parent_writes_reads_for_itself(tmp_pat
     ending = threading.Timer(0.05, over.set)
     ending.start()
     try:
-        assert answer_of(lambda: store.read(SCOPE).epoch == 0)
+        assert answer_of(lambda: store.read(SCOPE).store_epoch == 0)
     finally:
         writing.join()
         ending.join()
@@ -123,7 +123,7 @@ def test_a_forked_child_reads_and_writes_for_itself(store: Store) -> None:
     look = store.watch(SCOPE)
     before = look()
     assert answer_of(
-        lambda: store.read(SCOPE).epoch == 1 and store.write(SCOPE, following(store)) is not None
+        lambda: store.read(SCOPE).store_epoch == 1 and store.write(SCOPE, following(store)) is not None
     )
     assert look() != before
     assert store.read(SCOPE).announced is GREEN
@@ -185,7 +185,7 @@ def read_again(store: Store) -> int:
 
     def reads() -> bool:
         try:
-            found.append(store.read(SCOPE).epoch)
+            found.append(store.read(SCOPE).store_epoch)
         except StoreError:
             return False
         return True
@@ -238,10 +238,10 @@ def test_what_is_no_record_is_taken_away(store: Store, folder: Path) -> None:
     filled(store)
     opened = lmdb_file._open[folder]
     with opened.environment.begin(write=True) as taken:
-        taken.put(lmdb_file._key(SCOPE), b'{"epoch":')
+        taken.put(lmdb_file._key(SCOPE), b'{"store_epoch":')
     with pytest.raises(StoreError, match="no record of a scope"):
         store.read(SCOPE)
-    assert store.read(SCOPE).epoch == 0
+    assert store.read(SCOPE).store_epoch == 0
 
 
 def test_a_full_store_says_so_and_what_is_there_stays(folder: Path) -> None:
@@ -255,8 +255,8 @@ def test_a_full_store_says_so_and_what_is_there_stays(folder: Path) -> None:
 
     with pytest.raises(StoreError, match="MapFullError"):
         fill()
-    assert store.read(SCOPE).epoch == 1
-    assert store.read(OTHER).epoch == 0
+    assert store.read(SCOPE).store_epoch == 1
+    assert store.read(OTHER).store_epoch == 0
     store.close()
 
 
@@ -264,13 +264,13 @@ def test_a_full_disk_is_an_error_of_the_store(store: Store, folder: Path) -> Non
     filled(store)
 
     def fill() -> bool:
-        assert store.read(SCOPE).epoch == 3
+        assert store.read(SCOPE).store_epoch == 3
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         try:
             store.write(SCOPE, following(store))
         except StoreError:
-            return store.read(SCOPE).epoch == 3
+            return store.read(SCOPE).store_epoch == 3
         return False
 
     assert answer_of(fill)
@@ -328,13 +328,13 @@ def test_a_stopped_writer_keeps_nobody_waiting(folder: Path, store: Store) -> No
         assert until(lambda: "still busy" in refused())  # once the thread that writes has begun
         for _ in range(10):
             assert "still busy" in refused(), "while one is stuck, the others do not even wait"
-            assert quick.read(SCOPE).epoch == 3  # reading takes no lock
+            assert quick.read(SCOPE).store_epoch == 3  # reading takes no lock
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(reading)
         os.close(writing)
-    assert until(lambda: quick.read(SCOPE).epoch == 4)  # what was asked first is done now
+    assert until(lambda: quick.read(SCOPE).store_epoch == 4)  # what was asked first is done now
 
     def writes() -> bool:
         with suppress(StoreError):

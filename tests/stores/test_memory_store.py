@@ -28,7 +28,7 @@ class TestMemoryStore(StoreSuite):
         if pid == 0:
             os._exit(0 if store.write(SCOPE, following(store)) is not None else 1)
         assert os.waitpid(pid, 0)[1] == 0
-        assert store.read(SCOPE).epoch == 0
+        assert store.read(SCOPE).store_epoch == 0
 
 
 @pytest.mark.parametrize(

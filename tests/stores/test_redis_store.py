@@ -86,7 +86,7 @@ def store(opening: Open) -> Store:
 
 def reads(store: Store) -> int | None:
     try:
-        return store.read(SCOPE).epoch
+        return store.read(SCOPE).store_epoch
     except StoreError:
         return None
 
@@ -95,7 +95,7 @@ def written(store: Store, times: int = 1) -> None:
     for _ in range(times):
         record = following(store)
         assert store.write(SCOPE, record) is not None
-        assert until(lambda: reads(store) == record.epoch)  # noqa: B023  it is asked at once
+        assert until(lambda: reads(store) == record.store_epoch)  # noqa: B023  it is asked at once
 
 
 # Faults.
@@ -213,7 +213,7 @@ def test_what_is_no_record_is_told_and_written_over(server: RedisServer, store: 
     written(store)
     with redis.Redis(port=server.port) as client:
         (key,) = client.keys("bluegreen:*:news")
-        client.xadd(key, {"record": b'{"epoch":'}, id="2-0")
+        client.xadd(key, {"record": b'{"store_epoch":'}, id="2-0")
         assert until(lambda: reads(store) is None)
         with pytest.raises(StoreError, match="no record of a scope"):
             store.read(SCOPE)
@@ -391,7 +391,7 @@ def _follower(url: str, rounds: int, out: int) -> None:
         arrived.release()
 
     store = open_store(f"{url}?{PATIENT}")
-    assert store.read(SCOPE).epoch == 1
+    assert store.read(SCOPE).store_epoch == 1
     store.subscribe(SCOPE, note)  # type: ignore[attr-defined]
     os.write(out, b"ready\n")
     for _ in range(rounds):

@@ -25,7 +25,7 @@ def work(manager: StrategyManager, chance: random.Random, tickets: list[Ticket])
     """Start a query, or end one, or, rarely, let the server announce something."""
     number = chance.random()
     if number < 0.01:
-        manager.send(StrategyAnnounced(chance.choice(list(Strategy)), manager.version))
+        manager.send(StrategyAnnounced(chance.choice(list(Strategy)), manager.state_version))
     elif len(tickets) < 1 + 8 * number:
         try:
             tickets.append(manager.start(lambda strategy, left_s: None))

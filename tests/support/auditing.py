@@ -26,7 +26,7 @@ def observed(scope: Scope = SCOPE, **settings: Any) -> tuple[StrategyManager, li
     manager = StrategyManager(scope, Settings(**settings))
     told: list[Happening] = []
     manager.observe(told.append)
-    manager.send(AuthSuccess(Strategy.BLUE, manager.version))
+    manager.send(AuthSuccess(Strategy.BLUE, manager.state_version))
     return manager, told
 
 

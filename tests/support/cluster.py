@@ -124,11 +124,11 @@ class MemoryCluster:
             announced = self.prepare(ticket.strategy)
         except WrongStack:
             self.manager.end(QueryFailed(ticket))
-            self.manager.send(Error456(ticket.strategy, ticket.version))
+            self.manager.send(Error456(ticket.strategy, ticket.state_version))
             return False
         self.manager.proved(ticket.strategy)
         if announced is not None:
-            self.manager.send(StrategyAnnounced(announced, ticket.version))
+            self.manager.send(StrategyAnnounced(announced, ticket.state_version))
         return True
 
     def complete(self, ticket: Ticket) -> None:

@@ -56,7 +56,12 @@ class FaultyStore:
         """Write as some other process would."""
         there = self._inner.read(scope)
         record = attrs.evolve(
-            there, epoch=there.epoch + 1, announced=strategy, verified=strategy, at=at, who="other:1"
+            there,
+            store_epoch=there.store_epoch + 1,
+            announced=strategy,
+            verified=strategy,
+            at=at,
+            who="other:1",
         )
         written = self._inner.write(scope, record)
         assert written is not None

@@ -181,7 +181,11 @@ class FlowConnection:
         """Carry out one RPC."""
         message = Message(queryId=query, **fields)
         rpc = Rpc(
-            name, self.link.protocol.methods[name], message, version=self.link.manager.version, stream=stream
+            name,
+            self.link.protocol.methods[name],
+            message,
+            state_version=self.link.manager.state_version,
+            stream=stream,
         )
         return self.cluster.run(self.link.call(rpc))
 

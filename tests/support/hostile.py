@@ -336,7 +336,7 @@ def ask(port: int, seconds: float, rate: float, warm_s: float) -> Cost:
     asker = _Asker(connection, rate)
     manager = managed(Scope(f"127.0.0.1:{port}"))
     asker.ask(warm_s)
-    before = _used(), asker.queries, asker.failed, manager.version
+    before = _used(), asker.queries, asker.failed, manager.state_version
     asker.ask(seconds)
     used, queries, failed, version = before
     now = _used()
@@ -354,7 +354,7 @@ def ask(port: int, seconds: float, rate: float, warm_s: float) -> Cost:
         lines=log.lines,
         bytes=log.bytes,
         broken=tuple(log.broken),
-        steps=manager.version - version,
+        steps=manager.state_version - version,
     )
 
 

@@ -35,9 +35,13 @@ def write_for_ever(folder: Path) -> None:
     store = LmdbStore(folder, 1.0)
     while True:
         there = store.read(SCOPE)
-        epoch = there.epoch + 1
+        epoch = there.store_epoch + 1
         record = attrs.evolve(
-            there, epoch=epoch, announced=list(Strategy)[epoch % 2], at=at_of(epoch), who=f"writer of {epoch}"
+            there,
+            store_epoch=epoch,
+            announced=list(Strategy)[epoch % 2],
+            at=at_of(epoch),
+            who=f"writer of {epoch}",
         )
         store.write(SCOPE, record)
 
@@ -53,15 +57,19 @@ def read_for_ever(folder: Path, out: int) -> None:
         record = store.read(SCOPE)
         took.append(time.monotonic() - began_s)
         reads += 1
-        if record.epoch < last:
-            wrong.append(f"backward: {record.epoch} after {last}")
-        expected = (list(Strategy)[record.epoch % 2], at_of(record.epoch), f"writer of {record.epoch}")
-        if record.epoch and (record.announced, record.at, record.who) != expected:
+        if record.store_epoch < last:
+            wrong.append(f"backward: {record.store_epoch} after {last}")
+        expected = (
+            list(Strategy)[record.store_epoch % 2],
+            at_of(record.store_epoch),
+            f"writer of {record.store_epoch}",
+        )
+        if record.store_epoch and (record.announced, record.at, record.who) != expected:
             wrong.append(f"torn: {record}")
-        last = record.epoch
+        last = record.store_epoch
     took.sort()
     p999_ms, most_ms = 1000 * took[int(0.999 * reads)], 1000 * took[-1]
-    told = {"reads": reads, "p999_ms": p999_ms, "most_ms": most_ms, "epoch": last, "wrong": wrong}
+    told = {"reads": reads, "p999_ms": p999_ms, "most_ms": most_ms, "store_epoch": last, "wrong": wrong}
     os.write(out, json.dumps(told).encode() + b"\n")
 
 

@@ -45,13 +45,13 @@ def nobody(strategy: Strategy, left_s: float) -> None:
 
 
 def on_blue(manager: StrategyManager) -> StrategyManager:
-    manager.send(AuthSuccess(BLUE, manager.version))
+    manager.send(AuthSuccess(BLUE, manager.state_version))
     assert manager.state == "Stable"
     return manager
 
 
 def announce(manager: StrategyManager, strategy: Strategy = GREEN) -> None:
-    manager.send(StrategyAnnounced(strategy, manager.version))
+    manager.send(StrategyAnnounced(strategy, manager.state_version))
     assert manager.state == "PendingTransition"
 
 

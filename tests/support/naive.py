@@ -59,7 +59,7 @@ class NaiveManager:
         self.previous: str | None = None
         self.untried = self._both(None)
         self.held_down: str | None = None
-        self.version = 0
+        self.state_version = 0
         self.verified = False  # active has accepted a connection
         self.pending_proved = False  # pending has
         self.tickets: dict[int, str] = {}
@@ -83,7 +83,7 @@ class NaiveManager:
             "previous": self.previous,
             "untried": tuple(self.untried),
             "held_down": self.held_down,
-            "version": self.version,
+            "state_version": self.state_version,
             "verified": self.verified,
             "proved": self.pending_proved,
             "open": (self.open_on(BLUE), self.open_on(GREEN)),
@@ -115,13 +115,13 @@ class NaiveManager:
     def _detect(self, first: str | None) -> None:
         self.pending, self.pending_proved = None, False
         self.untried = self._both(first)
-        self.version += 1
+        self.state_version += 1
         self._enter(DETECTING)
 
     def _commit(self) -> None:
         self.previous, self.active, self.pending = self.active, self.pending, None
         self.verified, self.pending_proved = self.pending_proved, False
-        self.version += 1
+        self.state_version += 1
         self._enter(STABLE)
 
     def _adopt(self, strategy: str, *, verified: bool) -> None:
@@ -132,12 +132,12 @@ class NaiveManager:
         self.verified = verified
         if verified and self.held_down == strategy:  # it answers: there is nothing left to hold down
             self.held_down = None
-        self.version += 1
+        self.state_version += 1
         self._enter(STABLE)
 
     def _fail(self) -> None:
         self.untried = []
-        self.version += 1
+        self.state_version += 1
         self._enter(FAILED)
         raise Unavailable
 
@@ -149,11 +149,11 @@ class NaiveManager:
 
     def _refused(self, strategy: str, version: int) -> None:
         """A fresh refusal of the strategy that is in use or being tried, whatever kind it is."""
-        if self.state == STABLE and strategy == self.active and version == self.version:
+        if self.state == STABLE and strategy == self.active and version == self.state_version:
             if not self.verified:  # announced, committed, and then refused
                 self.held_down = strategy
             self._detect(other(strategy))
-        elif self.state == PENDING and strategy == self.pending and version == self.version:
+        elif self.state == PENDING and strategy == self.pending and version == self.state_version:
             self.held_down = self.pending
             self._detect(self.active)
 
@@ -183,24 +183,24 @@ class NaiveManager:
     def strategy_announced(self, strategy: str, version: int) -> None:
         if self.state == DETECTING:
             # One that this detection has tried is not tried again.
-            if version == self.version and strategy in self.untried and strategy != self.held_down:
+            if version == self.state_version and strategy in self.untried and strategy != self.held_down:
                 self.untried.sort(key=lambda one: one != strategy)
         elif self.state == STABLE:
-            if version == self.version and strategy != self.active and strategy != self.held_down:
+            if version == self.state_version and strategy != self.active and strategy != self.held_down:
                 self.pending = strategy
-                self.version += 1
+                self.state_version += 1
                 self._enter(PENDING)
-        elif self.state == PENDING and version == self.version and strategy == self.active:
+        elif self.state == PENDING and version == self.state_version and strategy == self.active:
             self._withdraw()
 
     def _withdraw(self) -> None:
         self.pending, self.pending_proved = None, False
-        self.version += 1
+        self.state_version += 1
         self._enter(STABLE)
 
     def error_456(self, strategy: str, version: int) -> None:
         if self.state == DETECTING:
-            if version == self.version and strategy in self.untried:
+            if version == self.state_version and strategy in self.untried:
                 if len(self.untried) == 1:
                     self._fail()
                 self.untried.remove(strategy)
@@ -216,12 +216,12 @@ class NaiveManager:
             self._refused(strategy, version)
 
     def auth_success(self, strategy: str, version: int) -> None:
-        if self.state == DETECTING and version == self.version:
+        if self.state == DETECTING and version == self.state_version:
             self._adopt(strategy, verified=True)
-        elif self.state == STABLE and strategy == self.active and version == self.version:
+        elif self.state == STABLE and strategy == self.active and version == self.state_version:
             self.verified = True
             self.good_since = self.now
-        elif self.state == PENDING and strategy == self.pending and version == self.version:
+        elif self.state == PENDING and strategy == self.pending and version == self.state_version:
             self.pending_proved = True
 
     def cache_expired(self) -> None:
@@ -255,7 +255,7 @@ class NaiveManager:
         elif self.state == STABLE and self.previous not in (None, self.active):
             self.pending = self.previous
             self.held_down = None  # somebody wants it: that is worth more than what it once answered
-            self.version += 1
+            self.state_version += 1
             self._enter(PENDING)
         else:
             raise Forbidden
@@ -297,7 +297,7 @@ class NaiveManager:
             if self.now >= deadline:
                 self.detection_timed_out()
                 return
-            strategy, version = self.untried[0], self.version
+            strategy, version = self.untried[0], self.state_version
             answer = prove(strategy)
             if answer == "crash":
                 raise Crashed

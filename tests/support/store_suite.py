@@ -28,7 +28,9 @@ def following(
 ) -> StoreRecord:
     """The record that may be written next."""
     there = store.read(scope)
-    return attrs.evolve(there, epoch=there.epoch + 1, announced=strategy, verified=None, at=stamp(), who=who)
+    return attrs.evolve(
+        there, store_epoch=there.store_epoch + 1, announced=strategy, verified=None, at=stamp(), who=who
+    )
 
 
 def until(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
@@ -42,7 +44,7 @@ def until(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
 
 def _epoch(store: Store, scope: Scope) -> int | None:
     try:
-        return store.read(scope).epoch
+        return store.read(scope).store_epoch
     except StoreError:
         return None
 
@@ -60,7 +62,7 @@ class StoreSuite:
 
     def test_a_new_store_knows_nothing_and_has_an_incarnation(self, store: Store) -> None:
         record = store.read(SCOPE)
-        assert (record.epoch, record.announced, record.verified) == (0, None, None)
+        assert (record.store_epoch, record.announced, record.verified) == (0, None, None)
         assert record.incarnation
 
     def test_what_was_written_is_read_by_others_with_everything_in_it(
@@ -74,19 +76,19 @@ class StoreSuite:
     def test_an_epoch_is_written_once_and_only_behind_the_one_before(self, store: Store) -> None:
         first = following(store, BLUE)
         assert store.write(SCOPE, first) is not None
-        assert until(lambda: store.read(SCOPE).epoch == 1)
+        assert until(lambda: store.read(SCOPE).store_epoch == 1)
         for epoch in (0, 1, 3):
-            assert store.write(SCOPE, attrs.evolve(first, epoch=epoch, announced=GREEN)) is None
+            assert store.write(SCOPE, attrs.evolve(first, store_epoch=epoch, announced=GREEN)) is None
         assert store.read(SCOPE) == first
 
     def test_what_was_meant_for_another_store_is_not_written(self, store: Store) -> None:
         assert store.write(SCOPE, attrs.evolve(following(store), incarnation="another")) is None
-        assert store.read(SCOPE).epoch == 0
+        assert store.read(SCOPE).store_epoch == 0
 
     def test_scopes_share_nothing(self, store: Store) -> None:
         assert store.write(SCOPE, following(store)) is not None
-        assert until(lambda: store.read(SCOPE).epoch == 1)
-        assert store.read(OTHER).epoch == 0
+        assert until(lambda: store.read(SCOPE).store_epoch == 1)
+        assert store.read(OTHER).store_epoch == 0
         assert store.lease(SCOPE, "one", 60)
         assert store.lease(OTHER, "two", 60)
 
@@ -109,17 +111,17 @@ class StoreSuite:
             assert store.read(scope).who == f"{number}"
 
     def test_whoever_watches_sees_that_there_is_something_to_read(self, store: Store, another: Store) -> None:
-        assert another.read(SCOPE).epoch == 0
+        assert another.read(SCOPE).store_epoch == 0
         look = another.watch(SCOPE)
         assert until(lambda: look() == look())
         before = look()
         assert store.write(SCOPE, following(store)) is not None
         assert until(lambda: look() != before)
-        assert another.read(SCOPE).epoch == 1
+        assert another.read(SCOPE).store_epoch == 1
 
     def test_while_nothing_happens_there_is_nothing_to_read(self, store: Store) -> None:
         assert store.write(SCOPE, following(store)) is not None
-        assert until(lambda: store.read(SCOPE).epoch == 1)
+        assert until(lambda: store.read(SCOPE).store_epoch == 1)
         look = store.watch(SCOPE)
         assert until(lambda: look() == look())
         before = look()
@@ -135,7 +137,7 @@ class StoreSuite:
                 except StoreError:  # too many at once for the time that a query may wait
                     continue
                 if written is not None:
-                    won.append((written.epoch, written.who))
+                    won.append((written.store_epoch, written.who))
 
         threads = [
             threading.Thread(target=hammer, args=(mine, f"{name}:{number}"))
@@ -148,7 +150,7 @@ class StoreSuite:
             thread.join(60)
         epochs = [epoch for epoch, _ in won]
         assert len(epochs) == len(set(epochs))
-        assert until(lambda: store.read(SCOPE).epoch >= max(epochs))
+        assert until(lambda: store.read(SCOPE).store_epoch >= max(epochs))
 
     # The lease.
 
@@ -180,7 +182,7 @@ class StoreSuite:
         look()
         for ask in (
             lambda: store.read(SCOPE),
-            lambda: store.write(SCOPE, StoreRecord(epoch=1)),
+            lambda: store.write(SCOPE, StoreRecord(store_epoch=1)),
             lambda: store.lease(SCOPE, "one", 1),
         ):
             with pytest.raises(StoreError, match="it is closed") as refused:

@@ -61,7 +61,7 @@ def contexts(draw: st.DrawFn, state: str) -> Context:
         previous=draw(st.sampled_from([None, active.other])) if active is not None else None,
         untried=untried,
         held_down=draw(known),
-        version=draw(st.integers(2, 9)),
+        state_version=draw(st.integers(2, 9)),
         open_blue=draw(st.integers(0, 2)),
         open_green=draw(st.integers(0, 2)),
         verified=draw(st.booleans()),
@@ -80,7 +80,7 @@ def situations(draw: st.DrawFn, state: str | None = None) -> tuple[str, Context]
 def news(draw: st.DrawFn, context: Context, *, ages: tuple[int, ...] = (0, 0, 1, 2)) -> StrategyEvent:
     """Something that an answer says about a strategy; `ages`: by how many versions it may be late."""
     cls = draw(st.sampled_from(NEWS))
-    version = context.version - draw(st.sampled_from(ages))
+    version = context.state_version - draw(st.sampled_from(ages))
     made: StrategyEvent = draw(st.sampled_from(list(variants(cls, draw(strategies), version))))
     return made
 
@@ -92,7 +92,7 @@ def events(draw: st.DrawFn, context: Context) -> StrategyEvent:
     if cls in ENDS:
         made: StrategyEvent = cls(Ticket(1, draw(strategies), 1))
     elif cls in NEWS:
-        version = context.version - draw(st.sampled_from((0, 0, 1, 2)))
+        version = context.state_version - draw(st.sampled_from((0, 0, 1, 2)))
         made = draw(st.sampled_from(list(variants(cls, draw(strategies), version))))
     elif cls is QueryStarted:
         made = QueryStarted(draw(st.none() | strategies))

@@ -145,7 +145,7 @@ class BusyManager(ManagerSubject):
 
     def _is_due(self, event: Any) -> bool:
         of_one = getattr(event, "served_since", False)  # then its leader leaves the detection
-        due = event.version == self.context.version and event.strategy is self.context.untried[0]
+        due = event.state_version == self.context.state_version and event.strategy is self.context.untried[0]
         return bool(due and not of_one)
 
     def _start_one(self, prove: Any) -> None:

@@ -33,7 +33,7 @@ def written(value: Any) -> str:
 def effect_written(effect: Any) -> str:
     """Return an effect as the page writes it."""
     words = [
-        f"version {value}" if name == "version" else value.name if name == "event" else str(value)
+        f"version {value}" if name == "state_version" else value.name if name == "event" else str(value)
         for name, value in attrs.asdict(effect, recurse=False).items()
     ]
     return type(effect).__name__ + (f"({', '.join(words)})" if words else "")
@@ -69,7 +69,7 @@ class StrategyWalk:
         if alone:
             return cls(strategy)
         facts = {"served_since": True} if others_served else {}
-        return cls(strategy, self.context.version - bool(stale), **facts)
+        return cls(strategy, self.context.state_version - bool(stale), **facts)
 
     def take(self, label: str) -> str | None:
         """Take an event; return the name of its row, or nothing if it is refused."""
@@ -85,7 +85,7 @@ class StrategyWalk:
         for effect in taken.effects:
             if type(effect).__name__ == "IssueTicket":
                 self.issued += 1
-                self.tickets.append(Ticket(self.issued, effect.strategy, effect.version))
+                self.tickets.append(Ticket(self.issued, effect.strategy, effect.state_version))
         if hasattr(event, "ticket"):
             self.tickets.remove(event.ticket)
         return taken.row.name
@@ -98,7 +98,9 @@ class StrategyWalk:
         return {
             "state": self.state,
             "context": {name: written(value) for name, value in fields.items()},
-            "tickets": [f"#{one.query} on {one.strategy}, version {one.version}" for one in self.tickets],
+            "tickets": [
+                f"#{one.query} on {one.strategy}, version {one.state_version}" for one in self.tickets
+            ],
         }
 
 

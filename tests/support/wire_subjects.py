@@ -143,7 +143,7 @@ class WireConnection:
 
     def events(self, _: str, context: Context) -> Iterator[Any]:
         """Yield what the wire, the clock and an operator can bring about."""
-        version = context.version
+        version = context.state_version
         for cls in STRATEGY.events:
             if cls in ENDINGS:
                 yield from (cls(ticket) for ticket in self._tickets())

@@ -46,7 +46,7 @@ def test_each_step_that_changed_something_is_a_line_that_the_table_takes(
 ) -> None:
     manager, told = observed()
     queries(manager, 5)
-    manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+    manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
     audit = AuditWriter(tmp_path, clock=clock)
     steps = sum(isinstance(one, Record) for one in told)
     tell(audit, told)
@@ -62,7 +62,7 @@ def test_of_changes_alone_each_is_written_with_where_the_machine_stood_and_the_t
 ) -> None:
     manager, told = observed()
     queries(manager, 5)
-    manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+    manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
     queries(manager, 5)
     audit = AuditWriter(tmp_path, steps="changes", clock=clock)
     tell(audit, told)

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     clock.advance(DAY_S / 2)
     other([lost("q-7", "=HYPERLINK(1)", OTHER), StoreLost(OTHER, 1.0, "redis", "gone\x1b[2J")])
     clock.advance(DAY_S / 2)
-    manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+    manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
     tell(one, told)
     one.close()
     other.close()

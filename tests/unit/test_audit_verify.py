@@ -26,7 +26,7 @@ def killed(tmp_path: Path, clock: FakeClock) -> Path:
     """The file of a process that was killed: it has no last line."""
     manager, told = observed()
     queries(manager, 5)
-    manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+    manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
     audit = AuditWriter(tmp_path, clock=clock)
     tell(audit, told)
     (path,) = paths(tmp_path, "changes")

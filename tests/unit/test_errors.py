@@ -90,7 +90,7 @@ CASES: list[tuple[BluegreenError, str, dict[str, Any]]] = [
     (
         QueryLost("q-1", "blue", 7, "it can write"),
         "query q-1 on blue (version 7) is lost: it can write",
-        {"query": "q-1", "strategy": "blue", "version": 7, "reason": "it can write"},
+        {"query": "q-1", "strategy": "blue", "state_version": 7, "reason": "it can write"},
     ),
     (
         QueryLost(None, "blue", 7, "gone"),

@@ -90,7 +90,7 @@ def test_an_announcement_that_is_taken_back_is_taken_back_for_all() -> None:
     held = query(other)
     announce(one)
     query(other)
-    one.send(StrategyAnnounced(BLUE, one.version))
+    one.send(StrategyAnnounced(BLUE, one.state_version))
     assert query(other).strategy is BLUE
     assert (other.state, held.strategy) == ("Stable", BLUE)
 
@@ -99,18 +99,18 @@ def test_who_hears_the_same_writes_nothing() -> None:
     store = FaultyStore()
     one, other = settled(store, BLUE), settled(store, BLUE)
     announce(one)
-    before = store.read(SCOPE).epoch
+    before = store.read(SCOPE).store_epoch
     query(other)
-    assert store.read(SCOPE).epoch == before
+    assert store.read(SCOPE).store_epoch == before
 
 
 def test_who_was_late_hears_who_was_faster() -> None:
     store = FaultyStore()
     one = settled(store, BLUE)
     seen = store.put(SCOPE, GREEN, stamp())
-    one.send(Error456(BLUE, one.version))  # it has not looked since, and publishes what it finds
+    one.send(Error456(BLUE, one.state_version))  # it has not looked since, and publishes what it finds
     assert run(one, Cluster(BLUE, GREEN)) is GREEN
-    assert store.read(SCOPE).epoch == seen.epoch
+    assert store.read(SCOPE).store_epoch == seen.store_epoch
 
 
 def test_a_write_behind_one_that_was_not_read_is_refused_and_then_read() -> None:
@@ -118,9 +118,9 @@ def test_a_write_behind_one_that_was_not_read_is_refused_and_then_read() -> None
     one = settled(store, BLUE)
     running = query(one)
     store.put(SCOPE, BLUE, stamp())
-    one.send(StrategyAnnounced(GREEN, one.version))
+    one.send(StrategyAnnounced(GREEN, one.state_version))
     assert (one.state, one.active) == ("Stable", BLUE)  # somebody else has said otherwise meanwhile
-    one.send(StrategyAnnounced(GREEN, one.version))  # the server goes on saying so
+    one.send(StrategyAnnounced(GREEN, one.state_version))  # the server goes on saying so
     assert (one.state, store.read(SCOPE).announced) == ("PendingTransition", GREEN)
     assert one.end(QueryCompleted(running))
 
@@ -202,7 +202,7 @@ def test_a_store_that_comes_back_empty_is_filled_by_the_first_that_looks() -> No
     one = settled(store, GREEN)
     store.replace()
     query(one)
-    assert (store.read(SCOPE).announced, store.read(SCOPE).epoch) == (GREEN, 1)
+    assert (store.read(SCOPE).announced, store.read(SCOPE).store_epoch) == (GREEN, 1)
 
 
 def test_an_old_copy_of_a_store_is_written_over_by_who_has_decided_since() -> None:
@@ -231,7 +231,7 @@ def test_a_wrong_word_costs_a_refusal_and_no_query() -> None:
     cluster = Cluster(BLUE)
     ticket = one.start(cluster.prove)
     assert ticket.strategy is GREEN
-    one.send(Error456(GREEN, one.version))
+    one.send(Error456(GREEN, one.state_version))
     assert run(one, cluster) is BLUE
     assert store.read(SCOPE).announced is BLUE  # and now the others know as well
     assert run(settled(store, BLUE), cluster) is BLUE
@@ -269,7 +269,7 @@ def test_many_that_are_refused_at_once_detect_once_and_the_others_follow(
     cluster = Cluster(GREEN)
     happened = [told(manager) for manager in managers]
     for manager in managers:
-        manager.send(Error456(BLUE, manager.version))
+        manager.send(Error456(BLUE, manager.state_version))
     threads = [threading.Thread(target=run, args=(manager, cluster)) for manager in managers]
     for thread in threads:
         thread.start()
@@ -284,7 +284,7 @@ def test_a_holder_that_has_died_does_not_keep_the_others_from_detecting() -> Non
     store = FaultyStore()
     manager = settled(store, BLUE)
     assert store.lease(SCOPE, "dead:1", LEASE_S / 10)
-    manager.send(Error456(BLUE, manager.version))
+    manager.send(Error456(BLUE, manager.state_version))
     assert run(manager, Cluster(GREEN)) is GREEN
 
 
@@ -292,7 +292,7 @@ def test_a_store_that_cannot_say_who_detects_keeps_nobody_from_it() -> None:
     store = FaultyStore()
     manager = settled(store, BLUE)
     store.fail()
-    manager.send(Error456(BLUE, manager.version))
+    manager.send(Error456(BLUE, manager.state_version))
     assert run(manager, Cluster(GREEN)) is GREEN
 
 
@@ -316,7 +316,7 @@ def test_tasks_wait_for_another_process_without_blocking_their_loop() -> None:
     store = FaultyStore()
     leader, manager = settled(store, BLUE), settled(store, BLUE)
     for one in (leader, manager):
-        one.send(Error456(BLUE, one.version))
+        one.send(Error456(BLUE, one.state_version))
     held = threading.Event()
 
     async def prove(strategy: Strategy, left_s: float) -> None:

@@ -58,7 +58,7 @@ def test_query_that_was_let_go_is_freed_where_it_ran(
     cluster: FlowCluster, connection: FlowConnection, manager: StrategyManager
 ) -> None:
     query = started(connection)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     del query
     gc.collect()
     assert connection.query() == "green"
@@ -118,7 +118,7 @@ def test_cancel_by_id_from_another_connection_goes_where_the_query_runs(
     cluster: FlowCluster, connection: FlowConnection, manager: StrategyManager
 ) -> None:
     query = started(connection)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     other = cluster.connect(manager, "me")
     other.query()
     other.call("cancel", str(query))
@@ -132,7 +132,7 @@ def test_ids_that_collide_are_told_apart_by_their_engine(
 ) -> None:
     cluster.colliding = True
     mine = started(connection)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     stranger = cluster.connect(manager, "stranger")
     theirs = started(stranger)
     assert str(mine) == str(theirs)
@@ -146,7 +146,7 @@ def test_end_of_an_unknown_query_is_refused_if_both_stacks_hold_work(
     cluster: FlowCluster, connection: FlowConnection, manager: StrategyManager, name: str
 ) -> None:
     kept = [started(connection)]
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     kept.append(started(connection))
     with pytest.raises(
         StrategyUnavailable, match=f"{name} was not sent: no connection of this process knows"
@@ -186,7 +186,7 @@ def test_stream_without_id_holds_its_ticket_until_it_has_ended(
     rpc = Rpc("names", connection.link.protocol.methods["names"], Message(), stream=hold)
     cluster.run(connection.link.call(rpc))
     assert [ticket.strategy for ticket in manager.open_tickets] == [BLUE]
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     connection.link.streamed(rpc, Message(rows="more"))
     assert manager.state == "PendingTransition"
     getattr(connection.link, over)(rpc)

@@ -72,7 +72,7 @@ def test_a_query_that_keeps_a_switch_waiting_for_longer_than_its_limit_is_named(
     manager: StrategyManager, clock: FakeClock
 ) -> None:
     ticket = manager.start(accepting)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     clock.advance(60)
     assert health(manager).ok, "the limit itself is within it"
     clock.advance(1)
@@ -180,6 +180,6 @@ def test_a_process_without_connections_is_ready_as_soon_as_it_knows_of_a_switch(
     assert readiness(manager).ready
     assert not readiness(manager, GREEN).ready
     manager.start(accepting)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     assert attrs.astuple(readiness(manager, GREEN), recurse=False) == (SCOPE, GREEN, True, 0, 0)
     assert readiness(manager, GREEN).ready

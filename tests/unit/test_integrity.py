@@ -48,7 +48,7 @@ def test_a_sound_manager_is_left_alone_in_every_state(
         assert manager.examine() == manager.repair() == ()
         ticket = manager.start(accepting)
         assert manager.examine() == manager.repair() == ()
-        manager.send(StrategyAnnounced(GREEN, manager.version))
+        manager.send(StrategyAnnounced(GREEN, manager.state_version))
         before = manager.snapshot
         assert manager.examine() == manager.repair() == ()
         assert manager.snapshot is before
@@ -60,13 +60,13 @@ def test_a_transition_without_a_second_strategy_is_reset_and_the_next_query_find
     manager: StrategyManager, told: list[Happening]
 ) -> None:
     ticket = manager.start(accepting)
-    version = manager.version
+    version = manager.state_version
     manager._snapshot = manager._snapshot._replace(state=PENDING)
     (found,) = manager.repair()
     assert (found.check, found.correction) == ("transition_state_validity", "reset_transition_state")
     assert "PendingTransition with active blue, pending None" in found.found
     assert (manager.state, manager.open_tickets, manager.examine()) == (DETECTING, (ticket,), ())
-    assert manager.version > version, "news from before is stale"
+    assert manager.state_version > version, "news from before is stale"
     assert manager.start(accepting).strategy is BLUE, "what was in use is tried first"
     assert manager.end(QueryCompleted(ticket)), "the open query has stayed open"
     corrections = [one for one in told if isinstance(one, Corrected)]
@@ -127,7 +127,7 @@ def test_a_transition_that_waits_for_queries_that_there_are_not_commits_when_tha
     manager: StrategyManager,
 ) -> None:
     manager.start(accepting)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     assert (manager.state, manager.active) == (PENDING, BLUE)
     manager._tickets.clear()
     manager.repair()
@@ -169,7 +169,7 @@ def test_what_the_store_says_is_heard_by_a_process_that_has_missed_it(clock: Fak
     for one in (first, second):
         one.join(store)
         one.end(QueryCompleted(one.start(accepting)))
-    first.send(StrategyAnnounced(GREEN, first.version))
+    first.send(StrategyAnnounced(GREEN, first.state_version))
     exchange = second.exchange
     assert exchange is not None
     exchange._hear = lambda strategy: None  # the news is lost on its way to the machine
@@ -213,7 +213,12 @@ def test_every_context_of_the_table_is_sound_in_its_states_and_every_correction_
             mended = corrected(kept, found)
             assert examined(mended) == ()
             if found:
-                step(STRATEGY, mended.state, mended.context, StrategyAnnounced(GREEN, mended.context.version))
+                step(
+                    STRATEGY,
+                    mended.state,
+                    mended.context,
+                    StrategyAnnounced(GREEN, mended.context.state_version),
+                )
 
 
 def test_each_check_has_its_correction() -> None:

@@ -309,7 +309,7 @@ def test_a_strategy_that_is_good_for_others_only_is_given_up_after_three_attempt
     for attempt in range(3):
         assert command.method == "login"
         manager.send(CacheInvalidated())  # another connection detects meanwhile, and finds it good
-        manager.send(AuthSuccess(BLUE, manager.version))
+        manager.send(AuthSuccess(BLUE, manager.state_version))
         if attempt < 2:
             command = flow.send(REFUSED)
     with pytest.raises(StrategyUnavailable, match="blue accepts no session: 456"):
@@ -691,7 +691,7 @@ def test_a_login_is_a_safe_point_at_which_a_switch_is_committed(
     link: Connection, stacks: Stacks, manager: StrategyManager
 ) -> None:
     login(stacks, link)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     flow = Connection(manager, PROTOCOL).call(rpc("login", queryString="me"))
     paused(flow, stacks, "login")  # by now it has a ticket, and that has not ended
     assert (manager.state, manager.active) == ("Stable", GREEN)
@@ -705,7 +705,7 @@ def test_the_other_strategy_is_asked_before_an_answer_is_held_against_one(
     kept = begun(stacks, link)
     flow = link.call(rpc("names"))
     paused(flow, stacks, "names")
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     stacks.run(flow, Reply(Message()))
     flow = link.call(rpc("names"))
     on_green = paused(flow, stacks, "login")
@@ -777,7 +777,7 @@ def test_a_session_that_takes_longer_than_the_call_may_is_nobodys_fault(
     link: Connection, stacks: Stacks, clock: list[float], manager: StrategyManager
 ) -> None:
     login(stacks, link)
-    version = manager.version
+    version = manager.state_version
     first, second = (link.call(rpc("names", deadline_s=102.0)) for _ in range(2))
     paused(first, stacks, "names")
     paused(second, stacks, "names")
@@ -786,7 +786,7 @@ def test_a_session_that_takes_longer_than_the_call_may_is_nobodys_fault(
     for flow, late in ((first, failure("DEADLINE_EXCEEDED")), (second, False)):
         with pytest.raises(StrategyUnavailable, match="deadline of the call"):
             flow.send(late)
-    assert (manager.state, manager.version, manager.open_tickets) == ("Stable", version, ())
+    assert (manager.state, manager.state_version, manager.open_tickets) == ("Stable", version, ())
 
 
 def test_a_login_with_a_short_deadline_is_nobodys_fault(

@@ -32,7 +32,7 @@ from bluegreen.types import Strategy, Ticket
 
 B, G = Strategy.BLUE, Strategy.GREEN
 NEW = Context.initial()
-STABLE = Context(active=B, version=7, verified=True)
+STABLE = Context(active=B, state_version=7, verified=True)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def stable(machine: Machine[Any, Any, Any]) -> Machine[Any, Any, Any]:
 def test_a_step_has_the_state_the_context_the_effects_in_order_and_the_row() -> None:
     taken = step(STRATEGY, "Detecting", NEW, AuthSuccess(B, 0))
     assert taken.state == "Stable"
-    assert taken.context == Context(active=B, version=1, verified=True)
+    assert taken.context == Context(active=B, state_version=1, verified=True)
     assert taken.effects == (
         CacheStrategy(B, 300.0),
         Publish(B, 1),
@@ -141,7 +141,7 @@ def test_send_commits_the_step_and_returns_it(machine: Machine[Any, Any, Any]) -
 
 def test_a_trigger_takes_the_fields_of_its_event(machine: Machine[Any, Any, Any]) -> None:
     assert machine.auth_success("blue", 0) is True
-    assert machine.strategy_announced(strategy="GREEN", version=1) is True
+    assert machine.strategy_announced(strategy="GREEN", state_version=1) is True
     assert machine.state == "PendingTransition"
 
 
@@ -158,7 +158,7 @@ def test_a_trigger_is_also_found_by_name(machine: Machine[Any, Any, Any]) -> Non
 
 
 def test_a_trigger_with_the_wrong_fields_changes_nothing(machine: Machine[Any, Any, Any]) -> None:
-    with pytest.raises(TypeError, match="version"):
+    with pytest.raises(TypeError, match="state_version"):
         machine.auth_success("blue")
     with pytest.raises(ValueError, match="'red' is no strategy"):
         machine.auth_success("red", 0)

@@ -93,8 +93,8 @@ def test_a_new_query_goes_to_the_pending_strategy_during_a_transition(stable: St
 def test_a_running_query_keeps_its_strategy_whatever_happens(stable: StrategyManager) -> None:
     old = query(stable)
     announce(stable)
-    stable.send(Error456(GREEN, stable.version))
-    stable.send(AuthSuccess(GREEN, stable.version))
+    stable.send(Error456(GREEN, stable.state_version))
+    stable.send(AuthSuccess(GREEN, stable.state_version))
     assert (stable.active, old.strategy, counts(stable)) == (GREEN, BLUE, (1, 0))
     assert stable.end(QueryCompleted(old))
     assert counts(stable) == (0, 0)
@@ -121,11 +121,11 @@ def test_start_now_gives_no_ticket_while_nothing_is_known(manager: StrategyManag
 def test_a_query_begins_alone_where_only_its_connection_goes_and_others_do_not_follow(
     stable: StrategyManager,
 ) -> None:
-    before = stable.version
+    before = stable.state_version
     alone = stable.try_start("session", alone=GREEN)
     assert alone is not None
-    assert (alone.strategy, alone.session, alone.version) == (GREEN, "session", before)
-    assert (stable.state, stable.version, counts(stable)) == ("Stable", before, (0, 1))
+    assert (alone.strategy, alone.session, alone.state_version) == (GREEN, "session", before)
+    assert (stable.state, stable.state_version, counts(stable)) == ("Stable", before, (0, 1))
     assert query(stable).strategy is BLUE
     assert stable.end(QueryCompleted(alone))
     assert counts(stable) == (1, 0)
@@ -151,9 +151,9 @@ def test_a_refusal_of_one_connection_moves_nobody_while_others_are_served(
     stable: StrategyManager, refusal: type[Any]
 ) -> None:
     before = stable.snapshot
-    stable.send(refusal(BLUE, stable.version, served_since=True))
+    stable.send(refusal(BLUE, stable.state_version, served_since=True))
     assert stable.snapshot is before
-    stable.send(refusal(BLUE, stable.version))
+    stable.send(refusal(BLUE, stable.state_version))
     assert stable.state == "Detecting"
 
 
@@ -182,7 +182,7 @@ def test_tickets_are_numbered_and_carry_their_session_and_version(stable: Strate
     assert second is not None
     assert (first.query, second.query) == (1, 2)
     assert first.session is second.session is session
-    assert first.version == stable.version
+    assert first.state_version == stable.state_version
 
 
 def test_open_tickets_are_listed_oldest_first(stable: StrategyManager) -> None:
@@ -333,7 +333,7 @@ def test_under_traffic_the_cache_never_expires(stable: StrategyManager, clock: F
         clock.advance(299)
         assert stable.end(QueryCompleted(query(stable)))
         stable.proved(BLUE)
-    assert stable.snapshot.context.version == 1
+    assert stable.snapshot.context.state_version == 1
 
 
 def test_an_idle_scope_asks_again_after_the_cache_ttl(stable: StrategyManager, clock: FakeClock) -> None:
@@ -366,7 +366,7 @@ def test_an_authentication_on_the_active_strategy_renews_the_cache(
     stable: StrategyManager, clock: FakeClock
 ) -> None:
     clock.advance(200)
-    stable.send(AuthSuccess(BLUE, stable.version))
+    stable.send(AuthSuccess(BLUE, stable.state_version))
     clock.advance(299)
     query(stable)
 
@@ -427,10 +427,10 @@ def test_a_strategy_that_was_announced_and_refused_is_held_down(
     stable: StrategyManager, clock: FakeClock
 ) -> None:
     announce(stable)
-    stable.send(Error456(GREEN, stable.version))
+    stable.send(Error456(GREEN, stable.state_version))
     assert stable.start(Cluster(BLUE).prove).strategy is BLUE
     clock.advance(0.5)
-    stable.send(StrategyAnnounced(GREEN, stable.version))
+    stable.send(StrategyAnnounced(GREEN, stable.state_version))
     assert stable.state == "Stable"
     clock.advance(0.5)
     query(stable)
@@ -439,8 +439,8 @@ def test_a_strategy_that_was_announced_and_refused_is_held_down(
 
 def test_a_timer_that_is_due_is_sent_once(stable: StrategyManager, clock: FakeClock) -> None:
     announce(stable)
-    stable.send(Error456(GREEN, stable.version))
-    stable.send(AuthSuccess(BLUE, stable.version))
+    stable.send(Error456(GREEN, stable.state_version))
+    stable.send(AuthSuccess(BLUE, stable.state_version))
     clock.advance(5)
     query(stable)
     sequence = stable.snapshot.sequence
@@ -538,7 +538,7 @@ def test_a_detection_may_take_as_long_as_the_settings_say(
 def test_news_of_others_ends_a_detection_that_is_under_way(manager: StrategyManager) -> None:
     flow = manager.start_flow(asking)
     assert next(flow) == ("prove", BLUE, 30)
-    manager.send(AuthSuccess(GREEN, manager.version))
+    manager.send(AuthSuccess(GREEN, manager.state_version))
     with pytest.raises(StopIteration) as stop:
         flow.throw(Refusal("status 456"))
     assert stop.value.value.strategy is GREEN
@@ -726,7 +726,7 @@ def test_an_exception_in_prove_goes_to_its_own_caller_and_the_next_one_detects(
 
 
 def test_a_storm_of_456_leads_to_one_detection(stable: StrategyManager) -> None:
-    version = stable.version
+    version = stable.state_version
     for _ in range(100):
         stable.send(Error456(BLUE, version))
     cluster = Cluster(GREEN)
@@ -734,7 +734,7 @@ def test_a_storm_of_456_leads_to_one_detection(stable: StrategyManager) -> None:
     for _ in range(100):
         stable.send(Error456(BLUE, version))
     assert cluster.asked == [GREEN]
-    assert stable.version == version + 2
+    assert stable.state_version == version + 2
 
 
 def test_stale_news_changes_nothing(stable: StrategyManager) -> None:
@@ -742,7 +742,7 @@ def test_stale_news_changes_nothing(stable: StrategyManager) -> None:
     before = stable.snapshot
     for event in (Error456, AuthFailure, StrategyAnnounced):
         for strategy in Strategy:
-            stable.send(event(strategy, before.context.version - 1))
+            stable.send(event(strategy, before.context.state_version - 1))
     assert stable.snapshot is before
 
 
@@ -773,7 +773,7 @@ def test_the_error_goes_to_whom_the_failing_event_came_from(manager: StrategyMan
     next(leader)
     leader.throw(Refusal("status 456"))
     with pytest.raises(StrategyUnavailable, match="both strategies failed"):
-        manager.send(Error456(GREEN, manager.version))
+        manager.send(Error456(GREEN, manager.state_version))
     assert manager.state == "Failed"
     with pytest.raises(StrategyUnavailable, match="both strategies failed"):  # refused as a new query is
         leader.send(None)
@@ -791,7 +791,7 @@ def test_an_event_that_fails_is_told_to_observers_before_it_raises(manager: Stra
 
 
 def test_a_step_returns_its_effects_in_the_order_of_the_row(stable: StrategyManager) -> None:
-    taken = stable.send(StrategyAnnounced(GREEN, stable.version))
+    taken = stable.send(StrategyAnnounced(GREEN, stable.state_version))
     assert [type(effect).__name__ for effect in taken.effects] == ["Authenticate", "Publish", "Audit"]
 
 
@@ -799,13 +799,13 @@ def test_sessions_are_over_when_the_last_ticket_of_a_strategy_has_ended(stable: 
     old = query(stable)
     announce(stable)
     new = query(stable)
-    blue, green = stable.session_epoch(BLUE), stable.session_epoch(GREEN)
-    stable.send(Error456(GREEN, stable.version))
-    stable.send(AuthSuccess(GREEN, stable.version))
-    assert (stable.active, stable.session_epoch(BLUE)) == (GREEN, blue)
+    blue, green = stable.session_generation(BLUE), stable.session_generation(GREEN)
+    stable.send(Error456(GREEN, stable.state_version))
+    stable.send(AuthSuccess(GREEN, stable.state_version))
+    assert (stable.active, stable.session_generation(BLUE)) == (GREEN, blue)
     stable.end(QueryCompleted(old))
-    assert stable.session_epoch(BLUE) != blue
-    assert stable.session_epoch(GREEN) == green
+    assert stable.session_generation(BLUE) != blue
+    assert stable.session_generation(GREEN) == green
     assert stable.end(QueryCompleted(new))
 
 
@@ -818,9 +818,9 @@ def test_a_stack_that_is_announced_but_refuses_costs_one_detection_however_many_
         ticket = stable.start(cluster.prove)
         if ticket.strategy is GREEN:
             stable.end(QueryFailed(ticket))
-            stable.send(Error456(GREEN, ticket.version))
+            stable.send(Error456(GREEN, ticket.state_version))
             ticket = stable.start(cluster.prove)
-        stable.send(StrategyAnnounced(GREEN, ticket.version))
+        stable.send(StrategyAnnounced(GREEN, ticket.state_version))
         stable.end(QueryCompleted(ticket))
     assert cluster.asked == [BLUE]
 
@@ -864,11 +864,11 @@ def test_a_child_keeps_what_was_read_and_nothing_that_was_held(
     ticket, abandoned = query(stable), query(stable)
     stable.abandon(abandoned)
     announce(stable)
-    lock, version = stable._lock, stable.version
+    lock, version = stable._lock, stable.state_version
     with lock:
         fork_safety._after_fork_in_child()
         assert (stable.state, stable.active, stable.pending) == ("PendingTransition", BLUE, GREEN)
-        assert stable.version == version
+        assert stable.state_version == version
         assert stable.open_tickets == ()
         assert counts(stable) == (0, 0)
         assert not stable.end(QueryCompleted(ticket))
@@ -897,7 +897,7 @@ def test_observers_get_a_record_of_each_audited_step(stable: StrategyManager, cl
     stable.subscribe(records.append)
     clock.advance(7)
     before = stable.snapshot
-    announcement = StrategyAnnounced(GREEN, stable.version)
+    announcement = StrategyAnnounced(GREEN, stable.state_version)
     taken = stable.send(announcement)
     assert records == [Record(SCOPE, before.sequence + 1, clock(), before, announcement, taken)]
     query(stable)
@@ -956,10 +956,10 @@ def test_reading_takes_no_lock(stable: StrategyManager) -> None:
             lambda: (
                 stable.snapshot,
                 stable.state,
-                stable.version,
+                stable.state_version,
                 stable.active,
                 stable.pending,
-                stable.session_epoch(BLUE),
+                stable.session_generation(BLUE),
             )
         )
 
@@ -968,7 +968,12 @@ def test_reading_changes_nothing(stable: StrategyManager) -> None:
     stable.abandon(query(stable))
     before = stable.snapshot
     for _ in range(3):
-        assert (stable.state, stable.version, stable.active, stable.pending) == ("Stable", 1, BLUE, None)
+        assert (stable.state, stable.state_version, stable.active, stable.pending) == (
+            "Stable",
+            1,
+            BLUE,
+            None,
+        )
     assert stable.snapshot is before
 
 
@@ -996,7 +1001,7 @@ def test_a_server_that_changes_its_mind_with_each_answer_fills_no_log_and_observ
     stable.subscribe(told.append)
     for _ in range(10):
         for strategy in (GREEN, BLUE) * 100:
-            stable.send(StrategyAnnounced(strategy, stable.version))
+            stable.send(StrategyAnnounced(strategy, stable.state_version))
         clock.advance(1.0)
     assert len(told) == 2000
     first, later = caplog.messages[:99], caplog.messages[99:]  # the step to blue was the first of a hundred

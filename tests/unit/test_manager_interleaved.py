@@ -107,11 +107,11 @@ def starts_and_ends(manager: StrategyManager) -> None:
 
 
 def announces(manager: StrategyManager) -> None:
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
 
 
 def is_refused(manager: StrategyManager) -> None:
-    manager.send(Error456(manager.active or BLUE, manager.version))
+    manager.send(Error456(manager.active or BLUE, manager.state_version))
 
 
 def resets(manager: StrategyManager) -> None:
@@ -120,13 +120,13 @@ def resets(manager: StrategyManager) -> None:
 
 def succeeds(manager: StrategyManager) -> None:
     manager.proved(BLUE)
-    manager.send(AuthSuccess(manager.active or BLUE, manager.version))
+    manager.send(AuthSuccess(manager.active or BLUE, manager.state_version))
 
 
 def fails(manager: StrategyManager) -> None:
     manager.send(Reset())
-    manager.send(Error456(BLUE, manager.version))
-    manager.send(Error456(GREEN, manager.version))
+    manager.send(Error456(BLUE, manager.state_version))
+    manager.send(Error456(GREEN, manager.state_version))
 
 
 def times_out(manager: StrategyManager) -> None:
@@ -243,7 +243,7 @@ def test_a_step_does_not_end_sessions_that_were_opened_after_it() -> None:
             if not manager._lock.locked():
                 announce(manager)
                 assert query(manager).strategy is GREEN
-                opened.append(manager.session_epoch(GREEN))
+                opened.append(manager.session_generation(GREEN))
 
         return intrude, lambda: manager.end(QueryCompleted(last))
 
@@ -251,4 +251,4 @@ def test_a_step_does_not_end_sessions_that_were_opened_after_it() -> None:
         (manager,) = current
         assert outcome.error is None, outcome
         if opened:
-            assert manager.session_epoch(GREEN) == opened.pop(), outcome.where
+            assert manager.session_generation(GREEN) == opened.pop(), outcome.where

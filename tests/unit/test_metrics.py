@@ -55,7 +55,7 @@ def test_a_switch_is_counted_from_its_first_query_to_its_commit(
     manager: StrategyManager, measures: Measures, registry: CollectorRegistry
 ) -> None:
     old = manager.start(lambda strategy, seconds_left: None)
-    manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+    manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
     new = manager.start(lambda strategy, seconds_left: None)
     measures.refresh()
     assert value(registry, "bluegreen_state", state="PendingTransition") == 1
@@ -87,7 +87,7 @@ def test_a_switch_that_is_withdrawn_is_no_drain(
 ) -> None:
     ticket = manager.start(lambda strategy, seconds_left: None)
     for strategy in (Strategy.GREEN, Strategy.BLUE):
-        manager.send(StrategyAnnounced(strategy, manager.version))
+        manager.send(StrategyAnnounced(strategy, manager.state_version))
     manager.end(QueryCompleted(ticket))
     assert (manager.state, manager.active) == ("Stable", Strategy.BLUE)
     assert value(registry, "bluegreen_drain_seconds_count") is None

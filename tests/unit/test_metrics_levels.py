@@ -141,7 +141,7 @@ def test_a_change_that_nobody_announced_takes_from_the_first_query_that_waits_un
         cluster.prove(strategy, left_s)  # type: ignore[arg-type]
 
     on_blue(manager)
-    manager.send(Error456(BLUE, manager.version))
+    manager.send(Error456(BLUE, manager.state_version))
     clock.advance(30.0)
     manager.start(prove)
     assert value(registry, "bluegreen_transition_seconds_count", how="detected") == 1
@@ -152,7 +152,7 @@ def test_a_detection_that_fails_counts_into_the_change_that_follows_it(
     manager: StrategyManager, measures: Measures, registry: CollectorRegistry, clock: FakeClock
 ) -> None:
     on_blue(manager)
-    manager.send(Error456(BLUE, manager.version))
+    manager.send(Error456(BLUE, manager.state_version))
     with pytest.raises(StrategyUnavailable):
         manager.start(Cluster().prove)
     clock.advance(2.0)
@@ -176,7 +176,7 @@ def test_a_wait_that_is_told_late_is_not_that_of_the_next_change(
     manager.start(Cluster(BLUE).prove)
     manager.report(CacheMissed(SCOPE, clock()))
     clock.advance(1000.0)
-    manager.send(Error456(BLUE, manager.version))
+    manager.send(Error456(BLUE, manager.state_version))
     manager.start(Cluster(GREEN).prove)
     assert value(registry, "bluegreen_transition_seconds_sum", how="detected") == 0.0
 

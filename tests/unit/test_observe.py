@@ -176,7 +176,7 @@ def test_each_change_of_strategy_is_a_line_at_info_with_its_row_and_its_epochs()
     stop = manager.observe(found.append)
     try:
         manager.start(lambda strategy, seconds_left: None)
-        manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+        manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
         changes = [one for one in lines_of(*found) if one["event"] == "strategy_changed"]
     finally:
         stop()
@@ -186,7 +186,7 @@ def test_each_change_of_strategy_is_a_line_at_info_with_its_row_and_its_epochs()
         ("Stable", "PendingTransition", "blue", "green"),
     ]
     assert {one["level"] for one in changes} == {"INFO"}
-    assert [one["epoch"] for one in changes] == [1, 2]
+    assert [one["state_version"] for one in changes] == [1, 2]
     assert all(one["scope"] == str(SCOPE) and one["row"] for one in changes)
 
 

@@ -86,7 +86,7 @@ def test_refusal_of_one_user_moves_no_other_user(
     good, bad = cluster.connect(manager, "good"), cluster.connect(manager, "bad")
     long_query = good.begin("SELECT 'long'")
     assert (good.query(), bad.query()) == ("blue", "blue")
-    version = manager.version
+    version = manager.state_version
     cluster.hook = refusing(kind, "bad", *stacks)
     cluster.dead = {f"bad/blue-{number}" for number in range(99)}  # so that it logs in again
     seen = set()
@@ -94,7 +94,7 @@ def test_refusal_of_one_user_moves_no_other_user(
         seen.add(tried(bad))
         clock.advance(idle_s)
         assert good.query() == "blue"
-    assert (manager.active, manager.version, manager.pending) == (BLUE, version, None)
+    assert (manager.active, manager.state_version, manager.pending) == (BLUE, version, None)
     assert cluster.strategies("login", "good") == ["blue"]
     assert good.call("fetch", long_query).rows == "blue"
     assert all(ticket.strategy is BLUE for ticket in manager.open_tickets)
@@ -238,7 +238,7 @@ def test_login_accepted_before_a_step_proves_nothing_after_it(
     assert first.query() == "blue"
     assert (manager.active, manager.snapshot.context.held_down) == (BLUE, GREEN)
     manager.send(CacheInvalidated())  # a detection; green refuses, whatever it accepted when it was announced
-    manager.send(Error456(BLUE, manager.version))
+    manager.send(Error456(BLUE, manager.state_version))
     logins = len(cluster.strategies("login", "late"))
     assert tried(late) != "green"
     assert "green" in cluster.strategies("login", "late")[logins:]
@@ -289,7 +289,7 @@ def test_token_denied_everywhere_is_answered_and_moves_nobody(
 ) -> None:
     connection = cluster.connect_with_token(manager)
     connection.query()
-    version = manager.version
+    version = manager.state_version
     for green in (DENIED, REFUSED):
         cluster.hook = lambda request, green=green: (  # type: ignore[misc]
             (DENIED if request.strategy == "blue" else green) if request.method == "begin" else None
@@ -297,7 +297,7 @@ def test_token_denied_everywhere_is_answered_and_moves_nobody(
         with pytest.raises(StatusError) as caught:
             connection.query()
         assert caught.value is DENIED.cause
-        assert (manager.active, manager.version) == (BLUE, version)
+        assert (manager.active, manager.state_version) == (BLUE, version)
 
 
 @pytest.mark.parametrize("method", ["login", "begin"])

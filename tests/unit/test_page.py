@@ -70,7 +70,7 @@ def test_each_step_in_the_page_is_the_one_that_the_table_takes() -> None:
                 continue
             target, _, grown = moves.get(index, (number, None, 0))
             assert nodes[target] == (taken.state, rebase(taken.context))
-            assert grown == taken.context.version - context.version
+            assert grown == taken.context.state_version - context.state_version
             compared += 1
     assert compared == explored.steps
 
@@ -204,4 +204,4 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_context_begins_with_its_real_version() -> None:
     begins = [one["version"] for one in compiled(beginnings_of(STRATEGY)[:2])["beginnings"]]
-    assert begins == [Context.initial().version] * 2
+    assert begins == [Context.initial().state_version] * 2

@@ -153,12 +153,12 @@ def test_text_that_an_engine_echoes_is_passed_on_and_moves_nobody(
     cluster: FlowCluster, connection: FlowConnection, manager: StrategyManager
 ) -> None:
     connection.query()
-    version = manager.version
+    version = manager.state_version
     cluster.hook = answering("begin", SUSPECT, "blue", "green")
     with pytest.raises(StatusError) as caught:
         connection.query()
     assert caught.value is SUSPECT.cause
-    assert (manager.active, manager.version) == (BLUE, version)
+    assert (manager.active, manager.state_version) == (BLUE, version)
     assert cluster.strategies("begin", "me") == ["blue", "blue"]
 
 
@@ -221,13 +221,13 @@ def test_nothing_but_a_begin_is_ever_suspected(
     query = connection.begin(WRITE)
     if method != "execute":
         connection.call("execute", query)
-    version, before = manager.version, len(cluster.requests)
+    version, before = manager.state_version, len(cluster.requests)
     cluster.hook = answering(method, SUSPECT, "blue", "green")
     with pytest.raises(StatusError) as caught:
         connection.call(method, "" if method in ("names", "change") else query)
     assert caught.value is SUSPECT.cause
     assert [one.method for one in cluster.requests[before:]] == [method]
-    assert manager.version == version
+    assert manager.state_version == version
 
 
 # -- replies that may be refusals, and that no form describes

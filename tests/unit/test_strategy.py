@@ -56,15 +56,15 @@ AUDIT = "audit"
 UNAVAILABLE = Raise("both strategies failed")
 ON_BLUE, ON_GREEN = Ticket(1, B, 3), Ticket(2, G, 3)
 
-FIRST = Context(untried=(B, G), version=7)
+FIRST = Context(untried=(B, G), state_version=7)
 """Detecting for the first time."""
-AGAIN = Context(active=B, untried=(B, G), version=7, verified=True)
+AGAIN = Context(active=B, untried=(B, G), state_version=7, verified=True)
 """Detecting, with blue known from before."""
-LAST_TRY = Context(active=B, untried=(G,), version=7, verified=True)
-STABLE = Context(active=B, version=7, verified=True)
-PENDING = Context(active=B, pending=G, version=7, verified=True)
-FAILED = Context(active=B, version=7, verified=True)
-NEVER_KNOWN = Context(version=7)
+LAST_TRY = Context(active=B, untried=(G,), state_version=7, verified=True)
+STABLE = Context(active=B, state_version=7, verified=True)
+PENDING = Context(active=B, pending=G, state_version=7, verified=True)
+FAILED = Context(active=B, state_version=7, verified=True)
+NEVER_KNOWN = Context(state_version=7)
 
 FIRST_SAFE_POINT = Settings(commit_when="first_safe_point")
 DEFAULT_GREEN = Settings(default_strategy=G)
@@ -78,17 +78,17 @@ def on_blue(ttl_s: float = 300.0) -> list[Any]:
     return [CacheStrategy(B, ttl_s), Publish(B, 8), CloseSessions(G), AUDIT]
 
 
-COMMITTED = {"previous": B, "active": G, "pending": None, "version": 8, "verified": False}
-UNPROVED_HELD_DOWN = {"untried": (G, B), "held_down": B, "version": 8}
+COMMITTED = {"previous": B, "active": G, "pending": None, "state_version": 8, "verified": False}
+UNPROVED_HELD_DOWN = {"untried": (G, B), "held_down": B, "state_version": 8}
 TO_GREEN = [CacheStrategy(G, 300.0), Publish(G, 8), CloseSessions(B), AUDIT]
 TO_GREEN_UNDRAINED = [CacheStrategy(G, 300.0), Publish(G, 8), AUDIT]
-BLUE_FIRST = {"untried": (B, G), "version": 8}
-GREEN_FIRST = {"untried": (G, B), "version": 8}
+BLUE_FIRST = {"untried": (B, G), "state_version": 8}
+GREEN_FIRST = {"untried": (G, B), "state_version": 8}
 TRY_BLUE = [ClearCache(), Authenticate(B), AUDIT]
 TRY_GREEN = [ClearCache(), Authenticate(G), AUDIT]
-WITHDRAWN = {"pending": None, "version": 8}
-HELD_DOWN = {"pending": None, "untried": (B, G), "held_down": G, "version": 8}
-GAVE_UP = {"untried": (), "version": 8}
+WITHDRAWN = {"pending": None, "state_version": 8}
+HELD_DOWN = {"pending": None, "untried": (B, G), "held_down": G, "state_version": 8}
+GAVE_UP = {"untried": (), "state_version": 8}
 GIVING_UP = [ClearCache(), AUDIT, UNAVAILABLE]
 
 Case = tuple[str, str, Context, Any, str, "str | None", "dict[str, Any]", "list[Any]"]
@@ -138,7 +138,7 @@ CASES: list[Case] = [
     (D, "the one being tried", FIRST, StrategyAnnounced(B, FRESH), "ignore", None, {}, []),
     (D, "tried already", LAST_TRY, StrategyAnnounced(B, FRESH), "ignore", None, {}, []),
     (D, "stale", FIRST, StrategyAnnounced(G, STALE), "ignore", None, {}, []),
-    (S, "fresh, other", STABLE, StrategyAnnounced(G, FRESH), "go", P, {"pending": G, "version": 8},
+    (S, "fresh, other", STABLE, StrategyAnnounced(G, FRESH), "go", P, {"pending": G, "state_version": 8},
      [Authenticate(G), Publish(G, 8), AUDIT]),
     (S, "already active", STABLE, StrategyAnnounced(B, FRESH), "ignore", None, {}, []),
     (S, "held down", having(STABLE, held_down=G), StrategyAnnounced(G, FRESH), "ignore", None, {}, []),
@@ -153,16 +153,16 @@ CASES: list[Case] = [
     (F, "", FAILED, StrategyAnnounced(G, FRESH), "ignore", None, {}, []),
     # auth_success
     (D, "fresh, first time", FIRST, AuthSuccess(B, FRESH), "go", S,
-     {"active": B, "untried": (), "version": 8, "verified": True}, on_blue()),
-    (D, "fresh, as before", AGAIN, AuthSuccess(B, FRESH), "go", S, {"untried": (), "version": 8}, on_blue()),
+     {"active": B, "untried": (), "state_version": 8, "verified": True}, on_blue()),
+    (D, "fresh, as before", AGAIN, AuthSuccess(B, FRESH), "go", S, {"untried": (), "state_version": 8}, on_blue()),
     (D, "fresh, another than before", AGAIN, AuthSuccess(G, FRESH), "go", S,
-     {"active": G, "previous": B, "untried": (), "version": 8}, TO_GREEN),
+     {"active": G, "previous": B, "untried": (), "state_version": 8}, TO_GREEN),
     (D, "fresh, the one held down", having(AGAIN, held_down=G), AuthSuccess(G, FRESH), "go", S,
-     {"active": G, "previous": B, "untried": (), "held_down": None, "version": 8}, TO_GREEN),
+     {"active": G, "previous": B, "untried": (), "held_down": None, "state_version": 8}, TO_GREEN),
     (D, "fresh, the other one held down", having(AGAIN, held_down=G), AuthSuccess(B, FRESH), "go", S,
-     {"untried": (), "version": 8}, on_blue()),
+     {"untried": (), "state_version": 8}, on_blue()),
     (D, "fresh, old queries open", having(AGAIN, open_blue=1), AuthSuccess(G, FRESH), "go", S,
-     {"active": G, "previous": B, "untried": (), "version": 8}, TO_GREEN_UNDRAINED),
+     {"active": G, "previous": B, "untried": (), "state_version": 8}, TO_GREEN_UNDRAINED),
     (D, "stale", FIRST, AuthSuccess(B, STALE), "ignore", None, {}, []),
     (S, "", STABLE, AuthSuccess(B, FRESH), "stay", None, {}, [CacheStrategy(B, 300.0)]),
     (S, "unverified until now", having(STABLE, verified=False), AuthSuccess(B, FRESH), "stay", None,
@@ -188,11 +188,11 @@ CASES: list[Case] = [
     (F, "", FAILED, CacheInvalidated(), "go", D, BLUE_FIRST, TRY_BLUE),
     # detection_timed_out
     (D, "fallback: the default", having(FIRST, settings=DEFAULT_GREEN), DetectionTimedOut(), "go", S,
-     {"active": G, "untried": (), "version": 8}, [CloseSessions(B), AUDIT]),
+     {"active": G, "untried": (), "state_version": 8}, [CloseSessions(B), AUDIT]),
     (D, "fallback: last verified", AGAIN, DetectionTimedOut(), "go", S,
-     {"untried": (), "version": 8, "verified": False}, [CloseSessions(G), AUDIT]),
+     {"untried": (), "state_version": 8, "verified": False}, [CloseSessions(G), AUDIT]),
     (D, "the default before the last verified", having(AGAIN, settings=DEFAULT_GREEN), DetectionTimedOut(),
-     "go", S, {"active": G, "previous": B, "untried": (), "version": 8, "verified": False},
+     "go", S, {"active": G, "previous": B, "untried": (), "state_version": 8, "verified": False},
      [CloseSessions(B), AUDIT]),
     (D, "no fallback", FIRST, DetectionTimedOut(), "go", F, GAVE_UP, GIVING_UP),
     (S, "", STABLE, DetectionTimedOut(), "ignore", None, {}, []),
@@ -211,9 +211,9 @@ CASES: list[Case] = [
     # rollback_requested
     (D, "", AGAIN, RollbackRequested(), "forbid", None, {}, []),
     (S, "previous known", having(STABLE, previous=G), RollbackRequested(), "go", P,
-     {"pending": G, "version": 8}, [Authenticate(G), Publish(G, 8), AUDIT]),
+     {"pending": G, "state_version": 8}, [Authenticate(G), Publish(G, 8), AUDIT]),
     (S, "previous known, held down", having(STABLE, previous=G, held_down=G), RollbackRequested(), "go", P,
-     {"pending": G, "held_down": None, "version": 8}, [Authenticate(G), Publish(G, 8), AUDIT]),
+     {"pending": G, "held_down": None, "state_version": 8}, [Authenticate(G), Publish(G, 8), AUDIT]),
     (S, "no previous", STABLE, RollbackRequested(), "forbid", None, {}, []),
     (P, "", PENDING, RollbackRequested(), "go", S, WITHDRAWN, on_blue()),
     (F, "", having(FAILED, previous=G), RollbackRequested(), "forbid", None, {}, []),

@@ -118,7 +118,7 @@ def journal(path: Path) -> list[str]:
         manager.subscribe(lambda record: taken.append(record.step.row.name), every_step=True)
         written.follow(manager)
         ticket = manager.start(lambda strategy, left_s: None)
-        version = manager.snapshot.context.version
+        version = manager.snapshot.context.state_version
         manager.send(StrategyAnnounced(ticket.strategy.other, version))
         manager.end(QueryCompleted(ticket))
     return taken

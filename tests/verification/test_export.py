@@ -74,8 +74,8 @@ def test_a_strategy_table_that_was_read_back_with_its_code_takes_the_same_steps(
     state, context, rows = "Detecting", Context.initial(), set()
     for _ in range(5_000):
         event = chance.choice(list(strategy_events(state, context, tickets=5)))
-        if hasattr(event, "version"):
-            event = attrs.evolve(event, version=context.version + event.version - NOW)
+        if hasattr(event, "state_version"):
+            event = attrs.evolve(event, state_version=context.state_version + event.state_version - NOW)
         try:
             right = step(STRATEGY, state, context, event)
         except EventForbidden:

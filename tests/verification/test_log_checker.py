@@ -52,7 +52,7 @@ def load(manager: StrategyManager, chance: random.Random, steps: int) -> None:
     """Random queries and news, until `steps` have changed something; then the queries end."""
     tickets = []
     while manager.snapshot.sequence < steps:
-        strategy, version = chance.choice(list(Strategy)), manager.version
+        strategy, version = chance.choice(list(Strategy)), manager.state_version
         if chance.random() < 0.3:
             news = [
                 StrategyAnnounced(strategy, version), StrategyAnnounced(strategy, version),
@@ -269,7 +269,7 @@ def on_active(row: Any) -> Any:
     """New queries go to active while a transition is pending."""
     if row.state != "PendingTransition" or row.event is not QueryStarted:
         return row
-    effects = (lambda before, after, event: IssueTicket(after.active, after.version),)
+    effects = (lambda before, after, event: IssueTicket(after.active, after.state_version),)
     return attrs.evolve(row, reduce=start_on_active, effects=effects)
 
 
@@ -313,16 +313,20 @@ def test_judgements_are_remembered_without_versions_since_the_table_is_the_same_
     rows = set()
     for _ in range(5_000):
         event = chance.choice([StrategyAnnounced, Error456, AuthSuccess])(
-            chance.choice(list(Strategy)), context.version - chance.choice([0, 0, 0, 1])
+            chance.choice(list(Strategy)), context.state_version - chance.choice([0, 0, 0, 1])
         )
         if chance.random() < 0.2:
             event = chance.choice([ConnectionOpened, Reset, CacheInvalidated])()
         by = chance.randrange(1, 10**6)
-        moved = attrs.evolve(event, version=event.version + by) if hasattr(event, "version") else event
+        moved = (
+            attrs.evolve(event, state_version=event.state_version + by)
+            if hasattr(event, "state_version")
+            else event
+        )
         one = step(STRATEGY, state, context, event)
-        other = step(STRATEGY, state, attrs.evolve(context, version=context.version + by), moved)
+        other = step(STRATEGY, state, attrs.evolve(context, state_version=context.state_version + by), moved)
         assert (other.state, other.row) == (one.state, one.row)
-        assert attrs.evolve(other.context, version=other.context.version - by) == one.context
+        assert attrs.evolve(other.context, state_version=other.context.state_version - by) == one.context
         state, context = one.state, one.context
         rows.add(one.row)
     assert len(rows) > 15
@@ -433,7 +437,7 @@ def test_a_short_line_stands_for_the_whole_one_whatever_happens_in_between() -> 
 
 
 def test_every_field_of_a_context_is_in_a_line() -> None:
-    written = {*json.loads(situation("Stable", Context.initial())), "version", "settings"}
+    written = {*json.loads(situation("Stable", Context.initial())), "state_version", "settings"}
     assert written == {"state", *(field.name for field in attrs.fields(Context))}
 
 
@@ -461,12 +465,12 @@ def test_a_journal_of_before_refusals_of_single_users_is_still_read() -> None:
         manager = StrategyManager(Scope("one:1"), Settings(logging_level="ERROR"))
         journal.follow(manager)
         ticket = manager.start(lambda strategy, left_s: None)
-        manager.send(AuthFailure(Strategy.BLUE, manager.version))
-        manager.send(AuthFailure(Strategy.GREEN, manager.version))
-        manager.send(AuthSuccess(Strategy.BLUE, manager.version))
-        manager.send(StrategyAnnounced(Strategy.GREEN, manager.version))
+        manager.send(AuthFailure(Strategy.BLUE, manager.state_version))
+        manager.send(AuthFailure(Strategy.GREEN, manager.state_version))
+        manager.send(AuthSuccess(Strategy.BLUE, manager.state_version))
+        manager.send(StrategyAnnounced(Strategy.GREEN, manager.state_version))
         manager.end(QueryCompleted(manager.start(lambda strategy, left_s: None)))
-        manager.send(PersistentFailure(Strategy.GREEN, manager.version))
+        manager.send(PersistentFailure(Strategy.GREEN, manager.state_version))
         manager.end(QueryCompleted(ticket))
     older = [_as_before(line) for line in text.getvalue().splitlines(keepends=True)]
     assert b"others served" not in b"".join(older)

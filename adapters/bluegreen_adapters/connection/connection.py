@@ -108,7 +108,7 @@ class Connection:
         query = self._query_of(rpc) or _held_by(rpc)
         place = query.place if query is not None else None
         if query is not None and place is not None:
-            self._wire.observe_reply(message, place.session, rpc.version)
+            self._wire.observe_reply(message, place.session, rpc.state_version)
             self.repairs.progressed(rpc, query, message)
         return self._wire.strip_internal_fields(message)
 
@@ -395,7 +395,7 @@ class Connection:
         query, held, judged = self._query_of(rpc), _held_by(rpc), self._wire.judge_stream(rpc, failure)
         owner = query or held
         if owner is not None and owner.ticket is not None and judged.fault is Fault.WRONG_STRATEGY:
-            self._wire.report(Error456(owner.ticket.strategy, rpc.version))
+            self._wire.report(Error456(owner.ticket.strategy, rpc.state_version))
         if query is not None and query.ticket is not None:
             return (yield from self._use(rpc, query, judged))
         if held is not None:

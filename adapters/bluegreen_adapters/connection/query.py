@@ -46,7 +46,7 @@ class Rpc:
         metadata: pairs of key and value.
         deadline_s: monotonic seconds at which the application gives up, or none.
         options: whatever else the application gave to the call.
-        version: version of the machine when the application called: what the answers of a stream say is as
+        state_version: version of the machine when the application called: what the answers of a stream say is as
             old as that. If it was begun anew since, they are taken for stale, which loses nothing: answers to
             the next RPC say it again.
         withheld: metadata keys that another RPC has to bring if this one is sent again.
@@ -60,7 +60,7 @@ class Rpc:
     metadata: Metadata = attrs.field(default=(), repr=False)
     deadline_s: float | None = None
     options: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
-    version: int = 0
+    state_version: int = 0
     withheld: tuple[str, ...] = ()
     stream: StreamHold | None = attrs.field(default=None, eq=False, repr=False)
     is_owned: bool = attrs.field(default=False, eq=False, repr=False)

@@ -104,7 +104,7 @@ class QueryRecovery:
                 self._manager.end(QueryCancelled(ticket))
                 raise self.lost(query, "it was ended while it was begun again")
             self.open[ticket.query] = ticket
-            strategy, version, began_s = ticket.strategy, self._manager.version, self._manager.now_s()
+            strategy, version, began_s = ticket.strategy, self._manager.state_version, self._manager.now_s()
             held = sessions.held(strategy)
             session = sessions.on(strategy) if held is None else None
             try:
@@ -261,7 +261,7 @@ class QueryRecovery:
         if then == "elsewhere":
             assert failure.evidence is not None
             refused = NotAccepted(failure, failure.evidence)
-            yield from self.goes_elsewhere(query, ticket.strategy, self._manager.version, refused)
+            yield from self.goes_elsewhere(query, ticket.strategy, self._manager.state_version, refused)
             return Replay(execute=False)
         if then in ("refused", "harmless") and query.answer is not None:
             # It has begun alone, on a stack that does not take it: what counts is why it was turned away at first.
@@ -388,7 +388,7 @@ class QueryRecovery:
         manager = self._manager
         if manager.observed:
             manager.report(LossReported(manager.scope, manager.now_s(), query.public_id, ticket, reason))
-        return self._raised.lost(query.public_id, ticket.strategy.value, ticket.version, reason)
+        return self._raised.lost(query.public_id, ticket.strategy.value, ticket.state_version, reason)
 
 
 def _event(then: Then, query: Query) -> QueryEvent:

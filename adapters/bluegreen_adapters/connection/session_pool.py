@@ -54,7 +54,7 @@ class Session:
 
     strategy: Strategy
     id: str | None
-    epoch: int
+    generation: int
     answer: Any = attrs.field(default=None, repr=False)
 
 
@@ -64,8 +64,8 @@ class Prewarm(NamedTuple):
     What it proves is as old as its launch: the stack may have refused others since.
     """
 
-    session_epoch: int
-    version: int
+    session_generation: int
+    state_version: int
     done: Future[Outcome | None]
 
 
@@ -218,7 +218,7 @@ class SessionPool:
         session = self._on(strategy).session
         return (
             session
-            if session is not None and session.epoch == self._manager.session_epoch(strategy)
+            if session is not None and session.generation == self._manager.session_generation(strategy)
             else None
         )
 
@@ -227,7 +227,7 @@ class SessionPool:
         if self._supplied() is None or self.on(strategy) is not None:
             return True
         warming = self._on(strategy).warming
-        if warming is None or warming.session_epoch != self._manager.session_epoch(strategy):
+        if warming is None or warming.session_generation != self._manager.session_generation(strategy):
             return False
         outcome = warming.done.result() if warming.done.done() else None
         return isinstance(outcome, Reply) and bool(read(outcome.message, self._protocol.session))
@@ -247,7 +247,7 @@ class SessionPool:
             NotAccepted: the strategy did not open one.
         """
         if self._supplied() is None:
-            return Session(strategy, None, self._manager.session_epoch(strategy))
+            return Session(strategy, None, self._manager.session_generation(strategy))
         side = self._on(strategy)
         while True:
             if (refused := self.held(strategy)) is not None:
@@ -293,7 +293,7 @@ class SessionPool:
         """
         left_s = min(left_s, self._share_s)
         side = self._on(strategy)
-        if side.warming is not None and side.warming.version != self._manager.version:
+        if side.warming is not None and side.warming.state_version != self._manager.state_version:
             side.warming = None  # an answer from before this detection proves nothing now
         try:
             yield from self.opened(strategy, left_s, instead_of=side.session)
@@ -394,18 +394,18 @@ class SessionPool:
         After a few times it is once within `failed_cooldown_s`: a server whose answers announce the one and the other
         strategy in turn must not make this connection authenticate as often as it answers.
         """
-        version = self._manager.version  # before `pending`: the login proves nothing newer
+        version = self._manager.state_version  # before `pending`: the login proves nothing newer
         pending = self._manager.pending
         if pending is None or self._supplied() is None or self.on(pending):
             return
         warming: Future[Outcome | None] = Future()
-        entry = Prewarm(self._manager.session_epoch(pending), version, warming)
+        entry = Prewarm(self._manager.session_generation(pending), version, warming)
         with self._record.lock:
             # In this order: a session is there before its opening is over.
             side = self._on(pending)
             if side.opening is not None or self.on(pending):
                 return
-            if side.warming is not None and side.warming.session_epoch == entry.session_epoch:
+            if side.warming is not None and side.warming.session_generation == entry.session_generation:
                 return
             self._ahead = self._ahead or TokenBucket(_AHEAD_BURST)
             if self._ahead.use(self._manager.now_s(), self._manager.settings.failed_cooldown_s) is None:
@@ -489,16 +489,16 @@ class SessionPool:
     def _authenticated(self, strategy: Strategy, left_s: float, is_witness: bool) -> Flow[Session]:
         began_s = time.monotonic()
         deadline_s = began_s + left_s
-        epoch, version = self._manager.session_epoch(strategy), self._manager.version
+        generation, version = self._manager.session_generation(strategy), self._manager.state_version
         side = self._on(strategy)
         warm, side.warming = side.warming, None
         outcome: Outcome | None = None
         ahead = False
-        if warm is not None and warm.session_epoch == epoch and (yield Wait(warm.done, left_s)):
-            outcome, ahead, version = warm.done.result(), True, warm.version
+        if warm is not None and warm.session_generation == generation and (yield Wait(warm.done, left_s)):
+            outcome, ahead, version = warm.done.result(), True, warm.state_version
         if not isinstance(outcome, Reply) or not read(outcome.message, self._protocol.session):
             # There was none, or a refusal from the moment of the announcement: the stack may be ready by now.
-            ahead, version = False, self._manager.version
+            ahead, version = False, self._manager.state_version
             outcome = yield from self._ask(strategy, deadline_s)
         manager = self._manager
         if isinstance(outcome, Failure):
@@ -529,7 +529,7 @@ class SessionPool:
             manager.send(AuthSuccess(strategy, version))
         self.note_accepted(strategy, begin=False)
         self.observe_reply(outcome.message, strategy, version)
-        return Session(strategy, session_id, epoch, outcome.message)
+        return Session(strategy, session_id, generation, outcome.message)
 
     def _ask(self, strategy: Strategy, deadline_s: float) -> Flow[Outcome]:
         """Authenticate; if the transport fails, once more. Whether to go on with it is up to detection."""

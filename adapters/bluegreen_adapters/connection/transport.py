@@ -76,7 +76,7 @@ class RpcTransport:
         state, attempts = RECOVERY.initial, Attempts(transient=min(query.retried, limit), limit=limit)
         failed_s: float | None = None
         while True:
-            version = self.manager.version
+            version = self.manager.state_version
             outcome: Outcome = yield self._send(rpc, place)
             if isinstance(outcome, Reply):
                 query.retried = 0
@@ -299,7 +299,7 @@ class RpcTransport:
 
     def _renewed(self, session: Session, kind: Request) -> Flow[Session | Failure]:
         """Open a new session on the same stack: the old one is dead, so the request took no effect."""
-        version, left_s = self.manager.version, self.manager.settings.detection_timeout_s
+        version, left_s = self.manager.state_version, self.manager.settings.detection_timeout_s
         try:
             return (yield from self.sessions.opened(session.strategy, left_s, instead_of=session))
         except NotAccepted as refused:

@@ -72,7 +72,7 @@ def rpc_of(
     options = {"credentials": credentials, "wait_for_ready": wait_for_ready, "compression": compression}
     given = {option: value for option, value in options.items() if value is not None}
     hold = StreamHold() if stream else None
-    version = link.manager.version
+    version = link.manager.state_version
     rpc = Rpc(name, method, request, tuple(metadata or ()), deadline_s, given, version, stream=hold)
     if current_query.is_asked():  # here, since this is still the thread or task that calls
         link.enter(rpc)

@@ -112,7 +112,7 @@ def changes(record: Record) -> bool:
     """Whether a step changed the state or the strategy, rather than counted a query."""
     return (
         record.before.state != record.step.state
-        or record.before.context.version != record.step.context.version
+        or record.before.context.state_version != record.step.context.state_version
     )
 
 
@@ -127,7 +127,7 @@ def _stepped(record: Record) -> tuple[int, str, dict[str, Any]]:
         "after": record.step.state,
         "active": None if after.active is None else after.active.value,
         "pending": None if after.pending is None else after.pending.value,
-        "epoch": after.version,
+        "state_version": after.state_version,
         **_of(ticket),
     }
     return (logging.INFO if changed else logging.DEBUG), "strategy_changed" if changed else "stepped", fields
@@ -136,4 +136,8 @@ def _stepped(record: Record) -> tuple[int, str, dict[str, Any]]:
 def _of(ticket: Ticket | None) -> dict[str, Any]:
     if ticket is None:
         return {}
-    return {"query": ticket.query, "ticket_strategy": ticket.strategy.value, "ticket_epoch": ticket.version}
+    return {
+        "query": ticket.query,
+        "ticket_strategy": ticket.strategy.value,
+        "ticket_state_version": ticket.state_version,
+    }

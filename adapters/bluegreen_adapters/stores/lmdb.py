@@ -194,8 +194,8 @@ class LmdbStore:
             opened = self._ready(self._open_file)
             with _write_in(opened) as taken:
                 there = _line(taken, _key(scope))
-                epoch = StoreRecord.from_json(there).epoch if there is not None else 0
-                if (record.incarnation, record.epoch) != (opened.incarnation, epoch + 1):
+                epoch = StoreRecord.from_json(there).store_epoch if there is not None else 0
+                if (record.incarnation, record.store_epoch) != (opened.incarnation, epoch + 1):
                     return None
                 taken.put(_key(scope), record.to_json())
                 written = int(_line(taken, _WRITTEN) or b"0") + 1

@@ -50,7 +50,7 @@ class MemoryStore:
         """As `Store.write`."""
         with self._lock:
             there = self.read(scope)
-            if (record.incarnation, record.epoch) != (there.incarnation, there.epoch + 1):
+            if (record.incarnation, record.store_epoch) != (there.incarnation, there.store_epoch + 1):
                 return None
             self._records[scope] = record
             self._moves.setdefault(scope, [0])[0] += 1

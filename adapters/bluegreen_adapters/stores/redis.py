@@ -118,13 +118,13 @@ class RedisStore:
         self._check()
         follower = self._follower(scope)
         there = follower.record(self._wait_s)
-        if (record.incarnation, record.epoch) != (there.incarnation, there.epoch + 1):
+        if (record.incarnation, record.store_epoch) != (there.incarnation, there.store_epoch + 1):
             return None
 
         def add(client: Client) -> StoreRecord | None:
             fields = {_FIELD: record.to_json()}
             try:
-                client.xadd(_key(scope), fields, id=f"{record.epoch}-0", maxlen=KEPT, approximate=True)
+                client.xadd(_key(scope), fields, id=f"{record.store_epoch}-0", maxlen=KEPT, approximate=True)
             except redis.ResponseError as error:
                 if "equal or smaller" not in str(error):
                     raise
@@ -303,7 +303,7 @@ class Follower:
     def _arrived(self, record: StoreRecord) -> None:
         """Take note of an entry of the incarnation that is known, unless a later one has arrived."""
         seen = self._seen
-        if seen is not None and record.epoch > seen.epoch:
+        if seen is not None and record.store_epoch > seen.store_epoch:
             self._met(attrs.evolve(record, incarnation=seen.incarnation))
 
     def _met(self, record: StoreRecord) -> None:
@@ -354,7 +354,7 @@ def _parsed(name: str, entry: Any) -> tuple[bytes, StoreRecord]:
     if line is None:
         raise StoreError(name, f"entry {number.decode()} of a stream is no record")
     epoch = int(number.split(b"-")[0])
-    return number, attrs.evolve(StoreRecord.from_json(line), epoch=epoch)
+    return number, attrs.evolve(StoreRecord.from_json(line), store_epoch=epoch)
 
 
 def opened(url: str) -> RedisStore:

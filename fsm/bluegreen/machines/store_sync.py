@@ -110,7 +110,7 @@ class Adopt:
 class Write:
     """Write where this process sends its queries, behind the record with this epoch and incarnation."""
 
-    epoch: int
+    store_epoch: int
     incarnation: str
 
 
@@ -142,7 +142,9 @@ era = Fact(
 order = Fact(
     "order",
     ("older", "same", "newer"),
-    lambda c, e: "same" if e.record == c.known else "newer" if e.record.epoch > c.known.epoch else "older",
+    lambda c, e: (
+        "same" if e.record == c.known else "newer" if e.record.store_epoch > c.known.store_epoch else "older"
+    ),
 )
 says = Fact(
     "says",
@@ -225,7 +227,7 @@ def hear(_: Shared, after: Shared, __: Any) -> SharingEffect | None:
 def write(_: Shared, after: Shared, event: RecordRead | StrategyDecided) -> SharingEffect | None:
     """Write behind the record that was read just now, or else behind the one that is known."""
     behind = event.record if isinstance(event, RecordRead) else after.known
-    return Write(behind.epoch, behind.incarnation)
+    return Write(behind.store_epoch, behind.incarnation)
 
 
 def read_again(_: Shared, __: Shared, ___: Any) -> SharingEffect | None:
@@ -306,13 +308,13 @@ ROWS = (
 
 def _records() -> tuple[StoreRecord, ...]:
     blue, green = Strategy
-    first = StoreRecord(epoch=3, incarnation="a", announced=blue, at=Stamp(3.0))
+    first = StoreRecord(store_epoch=3, incarnation="a", announced=blue, at=Stamp(3.0))
     return (
         first,
-        attrs.evolve(first, epoch=0, announced=None),
-        attrs.evolve(first, epoch=5, announced=green, at=Stamp(5.0)),
-        attrs.evolve(first, epoch=1, incarnation="b", announced=green, at=Stamp(1.0)),
-        attrs.evolve(first, epoch=0, incarnation="b", announced=None),
+        attrs.evolve(first, store_epoch=0, announced=None),
+        attrs.evolve(first, store_epoch=5, announced=green, at=Stamp(5.0)),
+        attrs.evolve(first, store_epoch=1, incarnation="b", announced=green, at=Stamp(1.0)),
+        attrs.evolve(first, store_epoch=0, incarnation="b", announced=None),
     )
 
 

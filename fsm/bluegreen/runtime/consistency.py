@@ -176,7 +176,7 @@ def _reset(context: Context, heard: Strategy | None) -> Context:
         first,
         active=active,
         untried=untried,
-        version=context.version + 1,
+        state_version=context.state_version + 1,
         open_blue=max(context.open_blue, 0),
         open_green=max(context.open_green, 0),
     )

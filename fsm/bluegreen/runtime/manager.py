@@ -134,7 +134,7 @@ class StrategyManager:
         self._since_s = clock()
         self._proved_s = float("-inf")
         self._epochs = itertools.count(1)
-        self._session_epochs = dict.fromkeys(Strategy, 0)
+        self._session_generations = dict.fromkeys(Strategy, 0)
         self._audience = ObserverRegistry(scope, self.settings.logging_level)
         self._exchange: StoreSynchroniser | None = None
         reborn_in_children(self)
@@ -152,9 +152,9 @@ class StrategyManager:
         return self._snapshot.state
 
     @property
-    def version(self) -> int:
+    def state_version(self) -> int:
         """What a request must remember, so that the news it brings back can be told from stale news."""
-        return self._snapshot.context.version
+        return self._snapshot.context.state_version
 
     @property
     def active(self) -> Strategy | None:
@@ -181,12 +181,12 @@ class StrategyManager:
         """What is known of the store that this scope shares with other processes, if it has joined one."""
         return self._exchange
 
-    def session_epoch(self, strategy: Strategy) -> int:
+    def session_generation(self, strategy: Strategy) -> int:
         """Return a number that changes whenever the sessions on `strategy` are to be ended.
 
         A connection keeps it beside a session; a session whose number is not the current one is over.
         """
-        return self._session_epochs[strategy]
+        return self._session_generations[strategy]
 
     # Events.
 
@@ -386,7 +386,7 @@ class StrategyManager:
             exchange.attend()
 
     def _adopt_news(self, strategy: Strategy) -> None:
-        self._apply(StrategyAnnounced(strategy, self.version))
+        self._apply(StrategyAnnounced(strategy, self.state_version))
 
     def _report_store(self, name: str, reason: str | None) -> None:
         now = self._clock()
@@ -550,13 +550,13 @@ class StrategyManager:
                 self._failures = {}
             strategy = context.untried[0]
             tried.append(strategy)
-            event: StrategyEvent = AuthSuccess(strategy, context.version)
+            event: StrategyEvent = AuthSuccess(strategy, context.state_version)
             try:
                 yield from prove(strategy, left_s)
             except Refusal as refusal:
                 self._failures = {**self._failures, strategy.value: refusal.reason}
                 refused = Error456 if refusal.wrong_strategy else AuthFailure
-                event = refused(strategy, context.version)
+                event = refused(strategy, context.state_version)
             self.send(event)
 
     def _time_out(self, detection: Detection) -> None:
@@ -615,10 +615,10 @@ class StrategyManager:
                 for effect in taken.effects:
                     if isinstance(effect, IssueTicket):
                         ticket = Ticket(
-                            next(self._numbers), effect.strategy, effect.version, session, self._clock()
+                            next(self._numbers), effect.strategy, effect.state_version, session, self._clock()
                         )
                     elif isinstance(effect, CloseSessions):
-                        self._session_epochs[effect.strategy] = next(self._epochs)
+                        self._session_generations[effect.strategy] = next(self._epochs)
                 after = self._commit(before, event, taken, ticket)
             if after is not before and (audience.followers or audience.witnesses):
                 now_s = self._clock()
@@ -684,7 +684,11 @@ class StrategyManager:
                 self.proved(effect.strategy)
             case Publish():
                 self._audience.say(
-                    logging.DEBUG, "%s: publish %s, version %d", self.scope, effect.strategy, effect.version
+                    logging.DEBUG,
+                    "%s: publish %s, version %d",
+                    self.scope,
+                    effect.strategy,
+                    effect.state_version,
                 )
                 if self._exchange is not None:
                     self._exchange.decided(effect.strategy, verified=_is_verified(after.context))

@@ -92,7 +92,7 @@ class ObserverRegistry:
             self.say(
                 logging.INFO, "%s: %s -> %s on %s; active %s -> %s, pending %s, version %d%s",
                 self._scope, record.before.state, record.step.state, record.step.row.event.name,
-                before.active, after.active, after.pending, after.version,
+                before.active, after.active, after.pending, after.state_version,
                 f" ({left_out} steps before it are left out)" if left_out else "",
             )  # fmt: skip
         self._tell(record, self._lists["observers"])

@@ -204,7 +204,7 @@ class StoreSynchroniser:
         if route is None:  # another thread has found out meanwhile that it does not know
             return
         record = StoreRecord(
-            epoch=behind.epoch + 1,
+            store_epoch=behind.store_epoch + 1,
             incarnation=behind.incarnation,
             announced=route,
             verified=route if self._verified else None,

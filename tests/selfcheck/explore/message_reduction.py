@@ -8,7 +8,7 @@ are one. Both are found by `step`, over whichever table is given.
     >>> from bluegreen.machines.strategy.table import Context
     >>> from selfcheck.model.process import Machines
     >>> hearing = Hearing(Machines(), (), tickets=1)
-    >>> active = Context(active=BOTH[0], version=1, verified=True)
+    >>> active = Context(active=BOTH[0], state_version=1, verified=True)
     >>> [str(one.strategy) for one in hearing.plain("Stable", active, [StrategyAnnounced(s, 1) for s in BOTH])]
     ['green']
 """
@@ -89,7 +89,11 @@ class Hearing:
         for before in waiting:  # it grows
             for event in self._events:
                 taken = self._step(state, before, event)
-                if taken is None or taken.state != state or taken.context.version != before.version:
+                if (
+                    taken is None
+                    or taken.state != state
+                    or taken.context.state_version != before.state_version
+                ):
                     continue
                 if taken.context not in found:
                     found[taken.context] = None

@@ -29,23 +29,23 @@ def _in_order(taken: Taken) -> bool:
     known, record = taken.context.known, taken.event.record
     comparable = known.incarnation == record.incarnation != ""
     if taken.state == JOINED and comparable:
-        return bool(record.epoch > known.epoch)
+        return bool(record.store_epoch > known.store_epoch)
     decided = taken.context.decided
-    newer = comparable and record.epoch > known.epoch
+    newer = comparable and record.store_epoch > known.store_epoch
     return newer or taken.event.route is None or decided is None or not decided.later_than(record.at)
 
 
 def _never_back(taken: Taken) -> bool:
     known, after = taken.context.known, taken.step.context.known
     joined = taken.state == JOINED and known.incarnation == after.incarnation
-    return not joined or after.epoch >= known.epoch
+    return not joined or after.store_epoch >= known.store_epoch
 
 
 def _newer_heard(taken: Taken) -> bool:
     if taken.state != JOINED or not isinstance(taken.event, RecordRead):
         return True
     known, record = taken.context.known, taken.event.record
-    newer = known.incarnation == record.incarnation and record.epoch > known.epoch
+    newer = known.incarnation == record.incarnation and record.store_epoch > known.store_epoch
     heard = [one.strategy for one in taken.step.effects if isinstance(one, Adopt)]
     return not newer or heard == [record.announced]
 
@@ -76,7 +76,7 @@ class Sight:
     def kept(self) -> bool:
         """Whether no write has gone over another one: epochs of one life follow each other."""
         held = self.world.holdings.things[self.scene.holding]
-        epochs = [one.epoch for one in (*held.before, held.record)]
+        epochs = [one.store_epoch for one in (*held.before, held.record)]
         return epochs == list(range(epochs[0], epochs[0] + len(epochs)))
 
     @property

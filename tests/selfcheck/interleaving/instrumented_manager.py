@@ -105,7 +105,7 @@ class Watched(StrategyManager):
         super().__init__(Scope("interleaved.example:443"), settings, clock=self.clock)
         self._tickets = Collection(scheduler, "tickets", self._tickets)
         self._abandoned = Collection(scheduler, "abandoned", self._abandoned)
-        self._session_epochs = Collection(scheduler, "epochs", self._session_epochs)
+        self._session_generations = Collection(scheduler, "epochs", self._session_generations)
         self.lock = Lock(scheduler)
         self._lock = cast(Any, self.lock)
         self.subscribe(self._recorded, every_step=True)

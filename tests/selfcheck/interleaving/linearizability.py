@@ -123,7 +123,7 @@ def _same(taken: Step, answer: Answer) -> bool:
         return False
     if issues is None or answer.ticket is None:
         return issues is None and answer.ticket is None
-    return (answer.ticket.strategy, answer.ticket.version) == (issues.strategy, issues.version)
+    return (answer.ticket.strategy, answer.ticket.state_version) == (issues.strategy, issues.state_version)
 
 
 def in_one_order(operations: Sequence[Operation], first: Model, last: Model) -> bool:

@@ -62,7 +62,7 @@ class Caller:
 
     def news(self, kind: type[Any], strategy: Strategy) -> Any:
         """Send news that was asked for just now."""
-        return self.manager.send(kind(strategy, self.manager.version))
+        return self.manager.send(kind(strategy, self.manager.state_version))
 
 
 def _ends(number: int | None, kind: type[Any] = QueryCompleted) -> Callable[[Caller], Any]:
@@ -101,14 +101,14 @@ Given = Callable[[Watched], tuple[Ticket, ...]]
 
 
 def _stable(manager: Watched) -> tuple[Ticket, ...]:
-    manager.send(AuthSuccess(BLUE, manager.version))
+    manager.send(AuthSuccess(BLUE, manager.state_version))
     return manager.start(_nobody), manager.start(_nobody)
 
 
 def _pending(manager: Watched) -> tuple[Ticket, ...]:
-    manager.send(AuthSuccess(BLUE, manager.version))
+    manager.send(AuthSuccess(BLUE, manager.state_version))
     old = manager.start(_nobody)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     return old, manager.start(_nobody)
 
 

@@ -136,7 +136,7 @@ def _step(table: Table[Any, Any, Any], state: str, context: Any, event: Any, mos
 
 def normal(context: Any) -> Any:
     """Return a context without its version: news is fresh or stale, which is said with the news."""
-    return attrs.evolve(context, version=0) if isinstance(context, Context) else context
+    return attrs.evolve(context, state_version=0) if isinstance(context, Context) else context
 
 
 def strategy_inputs() -> tuple[Input, ...]:

@@ -144,7 +144,7 @@ class Machines:
         taken = Taken(trail.state, trail.context, event, found)
         trail.taken += (taken,)
         trail.sent += (event,)
-        if found.context.version != trail.context.version:
+        if found.context.state_version != trail.context.state_version:
             trail.news = frozenset()  # whatever was on its way is stale from now on
         trail.state = found.state
         trail.context = rebase(found.context)

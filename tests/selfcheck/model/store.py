@@ -298,7 +298,7 @@ class SharingWorld:
         """Compare and set, as every store does it."""
         there = held.record
         return self._overwrites or (
-            record.incarnation == there.incarnation and record.epoch == there.epoch + 1
+            record.incarnation == there.incarnation and record.store_epoch == there.store_epoch + 1
         )
 
     def _move(self, text: str, fair: str, party: Party, holding: int, late: int, **more: Any) -> Move:
@@ -331,10 +331,10 @@ class SharingWorld:
     def _writing(self, party: Party, behind: Write) -> tuple[StoreRecord, ...]:
         decided = party.shared.decided or Stamp()
         record = StoreRecord(
-            epoch=behind.epoch + 1,
+            store_epoch=behind.store_epoch + 1,
             incarnation=behind.incarnation,
             announced=party.route,
-            at=party.shared.known.at if self._halves and party.shared.known.epoch else decided,
+            at=party.shared.known.at if self._halves and party.shared.known.store_epoch else decided,
         )
         return tuple(sorted({*party.writes, record}, key=repr))
 
@@ -349,4 +349,4 @@ def _holds(held: Holding, record: StoreRecord) -> Holding:
 
 
 def _told(record: StoreRecord) -> str:
-    return f"{record.announced or 'nothing'} ({record.incarnation}, epoch {record.epoch})"
+    return f"{record.announced or 'nothing'} ({record.incarnation}, epoch {record.store_epoch})"

@@ -115,7 +115,9 @@ def _drop_everything(context: Any, event: Any) -> Any:
 
 
 def _switch_at_once(context: Any, event: Any) -> Any:
-    return attrs.evolve(context, active=event.strategy, previous=context.active, version=context.version + 1)
+    return attrs.evolve(
+        context, active=event.strategy, previous=context.active, state_version=context.state_version + 1
+    )
 
 
 def _move_over(context: Any, _: Any) -> Any:

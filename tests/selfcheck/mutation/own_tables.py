@@ -30,7 +30,7 @@ DROPPED: Final = {
     "hold-down": ("held_down",),
     "verified": ("verified",),
     "proved": ("proved",),
-    "version": ("version",),
+    "state_version": ("state_version",),
     "tickets": ("open_blue", "open_green"),
     "ticket's id": ("query_id",),
     "rows": ("rows",),

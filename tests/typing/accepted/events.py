@@ -18,7 +18,7 @@ step(QUERY, "Started", QueryContext(ticket), Errored("execute"))
 step(RECOVERY, "Trying", Attempts(), TransientError())
 
 allowed: bool = may(STRATEGY, "Stable", Context(), Reset())
-told: str = explain(STRATEGY, "Stable", Context(), Error456("green", version=3))
+told: str = explain(STRATEGY, "Stable", Context(), Error456("green", state_version=3))
 strategy: Strategy = Error456("green", 3).strategy
 
 machine = Machine(STRATEGY, Context.initial())

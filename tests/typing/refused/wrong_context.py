@@ -16,7 +16,7 @@ step(QUERY, "Started", Context(), Cleared())  # mypy: misc; pyright: reportArgum
 Machine(STRATEGY, query)  # mypy: misc; pyright: reportArgumentType
 STRATEGY.row("Stable", query, Reset())  # mypy: arg-type; pyright: reportArgumentType
 Context(active="blue")  # mypy: arg-type; pyright: reportArgumentType
-Context(version="7")  # mypy: arg-type; pyright: reportArgumentType
+Context(state_version="7")  # mypy: arg-type; pyright: reportArgumentType
 Context(settings=None)  # mypy: arg-type; pyright: reportArgumentType
-Context().version = 8  # mypy: misc; pyright: reportAttributeAccessIssue
+Context().state_version = 8  # mypy: misc; pyright: reportAttributeAccessIssue
 Settings(retry_attempt=3)  # mypy: call-arg; pyright: reportCallIssue

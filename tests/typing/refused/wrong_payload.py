@@ -17,4 +17,4 @@ Ticket("one", "blue", 7)  # mypy: arg-type; pyright: reportArgumentType
 Prepared(7)  # mypy: arg-type; pyright: reportArgumentType
 BatchFetched("rows")  # mypy: arg-type; pyright: reportArgumentType
 Errored("perhaps")  # mypy: arg-type; pyright: reportArgumentType
-Error456("blue", 7).version = 8  # mypy: misc; pyright: reportAttributeAccessIssue
+Error456("blue", 7).state_version = 8  # mypy: misc; pyright: reportAttributeAccessIssue

@@ -1,7 +1,7 @@
 """Correlation: the application's own log lines say which query they belong to.
 
-A line that a thread or task logs while a query of it is open has the query's scope, epoch, number and strategy. If it
-has several, it is the one that it has called last. Add one of these where lines are formatted:
+A line that a thread or task logs while a query of it is open has the query's scope, state version, number and
+strategy. If it has several, it is the one that it has called last. Add one of these where lines are formatted:
 
     handler.addFilter(QueryFilter())                                   # logging: record.bluegreen_query, ...
     structlog.configure(processors=[query_fields(), ...])              # structlog: the same names
@@ -26,8 +26,8 @@ from typing import Any, Final
 
 from bluegreen_adapters.connection import current_query
 
-NAMES: Final = ("bluegreen_scope", "bluegreen_epoch", "bluegreen_query", "bluegreen_strategy")
-"""The fields: of the epoch the one under which the query has begun, and its number as in our own lines."""
+NAMES: Final = ("bluegreen_scope", "bluegreen_state_version", "bluegreen_query", "bluegreen_strategy")
+"""The fields: of the state version the one under which the query has begun, and its number as in our own lines."""
 
 Processor = Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]
 
@@ -38,7 +38,9 @@ def fields() -> dict[str, Any]:
     if found is None:
         return {}
     scope, ticket = found
-    return dict(zip(NAMES, (str(scope), ticket.version, ticket.query, ticket.strategy.value), strict=True))
+    return dict(
+        zip(NAMES, (str(scope), ticket.state_version, ticket.query, ticket.strategy.value), strict=True)
+    )
 
 
 class QueryFilter(logging.Filter):

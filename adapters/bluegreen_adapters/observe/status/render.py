@@ -46,7 +46,8 @@ def plain(processes: Iterable[Process], troubles: Iterable[str], *, ages: bool =
             lines.append(
                 _clean(
                     f"{name}: {one.get('scope')}: {one.get('state')}{age}, new queries go to "
-                    f"{one.get('new_queries_go_to') or 'nobody knows yet'}{moves}, epoch {one.get('epoch')}; "
+                    f"{one.get('new_queries_go_to') or 'nobody knows yet'}{moves}, "
+                    f"state_version {one.get('state_version')}; "
                     f"open: {counts}; {_health(one)}"
                 )
             )
@@ -67,10 +68,12 @@ def render_status(processes: Iterable[Process], troubles: Iterable[str], width: 
     if width < _TABLES_FROM:
         return Text(plain(processes, troubles))
     open_on = [f"on\n{where.value}" for where in Strategy]
-    scopes = _table("process", "scope", "state", "for", "active", "new\nqueries", "epoch", *open_on, "health")
+    scopes = _table(
+        "process", "scope", "state", "for", "active", "new\nqueries", "state\nversion", *open_on, "health"
+    )
     queries = _table("process", "scope", "query", "on", "since", "for", "id")
     queries.title = "open queries, oldest first"
-    records = _table("scope", "announced", "verified", "epoch", "by", "at")
+    records = _table("scope", "announced", "verified", "store_epoch", "by", "at")
     records.title = "what the store says"
     for process in processes:
         for one in process.get("records", ()):
@@ -78,7 +81,7 @@ def render_status(processes: Iterable[Process], troubles: Iterable[str], width: 
                 one.get("scope"),
                 one.get("announced"),
                 one.get("verified"),
-                one.get("epoch"),
+                one.get("state_version"),
                 one.get("who"),
             )
             records.add_row(*map(_cell, cells), _cell(_moment(one.get("at"))))
@@ -92,7 +95,7 @@ def render_status(processes: Iterable[Process], troubles: Iterable[str], width: 
                 _age(one.get("age_s")),
                 one.get("active"),
                 one.get("new_queries_go_to"),
-                one.get("epoch"),
+                one.get("store_epoch"),
                 *(one.get("open", {}).get(where.value) for where in Strategy),
             )
             scopes.add_row(*map(_cell, facts), healthy)
@@ -121,7 +124,7 @@ def _record(one: Mapping[str, Any]) -> str:
     verified = f", verified {one['verified']}" if one.get("verified") else ""
     return _clean(
         f"store: {one.get('scope')}: announced {one.get('announced') or 'nothing'}{verified}, "
-        f"epoch {one.get('epoch')}, by {one.get('who') or 'nobody'}, {_moment(one.get('at'))}"
+        f"store_epoch {one.get('store_epoch')}, by {one.get('who') or 'nobody'}, {_moment(one.get('at'))}"
     )
 
 

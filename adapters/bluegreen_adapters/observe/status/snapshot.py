@@ -67,7 +67,7 @@ def _scope(manager: StrategyManager, strategy: Strategy | None) -> dict[str, Any
         "scope": str(manager.scope),
         "state": seen.state,
         "age_s": round(seen.age_s, 3),
-        "epoch": context.version,
+        "state_version": context.state_version,
         "active": _name(context.active),
         "pending": _name(context.pending),
         "new_queries_go_to": _name(context.route) if routes else None,
@@ -88,7 +88,7 @@ def _ticket(ticket: Ticket, now_s: float) -> dict[str, Any]:
         "query": ticket.query,
         "query_id": getattr(query, "public_id", None),
         "strategy": ticket.strategy.value,
-        "epoch": ticket.version,
+        "state_version": ticket.state_version,
         "age_s": round(age_s, 3),
         "since": time.time() - age_s,
     }

@@ -127,7 +127,7 @@ class Traces:
 
 
 def _of(record: Record) -> dict[str, Any]:
-    return {"epoch": record.step.context.version, "row": record.step.row.name}
+    return {"state_version": record.step.context.state_version, "row": record.step.row.name}
 
 
 def _attributes(fields: Mapping[str, Any]) -> dict[str, Any]:

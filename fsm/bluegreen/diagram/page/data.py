@@ -69,7 +69,7 @@ def describe_effect(effect: Any, version: int | None) -> str:
         return str(effect)
     words: list[str] = []
     for name, value in attrs.asdict(effect, recurse=False).items():
-        if name == "version" and version is not None:
+        if name == "state_version" and version is not None:
             words.append(f"version {{+{value - version}}}")
         elif name != "event" and value is not None:
             words.append(str(value))
@@ -218,7 +218,7 @@ class _Writer:
         for owner, one in zip(self.owner, shown, strict=True):
             first = shown[self._begins_at(owner)]
             found = {name for name in found if name in one and one[name] == first[name]}
-        return frozenset(found) | {"version"}
+        return frozenset(found) | {"state_version"}
 
     def _begins_at(self, index: int) -> int:
         return self.owner.index(index)
@@ -228,9 +228,11 @@ class _Writer:
         return {
             "label": self.firsts[index].label,
             "node": node,
-            "version": getattr(self.firsts[index].first, "version", None),
+            "version": getattr(self.firsts[index].first, "state_version", None),
             "fixed": {
-                name: value for name, value in shown[node].items() if name in fixed and name != "version"
+                name: value
+                for name, value in shown[node].items()
+                if name in fixed and name != "state_version"
             },
         }
 
@@ -239,10 +241,10 @@ class _Writer:
         if arrow.taken is None:
             return None
         step = arrow.taken.step
-        before = getattr(context, "version", None)
+        before = getattr(context, "state_version", None)
         told_effects = [describe_effect(one, before) for one in step.effects]
         issued = [str(one.strategy) for one in step.effects if type(one).__name__ == "IssueTicket"]
-        grown = 0 if before is None else step.context.version - before
+        grown = 0 if before is None else step.context.state_version - before
         target = self.numbers[self.owner[number]][arrow.after]
         if target == number and not told_effects and not grown:
             return None

@@ -74,7 +74,7 @@ class _News:
     """What an answer says about a strategy; `version` is the one under which the request was sent."""
 
     strategy: Strategy = attrs.field(converter=parse_strategy)
-    version: int
+    state_version: int
 
 
 @attrs.frozen
@@ -206,7 +206,7 @@ class IssueTicket:
     """Give the query that has just started a ticket on this strategy."""
 
     strategy: Strategy
-    version: int
+    state_version: int
 
 
 @attrs.frozen
@@ -241,7 +241,7 @@ class Publish:
     """Tell other processes that this strategy is the one to use."""
 
     strategy: Strategy
-    version: int
+    state_version: int
 
 
 @attrs.frozen

@@ -68,7 +68,7 @@ class Context:
         previous: what was active before; what a rollback returns to.
         untried: while Detecting, what this detection has not heard from yet; the first one is being tried.
         held_down: a strategy that was announced and then refused.
-        version: +1 on every step that changes (state, active, pending).
+        state_version: +1 on every step that changes (state, active, pending).
         open_blue: open tickets on blue.
         open_green: open tickets on green.
         verified: whether `active` has accepted a connection, rather than being announced or fallen back to.
@@ -83,7 +83,7 @@ class Context:
     previous: Strategy | None = None
     untried: tuple[Strategy, ...] = ()
     held_down: Strategy | None = None
-    version: int = 0
+    state_version: int = 0
     open_blue: int = 0
     open_green: int = 0
     verified: bool = False
@@ -114,7 +114,7 @@ class Context:
 
 # Facts: what guards may look at.
 
-fresh = Fact("fresh", (True, False), lambda c, e: e.version == c.version)
+fresh = Fact("fresh", (True, False), lambda c, e: e.state_version == c.state_version)
 names = Fact(
     "names",
     ("active", "pending", "other"),
@@ -188,7 +188,7 @@ armed_held_down: Guard = Fact("held_down_set", (True, False), lambda c, _: c.hel
 
 def _next(context: Context, **changes: Any) -> Context:
     """The context after a change of (state, active, pending): one version later."""
-    return attrs.evolve(context, version=context.version + 1, **changes)
+    return attrs.evolve(context, state_version=context.state_version + 1, **changes)
 
 
 def _count(context: Context, strategy: Strategy, by: int) -> Context:
@@ -342,12 +342,12 @@ def lift_hold(context: Context, _: Any) -> Context:
 
 def issue_ticket(_: Context, after: Context, __: Any) -> StrategyEffect | None:
     """IssueTicket on the strategy that routes."""
-    return IssueTicket(after.route, after.version) if after.route else None
+    return IssueTicket(after.route, after.state_version) if after.route else None
 
 
 def issue_ticket_alone(_: Context, after: Context, event: QueryStarted) -> StrategyEffect | None:
     """IssueTicket on the strategy that accepts the connection of this query."""
-    return IssueTicket(event.alone, after.version) if event.alone else None
+    return IssueTicket(event.alone, after.state_version) if event.alone else None
 
 
 def authenticate(before: Context, after: Context, _: Any) -> StrategyEffect | None:
@@ -357,7 +357,7 @@ def authenticate(before: Context, after: Context, _: Any) -> StrategyEffect | No
     head = after.untried[:1]
     return (
         Authenticate(head[0])
-        if head and (head != before.untried[:1] or after.version != before.version)
+        if head and (head != before.untried[:1] or after.state_version != before.state_version)
         else None
     )
 
@@ -374,7 +374,7 @@ def clear_cache(_: Context, __: Context, ___: Any) -> StrategyEffect | None:
 
 def close_drained(before: Context, after: Context, __: Any) -> StrategyEffect | None:
     """CloseSessions on the strategy that routes nothing, when its last ticket has ended, or none was open."""
-    moved = after.version != before.version
+    moved = after.state_version != before.state_version
     idle = [
         strategy
         for strategy in BOTH
@@ -387,7 +387,7 @@ def close_drained(before: Context, after: Context, __: Any) -> StrategyEffect | 
 
 def publish(_: Context, after: Context, __: Any) -> StrategyEffect | None:
     """Publish what new queries get."""
-    return Publish(after.route, after.version) if after.route else None
+    return Publish(after.route, after.state_version) if after.route else None
 
 
 def raise_unavailable(_: Context, __: Context, ___: Any) -> StrategyEffect | None:

@@ -25,13 +25,13 @@ def describe_event(event: Any) -> str:
     """Return an event in a word or two."""
     values = attrs.asdict(event, recurse=False) if attrs.has(event.__class__) else {}
     ticket = values.pop("ticket", None)
-    stale = values.get("version", NOW) != NOW
+    stale = values.get("state_version", NOW) != NOW
     words = [str(ticket.strategy)] if ticket is not None else []
     if values.pop("served_since", False):
         values["scope"] = "others served"
     if (alone := values.pop("alone", None)) is not None:
         words.append(f"alone on {alone}")
-    words += [str(value) for name, value in values.items() if name != "version"]
+    words += [str(value) for name, value in values.items() if name != "state_version"]
     return str(event.name) + (f"({', '.join(words)})" if words else "") + (", stale" if stale else "")
 
 
@@ -95,7 +95,7 @@ def as_test(broken: Property, events: Sequence[Any], settings: str = "Settings()
     for event in events:
         strategy = event.ticket.strategy if hasattr(event, "ticket") else getattr(event, "strategy", None)
         member = "None" if strategy is None else f"Strategy.{strategy.name}"
-        age = NOW - getattr(event, "version", NOW)
+        age = NOW - getattr(event, "state_version", NOW)
         lines.append(f"    ({type(event).__name__}, {member}, {age}, {_facts(event)}),")
     function = re.sub(r"\W+", "_", broken[0]).strip("_")
     return _TEST.format(

@@ -176,7 +176,7 @@ def news(cls: type[Any], strategy: Strategy, version: int) -> Iterator[Any]:
 
 def is_news(cls: type[Any]) -> bool:
     """Whether a class of events says something about a strategy."""
-    return [field.name for field in attrs.fields(cls)][:2] == ["strategy", "version"]
+    return [field.name for field in attrs.fields(cls)][:2] == ["strategy", "state_version"]
 
 
 def strategy_events(_: str, context: Context, tickets: int = TICKETS) -> Iterator[Any]:

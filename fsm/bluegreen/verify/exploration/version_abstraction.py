@@ -18,4 +18,4 @@ NOW: Final = 1
 
 def rebase(context: Context) -> Context:
     """Return the context with version `NOW`."""
-    return context if context.version == NOW else attrs.evolve(context, version=NOW)
+    return context if context.state_version == NOW else attrs.evolve(context, state_version=NOW)

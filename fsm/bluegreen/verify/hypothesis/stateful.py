@@ -133,8 +133,8 @@ class StateMachine(RuleBasedStateMachine):
         fresh: list[Any] = []
         for sample in self.table.samples:
             made = [sample]
-            if hasattr(sample, "version") and hasattr(context, "version"):
-                made = [attrs.evolve(sample, version=context.version - age) for age in (0, 1)]
+            if hasattr(sample, "state_version") and hasattr(context, "state_version"):
+                made = [attrs.evolve(sample, state_version=context.state_version - age) for age in (0, 1)]
             fresh += [one for one in made if one not in fresh]
         return fresh
 

@@ -139,7 +139,7 @@ class ManagerSubject:
     def events(self, _: str, context: Context) -> Iterator[Any]:
         """Yield news, fresh and stale, of both strategies; ends of queries that are open, and of others; the rest."""
         held = self.manager.open_tickets
-        versions = (context.version, context.version - 1)
+        versions = (context.state_version, context.state_version - 1)
         for cls in STRATEGY.events:
             if is_news(cls):
                 said = product(versions, Strategy)
@@ -155,5 +155,5 @@ class ManagerSubject:
 def _ending(held: tuple[Ticket, ...], context: Context) -> Iterator[Ticket]:
     """The oldest open ticket of each strategy, or one that nobody holds."""
     for strategy in Strategy:
-        nobodys = Ticket(0, strategy, context.version)
+        nobodys = Ticket(0, strategy, context.state_version)
         yield next((ticket for ticket in held if ticket.strategy is strategy), nobodys)

@@ -141,7 +141,7 @@ def _routed(taken: Taken) -> bool:
         return not issued
     shared = {STABLE: taken.context.active, PENDING: taken.context.pending}.get(taken.state)
     right = taken.event.alone or shared
-    return issued == ([] if right is None else [IssueTicket(right, taken.context.version)])
+    return issued == ([] if right is None else [IssueTicket(right, taken.context.state_version)])
 
 
 def _at_safe_points(taken: Taken) -> bool:
@@ -165,16 +165,16 @@ def _accounted(taken: Taken) -> bool:
 
 def _fenced(taken: Taken) -> bool:
     before, after = taken.context, taken.step.context
-    told = getattr(taken.event, "version", before.version)
-    if told != before.version and (after != before or taken.step.state != taken.state):
+    told = getattr(taken.event, "state_version", before.state_version)
+    if told != before.state_version and (after != before or taken.step.state != taken.state):
         return False
-    return bool(after.version >= before.version)
+    return bool(after.state_version >= before.state_version)
 
 
 def _versioned(taken: Taken) -> bool:
     before, after = taken.context, taken.step.context
     moved = (taken.state, before.active, before.pending) != (taken.step.state, after.active, after.pending)
-    return not moved or after.version == before.version + 1
+    return not moved or after.state_version == before.state_version + 1
 
 
 def _rolled_back(taken: Taken) -> bool:
@@ -191,7 +191,7 @@ def _bounded(taken: Taken) -> bool:
         return True
     if taken.step.state != DETECTING:
         return taken.step.state in (STABLE, FAILED)
-    heard = isinstance(event, (Error456, AuthFailure)) and event.version == before.version
+    heard = isinstance(event, (Error456, AuthFailure)) and event.state_version == before.state_version
     heard = heard and not getattr(event, "served_since", False)
     return set(after.untried) <= set(before.untried) - ({event.strategy} if heard else set())
 

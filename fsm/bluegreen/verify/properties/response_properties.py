@@ -58,7 +58,7 @@ def _in(*states: str) -> Condition:
 
 
 def _fresh(taken: Taken) -> bool:
-    return bool(taken.event.version == taken.context.version)
+    return bool(taken.event.state_version == taken.context.state_version)
 
 
 def _about(taken: Taken, strategy: Any) -> bool:

@@ -63,7 +63,7 @@ def _not_flapping(taken: Taken) -> bool:
     before, after, event = taken.context, taken.step.context, taken.event
     if isinstance(event, StrategyAnnounced) and event.strategy is before.held_down:
         return after.pending is before.pending or after.pending is None
-    refused = isinstance(event, _REFUSALS) and event.version == before.version
+    refused = isinstance(event, _REFUSALS) and event.state_version == before.state_version
     refused = refused and not getattr(event, "served_since", False)
     unproved = {PENDING: before.pending, STABLE: None if before.verified else before.active}.get(taken.state)
     if refused and event.strategy is unproved:
@@ -76,14 +76,17 @@ def _adopts_announcement(taken: Taken) -> bool:
     before, event = taken.context, taken.event
     if not isinstance(event, StrategyAnnounced) or taken.state != STABLE:
         return True
-    told = event.version == before.version and event.strategy not in (before.active, before.held_down)
+    told = event.state_version == before.state_version and event.strategy not in (
+        before.active,
+        before.held_down,
+    )
     return (taken.step.state == PENDING and taken.step.context.pending is event.strategy) == told
 
 
 def _detected(taken: Taken) -> bool:
     """A fresh refusal of what new queries get leads to a new detection, or to the next try of this one."""
     before, event = taken.context, taken.event
-    if not isinstance(event, Error456) or event.version != before.version:
+    if not isinstance(event, Error456) or event.state_version != before.state_version:
         return True
     if taken.state in (STABLE, PENDING) and event.strategy is before.route:
         return taken.step.state == DETECTING

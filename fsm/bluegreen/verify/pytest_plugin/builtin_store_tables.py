@@ -49,7 +49,7 @@ BLUE, GREEN = Strategy
 def _records() -> Iterator[StoreRecord]:
     for incarnation in "ab":
         for epoch, announced, at in ((0, None, 0.0), (1, BLUE, 3.0), (2, GREEN, 1.0), (2, BLUE, 5.0)):
-            yield StoreRecord(epoch=epoch, incarnation=incarnation, announced=announced, at=Stamp(at))
+            yield StoreRecord(store_epoch=epoch, incarnation=incarnation, announced=announced, at=Stamp(at))
 
 
 def _events() -> Iterator[Any]:
@@ -81,7 +81,7 @@ def _comparable(taken: Taken) -> bool:
 
 
 def _newer(taken: Taken) -> bool:
-    return _comparable(taken) and bool(taken.event.record.epoch > taken.context.known.epoch)
+    return _comparable(taken) and bool(taken.event.record.store_epoch > taken.context.known.store_epoch)
 
 
 def _same(taken: Taken) -> bool:
@@ -123,7 +123,7 @@ def _filled(taken: Taken) -> bool:
     says = event.record.announced
     lost = _apart(taken) and (says is None or (says is not event.route and _decided_later(taken)))
     untold = _same(taken) and context.since and says is not event.route
-    behind = Write(event.record.epoch, event.record.incarnation)
+    behind = Write(event.record.store_epoch, event.record.incarnation)
     return _effects(taken, Write) == ([behind] if knows and (lost or untold) else [])
 
 
@@ -165,7 +165,7 @@ def _told_others(taken: Taken) -> bool:
     if not isinstance(taken.event, StrategyDecided):
         return _is_read(taken) or not _effects(taken, Write)
     known = taken.context.known
-    behind = Write(known.epoch, known.incarnation)
+    behind = Write(known.store_epoch, known.incarnation)
     return _effects(taken, Write) == ([behind] if _adds(taken) and taken.state == JOINED else [])
 
 
@@ -214,7 +214,7 @@ SHARING_PROPERTIES: Final = (
         "H fills", "a store that has come back empty is filled",
         lambda taken: bool(
             _is_read(taken) and taken.state == JOINED and _apart(taken)
-            and not taken.event.record.epoch and _effects(taken, Write)
+            and not taken.event.record.store_epoch and _effects(taken, Write)
         ),
     ),
     Eventually(

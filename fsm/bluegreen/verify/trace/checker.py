@@ -72,7 +72,7 @@ class _Log:
         manager = self.managers.get(number)
         if manager is None:
             raise Differs(f"manager is {number.decode()}, and none was opened under this number")
-        text, version = line[found.end() : -18], manager.version
+        text, version = line[found.end() : -18], manager.state_version
         if (
             int(sequence) != manager.sequence + 1
             or int(before) != version
@@ -92,8 +92,8 @@ class _Log:
         if known is None:
             whole(line)
             context = manager.context
-            if context.version != version:  # it is remembered from another time
-                context = attrs.evolve(context, version=version)
+            if context.state_version != version:  # it is remembered from another time
+                context = attrs.evolve(context, state_version=version)
             known = judge.judge(key, manager.state, context, int(query or 0), int(issued or 0))
         if query is not None or known.issues or known.ends:
             count(manager, known, query, on, issued)
@@ -106,7 +106,7 @@ class _Log:
         self.written += 1
         self.records += 1
         manager.sequence += 1
-        manager.version = int(after)
+        manager.state_version = int(after)
         manager.state, manager.context, manager.prefix = known.state, known.context, known.prefix
         if known.when & ~manager.owes or known.then & manager.owes:
             self._owe(manager, known)

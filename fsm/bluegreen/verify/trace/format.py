@@ -100,7 +100,7 @@ def opened(manager: int, scope: Scope, snapshot: Snapshot, settings: Settings) -
     chosen = json.dumps(values, separators=(",", ":"))
     return (
         f'{{"journal":"opened","manager":{manager},"scope":{_quoted(str(scope))},"sequence":{snapshot.sequence},'
-        f'"version":{snapshot.context.version},"at":{situation(snapshot.state, snapshot.context)},'
+        f'"version":{snapshot.context.state_version},"at":{situation(snapshot.state, snapshot.context)},'
         f'"settings":{chosen}'
     )
 
@@ -126,9 +126,9 @@ def _join(beginning: str, record: Record, ticket: Ticket | None, step: str) -> s
 
 
 def _versions(record: Record) -> str:
-    version = getattr(record.event, "version", "null")
+    version = getattr(record.event, "state_version", "null")
     return (
-        f',"version":{{"before":{record.before.context.version},"after":{record.step.context.version},'
+        f',"version":{{"before":{record.before.context.state_version},"after":{record.step.context.state_version},'
         f'"event":{version}}},"ticket":'
     )
 
@@ -155,11 +155,11 @@ class Short:
         (state, before, _), event, step = record.before, record.event, record.step
         after = step.context
         ticket = record.ticket or getattr(event, "ticket", None)
-        if ticket is None or after.version != before.version or step.state != state:
+        if ticket is None or after.state_version != before.state_version or step.state != state:
             self._known.clear()
             return self._in_full(record, ticket)
         key = (
-            id(step.row), before.open_blue, before.open_green, after.open_blue, after.open_green, ticket.version,
+            id(step.row), before.open_blue, before.open_green, after.open_blue, after.open_green, ticket.state_version,
             ticket.strategy is Strategy.BLUE,
         )  # fmt: skip
         around = self._known.get(key)
@@ -240,7 +240,7 @@ def situation(state: str, context: Context) -> str:
 def _ticket(ticket: Ticket | None) -> str:
     if ticket is None:
         return "null"
-    return f'{{"query":{ticket.query},"strategy":{_WORD[ticket.strategy]},"version":{ticket.version}}}'
+    return f'{{"query":{ticket.query},"strategy":{_WORD[ticket.strategy]},"version":{ticket.state_version}}}'
 
 
 @lru_cache(maxsize=1024)

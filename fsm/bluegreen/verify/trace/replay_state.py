@@ -22,7 +22,7 @@ class Standing:
     scope: bytes
     judge: Judge
     sequence: int
-    version: int
+    state_version: int
     state: str
     context: Context
     prefix: bytes
@@ -56,8 +56,8 @@ def unjoined(manager: Standing, found: re.Match[bytes], line: bytes) -> str:
         missing = sequence - manager.sequence - 1
         more = f": {missing} missing" if missing > 0 else ": it comes too late, or twice"
         return difference(sequence, manager.sequence + 1, "sequence") + more
-    if version != manager.version:
-        return difference(version, manager.version, "version.before")
+    if version != manager.state_version:
+        return difference(version, manager.state_version, "version.before")
     end = whole(line)
     try:
         written: Any = dict(json.loads(line[found.end() : end.start()]))
@@ -77,8 +77,8 @@ def count(
     if known.issues is not None:
         if number <= manager.newest:
             raise Differs(f"ticket {number} was issued already")
-        if ticket != (known.issues, manager.version):
-            wanted = f"{known.issues.decode()}, version {manager.version}"
+        if ticket != (known.issues, manager.state_version):
+            wanted = f"{known.issues.decode()}, version {manager.state_version}"
             raise Differs(
                 f"ticket {number} is on {on.decode()}, version {ticket[1]}, and must be on {wanted}"
             )

@@ -104,7 +104,7 @@ class Judge:
         text, gained, ahead, on, _ = key
         try:
             said = _decode(text.decode(), len(begins(state, context)) + len('"event":'))[0]
-            event = self._event(said, context.version, ahead)
+            event = self._event(said, context.state_version, ahead)
             if on is not None and "ticket" in _fields(event):
                 event = type(event)(Ticket(query, on.decode(), issued))
             taken = Taken(state, context, event, step(self._table, state, context, event))
@@ -116,8 +116,10 @@ class Judge:
             raise Differs(_differs(text, right))
         if after is context and taken.step.state == taken.state:
             raise Differs(f"{taken.step.row} changes nothing, so it has no record")
-        if after.version - context.version != gained:
-            raise Differs(f"version.after is {context.version + gained}, and must be {after.version}")
+        if after.state_version - context.state_version != gained:
+            raise Differs(
+                f"version.after is {context.state_version + gained}, and must be {after.state_version}"
+            )
         if len(self.memo) >= MEMO_LIMIT:
             self.memo.clear()
         known = self.memo[key] = self._known_ticket(taken)
@@ -140,7 +142,7 @@ class Judge:
         """Return the event, with a ticket that is still to be put in."""
         cls = self._events[said["name"]]
         fields = _fields(cls)
-        if "version" in fields:
+        if "state_version" in fields:
             if ahead is None:
                 raise ValueError(f"{cls.name} without the version that it brings")
             return cls(said["strategy"], version + ahead, **_facts(fields, said))
@@ -159,7 +161,7 @@ class Judge:
         for name in ("active", "pending", "previous", "held_down"):
             values[name] = optional_strategy(values[name])
         values["untried"] = tuple(map(Strategy.parse, values["untried"]))
-        return Context(**values, version=version, settings=self._settings)
+        return Context(**values, state_version=version, settings=self._settings)
 
 
 _decode: Final = json.JSONDecoder().raw_decode
