@@ -17,12 +17,14 @@ from bluegreen.errors import (
 )
 from bluegreen.machines.query import QUERY
 from bluegreen.machines.retry import POLICY, RECOVERY
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.async_manager import AsyncStrategyManager
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import managed
-from bluegreen.table.step import Machine, Step, explain, may, step
+from bluegreen.table.step import Step, explain, may, step
 from bluegreen.table.table import Fact, Guard, State, Table, events, forbid, go, ignore, stay
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.types import Scope, Strategy, Ticket
 
 __version__ = "0.1.0"

@@ -19,6 +19,7 @@ from bluegreen.config.settings import Settings
 from bluegreen.diagram.page.page import explorer_page
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import (
     CooldownEnded,
     Error456,
@@ -27,7 +28,7 @@ from bluegreen.machines.strategy.events import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.table.rows import events, forbid, go, ignore
 from bluegreen.table.step import step

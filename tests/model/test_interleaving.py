@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from bluegreen.errors import StrategyUnavailable
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import QueryCompleted, QueryStarted, Reset, StrategyAnnounced
-from bluegreen.machines.strategy.table import Context
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.types import Strategy, Ticket
 from selfcheck.cli import interleavings as interleavings_command

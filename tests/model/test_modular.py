@@ -154,8 +154,8 @@ def test_a_cycle_lasts_if_nothing_that_it_could_do_all_the_time_is_put_off(
 
 
 def test_news_that_can_do_nothing_any_more_is_left_out_and_news_that_does_the_same_is_one() -> None:
+    from bluegreen.machines.strategy.context import Context
     from bluegreen.machines.strategy.events import AuthFailure, Error456, PersistentFailure, StrategyAnnounced
-    from bluegreen.machines.strategy.table import Context
 
     hearing = Hearing(Machines(), (), tickets=1)
     active = Context(active=Strategy.BLUE, state_version=1, verified=True, settings=Settings())

@@ -10,8 +10,9 @@ import pytest
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import ENDINGS, EVENTS, QueryStarted
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import is_news, news

@@ -5,7 +5,9 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from bluegreen.machines.strategy.table import STABLE, STRATEGY, detect_other_first
+from bluegreen.machines.strategy.context import STABLE
+from bluegreen.machines.strategy.reducers import detect_other_first
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.table import Table
 from selfcheck.explore.lying_store import BEYOND, lied_to
 from selfcheck.explore.store_checker import examine_sharing

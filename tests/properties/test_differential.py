@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, Executed, Prepared, QueryContext, QueryEvent
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import (
     EVENTS,
     AuthSuccess,
@@ -26,9 +27,10 @@ from bluegreen.machines.strategy.events import (
     QueryStarted,
     StrategyEvent,
 )
-from bluegreen.machines.strategy.table import STRATEGY, Context
-from bluegreen.table.step import Machine, Step
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.step import Step
 from bluegreen.table.table import Table
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import news
 from support.stock import Model, accepts, stock_machine

@@ -16,17 +16,16 @@ from hypothesis import strategies as st
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, EndTicket, Errored, Executed, Lose, QueryContext, Replay
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.effects import Authenticate, CloseSessions, IssueTicket
 from bluegreen.machines.strategy.events import (
-    Authenticate,
     AuthFailure,
     AuthSuccess,
-    CloseSessions,
     ConnectionOpened,
     CooldownEnded,
     DetectionTimedOut,
     DrainTimedOut,
     Error456,
-    IssueTicket,
     PersistentFailure,
     QueryCompleted,
     QueryStarted,
@@ -35,10 +34,11 @@ from bluegreen.machines.strategy.events import (
     StrategyAnnounced,
     StrategyEvent,
 )
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import RowKind
-from bluegreen.table.step import Machine, explain, may, step
+from bluegreen.table.step import explain, may, step
 from bluegreen.table.table import Table
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.types import Strategy, Ticket
 from support.strategies import (
     BLUE,

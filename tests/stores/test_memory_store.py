@@ -8,7 +8,7 @@ import pytest
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import SettingsError
-from bluegreen.machines.store_sync import Lease, leased, released
+from bluegreen.machines.lease import Lease, leased, released
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.store import Stamp, Store
 from bluegreen_adapters import stores

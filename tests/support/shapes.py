@@ -26,7 +26,7 @@ from e6data_python_connector.exceptions import (
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost, StrategyUnavailable
-from bluegreen.machines.strategy.events import CloseSessions
+from bluegreen.machines.strategy.effects import CloseSessions
 from bluegreen.runtime.telemetry import DetectionEnded, Happening, Record
 from bluegreen_adapters.testing.demo.schedule import Statement
 from support.engine import quick, until

@@ -19,6 +19,7 @@ from bluegreen.machines.query import (
     QueryEvent,
     Refused456,
 )
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import (
     EVENTS,
     QueryCancelled,
@@ -27,7 +28,6 @@ from bluegreen.machines.strategy.events import (
     QueryStarted,
     StrategyEvent,
 )
-from bluegreen.machines.strategy.table import Context
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import is_news
 from bluegreen.verify.exploration.single_table import news as variants

@@ -19,7 +19,7 @@ from bluegreen.machines.strategy.events import (
     QueryFailed,
     QueryStarted,
 )
-from bluegreen.machines.strategy.table import TIMERS
+from bluegreen.machines.strategy.timers import TIMERS
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.telemetry import Record, Snapshot
 from bluegreen.table.step import Step

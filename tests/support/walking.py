@@ -11,8 +11,9 @@ import attrs
 from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, QueryContext
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import ENDINGS
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden, QueryLost, StrategyUnavailable
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
@@ -33,7 +34,7 @@ from bluegreen.machines.strategy.events import (
     QueryStarted,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.sansio import Sleep
 from bluegreen.types import Scope, Strategy, Ticket
 from bluegreen.verify.exploration.single_table import is_news

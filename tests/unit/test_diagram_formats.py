@@ -23,7 +23,7 @@ from bluegreen.diagram.renderers.formats import FORMATS, TEXTS, render
 from bluegreen.diagram.renderers.mermaid import state_diagram
 from bluegreen.diagram.renderers.svg import PictureError, laid_out, png, svg
 from bluegreen.machines.query import QueryEffect
-from bluegreen.machines.strategy.events import StrategyEffect
+from bluegreen.machines.strategy.effects import StrategyEffect
 from selfcheck.scenarios.composition import RECEIVERS, composition_dot, messages
 from support.door import DOOR, corridor
 

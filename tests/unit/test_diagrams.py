@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from bluegreen.cli.diagram import diagram
 from bluegreen.diagram.generated_files import DEFAULT, INDEX, Gallery, changes, files, write
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.verify.exploration.version_abstraction import rebase
 from selfcheck.cli.diagrams import diagrams
 from selfcheck.model.actions import Action

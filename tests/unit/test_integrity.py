@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import attrs
 import pytest
 
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
-from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE, STRATEGY
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.consistency import CORRECTIONS, ManagerView, corrected, examined
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.telemetry import Corrected, Happening

@@ -13,21 +13,20 @@ from transitions.extensions.markup import MarkupMachine
 
 from bluegreen.errors import BluegreenError, EventForbidden, GuardError
 from bluegreen.machines.query import QUERY, Cleared, Prepared, QueryContext
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.effects import Audit, CacheStrategy, CloseSessions, Publish
 from bluegreen.machines.strategy.events import (
-    Audit,
     AuthSuccess,
-    CacheStrategy,
-    CloseSessions,
     Error456,
-    Publish,
     QueryStarted,
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import RowKind
-from bluegreen.table.step import Machine, Refused, Step, explain, may, step
+from bluegreen.table.step import Step, explain, may, step
 from bluegreen.table.table import Fact, State, Table, forbid, go, ignore
+from bluegreen.table.transitions_facade import Machine, Refused
 from bluegreen.types import Strategy, Ticket
 
 B, G = Strategy.BLUE, Strategy.GREEN

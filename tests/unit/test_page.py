@@ -25,7 +25,8 @@ from bluegreen.diagram.renderers.svg import PictureError
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY
 from bluegreen.machines.retry import RECOVERY
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import events, go
 from bluegreen.table.step import step
 from bluegreen.table.table import State, Table

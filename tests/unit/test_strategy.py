@@ -16,35 +16,39 @@ import pytest
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.machines.strategy.events import (
-    EVENTS,
+from bluegreen.machines.strategy.context import BOTH, Context
+from bluegreen.machines.strategy.effects import (
     Audit,
     Authenticate,
+    CacheStrategy,
+    ClearCache,
+    CloseSessions,
+    IssueTicket,
+    Publish,
+    Raise,
+)
+from bluegreen.machines.strategy.events import (
+    EVENTS,
     AuthFailure,
     AuthSuccess,
     CacheExpired,
     CacheInvalidated,
-    CacheStrategy,
-    ClearCache,
-    CloseSessions,
     ConnectionOpened,
     CooldownEnded,
     DetectionTimedOut,
     DrainTimedOut,
     Error456,
-    IssueTicket,
     PersistentFailure,
-    Publish,
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
     QueryStarted,
-    Raise,
     Reset,
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import BOTH, STRATEGY, TIMERS, Context
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.machines.strategy.timers import TIMERS
 from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket

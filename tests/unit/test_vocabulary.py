@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bluegreen.errors import UnknownStrategy
-from bluegreen.machines.strategy.events import EVENTS, Error456, StrategyEffect, StrategyEvent
+from bluegreen.machines.strategy.effects import StrategyEffect
+from bluegreen.machines.strategy.events import EVENTS, Error456, StrategyEvent
 from bluegreen.types import Scope, Strategy, Ticket, optional_strategy, parse_strategy
 
 PARSERS = [Strategy.parse, parse_strategy, optional_strategy]

@@ -14,7 +14,8 @@ from bluegreen.cli.verify_export import export
 from bluegreen.errors import EventForbidden, TableError
 from bluegreen.machines.query import QUERY
 from bluegreen.machines.retry import RECOVERY
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.guards import Fact, valuations
 from bluegreen.table.rows import RowKind, cell_facts
 from bluegreen.table.step import step

@@ -16,6 +16,8 @@ import bluegreen.runtime.manager as manager_module
 from bluegreen.cli.verify_log import verify_logs
 from bluegreen.config.settings import Settings
 from bluegreen.errors import BluegreenError, StrategyUnavailable
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.effects import IssueTicket
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
@@ -24,7 +26,6 @@ from bluegreen.machines.strategy.events import (
     CooldownEnded,
     DrainTimedOut,
     Error456,
-    IssueTicket,
     PersistentFailure,
     QueryCancelled,
     QueryCompleted,
@@ -34,7 +35,8 @@ from bluegreen.machines.strategy.events import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import STRATEGY, Context, end_ticket, start_on_active
+from bluegreen.machines.strategy.reducers import end_ticket, start_on_active
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step

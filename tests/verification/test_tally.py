@@ -11,8 +11,9 @@ import pytest
 from bluegreen.errors import EventForbidden, GuardError
 from bluegreen.machines.query import QUERY
 from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import AuthSuccess, QueryStarted
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
 from bluegreen.table.table import Fact, State, Table, go, stay
 from bluegreen.verify.coverage.counter import Tally

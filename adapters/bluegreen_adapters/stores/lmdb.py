@@ -29,7 +29,7 @@ import attrs
 import lmdb
 
 from bluegreen.errors import SettingsError, StoreError
-from bluegreen.machines.store_sync import Lease, leased, released
+from bluegreen.machines.lease import Lease, leased, released
 from bluegreen.runtime.fork_safety import reborn_in_children
 from bluegreen.runtime.host import stamp
 from bluegreen.store import Store, StoreRecord

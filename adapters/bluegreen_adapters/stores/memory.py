@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 
 from bluegreen.errors import StoreError
-from bluegreen.machines.store_sync import Lease, leased, released
+from bluegreen.machines.lease import Lease, leased, released
 from bluegreen.runtime.fork_safety import reborn_in_children
 from bluegreen.runtime.host import stamp
 from bluegreen.store import StoreRecord

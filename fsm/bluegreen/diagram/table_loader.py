@@ -16,9 +16,10 @@ from typing import Any, Final
 import transitions
 
 from bluegreen.errors import TableError
+from bluegreen.machines.lease import LEASE
 from bluegreen.machines.query import QUERY
 from bluegreen.machines.retry import RECOVERY
-from bluegreen.machines.store_sync import LEASE, SHARING
+from bluegreen.machines.store_sync import SHARING
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import Declaration
 from bluegreen.verify.export.formats import read_json

@@ -1,13 +1,11 @@
-"""Two machines about a store: what a process makes of what it finds there, and who may detect for all.
+"""Store machine: what a process makes of what it finds in a store that others write as well.
 
 `SHARING` decides whose word counts, when the store and the process differ. Within one incarnation of a store the
 later epoch counts, whatever clocks say. Where epochs cannot be compared, since the store is another one by now or an
 older copy of itself, the later decision counts; whoever sees something old looks again before that is believed. So no
 process goes back to what it knows to be old, and a store that was lost is filled again by the first process that looks.
 
-`LEASE` is the lease of a scope: one holder at a time, and a holder that has died does not keep it.
-
-Source: spec, sections 2 (epochs and versions) and 4 (Publish); invariants I6 and I9, between processes.
+Source: spec, sections 2 (epochs and versions) and 4 (Publish); invariant I6, between processes.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import attrs
 
 from bluegreen.store import Stamp, StoreRecord
 from bluegreen.table.guards import Fact
-from bluegreen.table.step import step
 from bluegreen.table.table import State, Table, go, ignore, stay
 from bluegreen.types import Strategy
 
@@ -345,121 +342,3 @@ SHARING: Final[Table[Shared, SharingEvent, SharingEffect]] = Table(
     samples=_samples(),
 )
 """What a process makes of what it finds in a store."""
-
-
-@attrs.frozen
-class LeaseAsked:
-    """Somebody asks for the lease."""
-
-    name: ClassVar[str] = "lease_asked"
-    holder: str
-
-
-@attrs.frozen
-class LeaseReleased:
-    """Somebody gives the lease back."""
-
-    name: ClassVar[str] = "lease_released"
-    holder: str
-
-
-@attrs.frozen
-class LeaseExpired:
-    """The lease's time is over, or its host has been booted since."""
-
-    name: ClassVar[str] = "lease_expired"
-
-
-LeaseEvent = LeaseAsked | LeaseReleased | LeaseExpired
-
-
-@attrs.frozen
-class Grant:
-    """Whoever has asked holds the lease now."""
-
-    holder: str
-
-
-mine = Fact("mine", (True, False), lambda c, e: c == e.holder)
-is_mine = mine.is_(True).named("has it")
-
-
-def _hold(_: str, event: LeaseAsked) -> str:
-    return event.holder
-
-
-def _drop(_: str, __: Any) -> str:
-    return ""
-
-
-def _grant(_: str, after: str, __: Any) -> Grant:
-    return Grant(after)
-
-
-LEASE: Final[Table[str, LeaseEvent, Grant]] = Table(
-    name="lease",
-    initial="Free",
-    states=(State("Free"), State("Held")),
-    events=(LeaseAsked, LeaseReleased, LeaseExpired),
-    rows=(
-        go("Free", LeaseAsked, "Held", do=_hold, effects=(_grant,), why="nobody has it"),
-        ignore("Free", (LeaseReleased, LeaseExpired), why="nobody has it"),
-        stay("Held", LeaseAsked, when=is_mine, effects=(_grant,), why="its holder keeps it"),
-        ignore("Held", LeaseAsked, when=~is_mine, why="one holder at a time (I9)"),
-        go("Held", LeaseReleased, "Free", when=is_mine, do=_drop, why="its holder is done"),
-        ignore("Held", LeaseReleased, when=~is_mine, why="it was lost to somebody else meanwhile"),
-        go("Held", LeaseExpired, "Free", do=_drop, why="a holder that has died does not keep it"),
-    ),
-    contexts=("", "one", "two"),
-    samples=(
-        LeaseAsked("one"),
-        LeaseAsked("two"),
-        LeaseReleased("one"),
-        LeaseReleased("two"),
-        LeaseExpired(),
-    ),
-)
-"""Who may detect for all. The context is the holder."""
-
-
-@attrs.frozen
-class Lease:
-    """A lease as a store keeps it: `until_s` is by the monotonic clock of the boot that is named."""
-
-    holder: str
-    until_s: float
-    boot: str = ""
-
-
-def leased(lease: Lease | None, holder: str, ttl_s: float, now: Stamp) -> Lease | None:
-    """Return the lease that `holder` has after asking for it, or none: somebody else has it.
-
-    >>> one = leased(None, "one", 1.0, Stamp(monotonic_s=5.0))
-    >>> leased(one, "two", 1.0, Stamp(monotonic_s=5.5)) is None
-    True
-    >>> leased(one, "two", 1.0, Stamp(monotonic_s=6.0)).holder
-    'two'
-
-    Args:
-        lease: the one in the store.
-        ttl_s: how long it is to be held, in seconds.
-        now: of the store's host.
-    """
-    taken = step(LEASE, *_standing(lease, now), LeaseAsked(holder))
-    return Lease(holder, now.monotonic_s + ttl_s, now.boot) if taken.effects else None
-
-
-def released(lease: Lease | None, holder: str, now: Stamp) -> Lease | None:
-    """Return the lease that is left after `holder` has given it back, if it had it."""
-    taken = step(LEASE, *_standing(lease, now), LeaseReleased(holder))
-    return lease if taken.state == "Held" else None
-
-
-def _standing(lease: Lease | None, now: Stamp) -> tuple[str, str]:
-    if lease is None:
-        return LEASE.initial, ""
-    over = lease.boot != now.boot or now.monotonic_s >= lease.until_s
-    if not over:
-        return "Held", lease.holder
-    expired = step(LEASE, "Held", lease.holder, LeaseExpired())
-    return expired.state, expired.context

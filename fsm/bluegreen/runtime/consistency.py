@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import attrs
 
-from bluegreen.machines.strategy.table import DETECTING, STRATEGY, Context
+from bluegreen.machines.strategy.context import DETECTING, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.types import Strategy, Ticket
 
 CORRECTIONS: Final[Mapping[str, str]] = {

@@ -31,30 +31,34 @@ from bluegreen.errors import (
     StrategyUnavailable,
     unreachable,
 )
-from bluegreen.machines.strategy.events import (
-    ENDINGS,
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.effects import (
     Audit,
     Authenticate,
-    AuthFailure,
-    AuthSuccess,
-    CacheExpired,
     CacheStrategy,
     ClearCache,
     CloseSessions,
+    IssueTicket,
+    Publish,
+    Raise,
+    StrategyEffect,
+)
+from bluegreen.machines.strategy.events import (
+    ENDINGS,
+    AuthFailure,
+    AuthSuccess,
+    CacheExpired,
     ConnectionOpened,
     DetectionTimedOut,
     Ending,
     Error456,
-    IssueTicket,
-    Publish,
     QueryCancelled,
     QueryStarted,
-    Raise,
     StrategyAnnounced,
-    StrategyEffect,
     StrategyEvent,
 )
-from bluegreen.machines.strategy.table import STRATEGY, TIMERS, Context, Timer
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.machines.strategy.timers import TIMERS, Timer
 from bluegreen.runtime.consistency import Inconsistency, ManagerView, corrected, examined
 from bluegreen.runtime.detection import Detection
 from bluegreen.runtime.fork_safety import reborn_in_children

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import attrs
 
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import StrategyEvent
-from bluegreen.machines.strategy.table import Context
 from bluegreen.table.step import Step
 from bluegreen.types import Scope, Strategy, Ticket
 

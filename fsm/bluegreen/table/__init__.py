@@ -4,7 +4,8 @@
 - `rows`: what a table is written with, and how a row reads.
 - `validation`: everything that is wrong with a table, all at once.
 - `table`: a table whose definition has been checked.
-- `step`: one step of a machine; `Machine`, the face of the library `transitions` over the same table.
+- `step`: one step of a machine.
+- `transitions_facade`: `Machine`, the face of the library `transitions` over the same table.
 
 Nothing here has a clock, a lock, a thread, a socket or randomness.
 """

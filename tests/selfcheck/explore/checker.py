@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from bluegreen.machines.strategy.table import Context
+from bluegreen.machines.strategy.context import Context
 from bluegreen.verify.exploration.liveness import lasso
 from bluegreen.verify.properties.base import Always, Taken
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS

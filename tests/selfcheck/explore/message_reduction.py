@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bluegreen.machines.strategy.context import BOTH
 from bluegreen.machines.strategy.events import (
     QueryCancelled,
     QueryCompleted,
@@ -25,7 +26,6 @@ from bluegreen.machines.strategy.events import (
     QueryStarted,
     Reset,
 )
-from bluegreen.machines.strategy.table import BOTH
 from bluegreen.table.step import Step
 from bluegreen.types import Ticket
 from bluegreen.verify.exploration.single_table import news

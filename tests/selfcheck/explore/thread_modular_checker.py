@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 import numpy as np
 
-from bluegreen.machines.strategy.table import Context
+from bluegreen.machines.strategy.context import Context
 from bluegreen.verify.properties.base import Always, Balance, Eventually, Taken
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
 from selfcheck.explore.action_tables import NOBODY, REFUSED, Doing

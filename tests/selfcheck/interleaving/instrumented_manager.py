@@ -15,8 +15,8 @@ from typing import Any, Final, cast
 import attrs
 
 from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.context import DETECTING
 from bluegreen.machines.strategy.events import DetectionTimedOut
-from bluegreen.machines.strategy.table import DETECTING
 from bluegreen.runtime.detection import Detection
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.sansio import Call, Flow, Wait

@@ -22,8 +22,10 @@ from typing import Any
 import attrs
 
 from bluegreen.errors import EventForbidden, StrategyUnavailable
-from bluegreen.machines.strategy.events import ENDINGS, IssueTicket, Raise
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.effects import IssueTicket, Raise
+from bluegreen.machines.strategy.events import ENDINGS
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.telemetry import Record, Snapshot
 from bluegreen.table.step import Step, step
 from bluegreen.types import Ticket

@@ -17,6 +17,7 @@ from bluegreen.machines.query import (
     Prepared,
     Refused456,
 )
+from bluegreen.machines.strategy.context import FAILED
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
@@ -32,7 +33,6 @@ from bluegreen.machines.strategy.events import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import FAILED
 from bluegreen.types import Strategy
 from bluegreen.verify.exploration.version_abstraction import NOW
 from selfcheck.model.cluster import Phase

@@ -32,6 +32,7 @@ from bluegreen.machines.query import (
     QueryContext,
     Replay,
 )
+from bluegreen.machines.strategy.context import DETECTING, PENDING, Context
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
@@ -41,7 +42,8 @@ from bluegreen.machines.strategy.events import (
     QueryFailed,
     QueryStarted,
 )
-from bluegreen.machines.strategy.table import DETECTING, PENDING, STRATEGY, TIMERS, Context
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.machines.strategy.timers import TIMERS
 from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket

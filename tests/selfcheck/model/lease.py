@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from bluegreen.machines.store_sync import LEASE, LeaseAsked, LeaseExpired, LeaseReleased
+from bluegreen.machines.lease import LEASE, LeaseAsked, LeaseExpired, LeaseReleased
 from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.verify.properties.base import Always

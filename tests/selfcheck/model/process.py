@@ -13,8 +13,9 @@ import attrs
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, EndTicket, QueryContext, Replay
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import QueryStarted
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import Row
 from bluegreen.table.step import Step, step
 from bluegreen.table.table import Table

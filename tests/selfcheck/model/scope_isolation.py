@@ -14,7 +14,8 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.errors import EventForbidden
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
 from bluegreen.types import Scope
 from bluegreen.verify.exploration.single_table import strategy_events

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from bluegreen.config.settings import Settings
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE, Context
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
@@ -36,7 +37,7 @@ from bluegreen.machines.strategy.events import (
     Reset,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE, STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import Step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket

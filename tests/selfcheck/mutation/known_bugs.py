@@ -29,6 +29,8 @@ from bluegreen.machines.query import (
     restart,
     unknown,
 )
+from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
+from bluegreen.machines.strategy.effects import audit, authenticate, clear_cache
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
@@ -41,27 +43,17 @@ from bluegreen.machines.strategy.events import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import (
-    DETECTING,
-    PENDING,
-    STABLE,
-    STRATEGY,
+from bluegreen.machines.strategy.facts import has_ticket, is_fresh, is_held, is_verified, names_active
+from bluegreen.machines.strategy.reducers import (
     announce,
-    audit,
-    authenticate,
-    clear_cache,
     commit,
     detect_other_first,
     drop_pending,
     end_and_commit,
     end_ticket,
-    has_ticket,
     hold_down_active,
-    is_fresh,
-    is_held,
-    is_verified,
-    names_active,
 )
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.guards import Fact, Guard
 from bluegreen.table.rows import Row, Rows, flatten
 from bluegreen.table.table import Table, forbid, go, ignore, stay

@@ -12,13 +12,10 @@ from typing import Any, Final
 
 import attrs
 
+from bluegreen.machines.lease import LEASE, Grant, LeaseAsked, LeaseExpired
 from bluegreen.machines.store_sync import (
     JOINED,
-    LEASE,
     SHARING,
-    Grant,
-    LeaseAsked,
-    LeaseExpired,
     RecordRead,
     StrategyDecided,
     comparable,

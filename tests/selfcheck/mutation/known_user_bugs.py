@@ -9,15 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
+from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
+from bluegreen.machines.strategy.effects import issue_ticket
 from bluegreen.machines.strategy.events import AuthFailure, PersistentFailure, QueryStarted
-from bluegreen.machines.strategy.table import (
-    DETECTING,
-    PENDING,
-    STABLE,
-    issue_ticket,
-    start_on_active,
-    start_on_pending,
-)
+from bluegreen.machines.strategy.reducers import start_on_active, start_on_pending
 from bluegreen.table.rows import Rows
 from bluegreen.table.table import forbid, ignore, stay
 from bluegreen.verify.mutation.operators import MutantResult

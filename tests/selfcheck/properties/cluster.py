@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE, Context
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE, Context
 from bluegreen.types import Strategy
 from bluegreen.verify.properties.base import Always, Balance, Eventually, Sometimes
 from selfcheck.model.process import Query

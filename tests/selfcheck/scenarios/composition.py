@@ -17,8 +17,8 @@ from typing import Any, Final
 from bluegreen.diagram.labels import wrapped
 from bluegreen.diagram.renderers import dot
 from bluegreen.machines.query import EndTicket, Lose, Replay
-from bluegreen.machines.strategy import events as effects
-from bluegreen.machines.strategy.table import DETECTING
+from bluegreen.machines.strategy import effects
+from bluegreen.machines.strategy.context import DETECTING
 from selfcheck.model.composition import ANSWERS, Composition
 
 PARTS: Final[Mapping[str, str]] = {

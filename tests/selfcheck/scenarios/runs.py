@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from bluegreen.machines.query import EXECUTING, FETCHING, Lose
-from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.types import Strategy
 from selfcheck.explore.breadth_first import path_to, search
 from selfcheck.explore.checker import along

@@ -17,8 +17,9 @@ import attrs
 
 from bluegreen.diagram.renderers.mermaid import escaped
 from bluegreen.machines.query import Lose, QueryContext, Replay
-from bluegreen.machines.strategy.events import IssueTicket, QueryStarted
-from bluegreen.machines.strategy.table import Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.effects import IssueTicket
+from bluegreen.machines.strategy.events import QueryStarted
 from bluegreen.verify.exploration.counterexample import describe_event
 from bluegreen.verify.properties.base import Taken
 from selfcheck.model.actions import Action

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from bluegreen.machines.query import EndTicket, Replay
+from bluegreen.machines.strategy.effects import IssueTicket
 from bluegreen.machines.strategy.events import (
     CacheInvalidated,
     ConnectionOpened,
     DrainTimedOut,
-    IssueTicket,
     RollbackRequested,
 )
 from bluegreen.table.table import Table

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from bluegreen.machines.strategy.table import DETECTING, PENDING
+from bluegreen.machines.strategy.context import DETECTING, PENDING
 from bluegreen.verify.exploration.liveness import lasso
 from selfcheck.model.composition import IDLE, Composition, World
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bluegreen.machines.query import QUERY, Errored, Prepared, QueryContext
 from bluegreen.machines.retry import RECOVERY, Attempts, TransientError
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import AuthSuccess, Error456, QueryCompleted, Reset, StrategyAnnounced
-from bluegreen.machines.strategy.table import STRATEGY, Context
-from bluegreen.table.step import Machine, Step, explain, may, step
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.step import Step, explain, may, step
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.types import Strategy, Ticket
 
 ticket = Ticket(1, "blue", 0)

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import attrs
 
-from bluegreen.table.step import Machine, step
+from bluegreen.table.step import step
 from bluegreen.table.table import Fact, State, Table, forbid, go, ignore, stay
+from bluegreen.table.transitions_facade import Machine
 
 
 @attrs.frozen

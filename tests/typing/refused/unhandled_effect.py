@@ -5,7 +5,7 @@ from __future__ import annotations
 from bluegreen.errors import unreachable
 from bluegreen.machines.query import EndTicket, QueryEffect, Replay
 from bluegreen.machines.retry import DetectAgain, Escalate, RecoveryEffect, RetryAfter
-from bluegreen.machines.strategy.events import (
+from bluegreen.machines.strategy.effects import (
     Audit,
     Authenticate,
     CacheStrategy,

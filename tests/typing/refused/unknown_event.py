@@ -5,9 +5,11 @@ from __future__ import annotations
 from bluegreen.machines.query import QUERY, Prepared, QueryContext
 from bluegreen.machines.retry import RECOVERY, Attempts
 from bluegreen.machines.strategy import events
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import Reset
-from bluegreen.machines.strategy.table import STRATEGY, Context
-from bluegreen.table.step import Machine, explain, may, step
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.step import explain, may, step
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.types import Ticket
 
 query = QueryContext(Ticket(1, "blue", 0))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bluegreen.config.settings import Settings
 from bluegreen.machines.query import QUERY, Cleared, QueryContext
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import Reset
-from bluegreen.machines.strategy.table import STRATEGY, Context
-from bluegreen.table.step import Machine, step
+from bluegreen.machines.strategy.table import STRATEGY
+from bluegreen.table.step import step
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.types import Ticket
 
 query = QueryContext(Ticket(1, "blue", 0))

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from bluegreen.machines.strategy.table import Context
+from bluegreen.machines.strategy.context import Context
 from bluegreen.runtime.telemetry import Happening, Record
 from bluegreen.types import Scope
 from bluegreen.verify.trace.format import Short, opened

@@ -23,7 +23,8 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.machines.store_sync import SHARING
-from bluegreen.machines.strategy.table import FAILED, STRATEGY
+from bluegreen.machines.strategy.context import FAILED
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.fork_safety import reborn_in_children
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import managers

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from bluegreen.errors import unreachable
+from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
 from bluegreen.machines.strategy.events import ENDINGS
-from bluegreen.machines.strategy.table import DETECTING, PENDING, STABLE, STRATEGY
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.fork_safety import reborn_in_children
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import managers

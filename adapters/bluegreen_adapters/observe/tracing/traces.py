@@ -21,7 +21,7 @@ import attrs
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from bluegreen.machines.strategy.table import PENDING
+from bluegreen.machines.strategy.context import PENDING
 from bluegreen.runtime.telemetry import (
     CacheMissed,
     DetectionEnded,

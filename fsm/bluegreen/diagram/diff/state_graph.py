@@ -194,7 +194,8 @@ def _shipped(table: Any) -> list[tuple[str, Any]]:
     """Return where our own tables begin, and those that are made of their events."""
     from bluegreen.config.settings import Settings
     from bluegreen.machines.query import QUERY, QueryContext
-    from bluegreen.machines.strategy.table import STRATEGY, Context
+    from bluegreen.machines.strategy.context import Context
+    from bluegreen.machines.strategy.table import STRATEGY
     from bluegreen.types import Strategy, Ticket
     from bluegreen.verify.exploration.single_table import query_events, strategy_events
     from bluegreen.verify.exploration.version_abstraction import NOW, rebase

@@ -20,7 +20,8 @@ import attrs
 from bluegreen.config.settings import Settings
 from bluegreen.machines.query import QUERY, QueryContext
 from bluegreen.machines.retry import RECOVERY
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import Declaration
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket

@@ -1,4 +1,4 @@
-"""The strategy machine's alphabet: what can happen (events, past tense) and what is to be done (effects).
+"""Events of the strategy machine: what can happen, in the past tense.
 
 Time arrives inside events, never from a clock: an event says that a time-out has passed.
 
@@ -199,67 +199,3 @@ EVENTS: tuple[type[Any], ...] = get_args(StrategyEvent)
 
 SAFE_POINTS: tuple[type[Any], ...] = tuple(one for one in EVENTS if getattr(one, "safe_point", False))
 """The events at which `active` may be replaced: those that say so of themselves, which diagrams show as well."""
-
-
-@attrs.frozen
-class IssueTicket:
-    """Give the query that has just started a ticket on this strategy."""
-
-    strategy: Strategy
-    state_version: int
-
-
-@attrs.frozen
-class Authenticate:
-    """Open a session on this strategy now."""
-
-    strategy: Strategy
-
-
-@attrs.frozen
-class CacheStrategy:
-    """Trust this strategy for `ttl_s` seconds from now."""
-
-    strategy: Strategy
-    ttl_s: float
-
-
-@attrs.frozen
-class ClearCache:
-    """Trust nothing that was cached."""
-
-
-@attrs.frozen
-class CloseSessions:
-    """End the sessions on this strategy: its last ticket has ended."""
-
-    strategy: Strategy
-
-
-@attrs.frozen
-class Publish:
-    """Tell other processes that this strategy is the one to use."""
-
-    strategy: Strategy
-    state_version: int
-
-
-@attrs.frozen
-class Raise:
-    """Tell the caller that neither strategy can be used."""
-
-    reason: str
-
-
-@attrs.frozen
-class Audit:
-    """Record that a step changed something; the record is the step itself."""
-
-    event: StrategyEvent
-
-
-StrategyEffect = (
-    IssueTicket | Authenticate | CacheStrategy | ClearCache | CloseSessions | Publish | Raise | Audit
-)
-"""Every effect of the strategy machine. `match` over it and end with `unreachable`: a type checker then
-finds the effect that nobody handles."""

@@ -24,7 +24,7 @@ import transitions
 
 from bluegreen.table.guards import ALWAYS, Fact, Guard, valuations
 from bluegreen.table.rows import EffectMaker, Row, RowKind, State, cell_facts
-from bluegreen.table.step import Machine
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.verify.export.transitions_states import Places, StatePath
 from bluegreen.verify.unvalidated_table import Unchecked
 

@@ -18,11 +18,12 @@ import attrs
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
+from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import ENDINGS, QueryStarted
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.table.step import Machine
 from bluegreen.table.table import Table
+from bluegreen.table.transitions_facade import Machine
 from bluegreen.types import Scope, Strategy, Ticket
 from bluegreen.verify.exploration.single_table import is_news, news
 

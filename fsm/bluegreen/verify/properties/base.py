@@ -20,19 +20,19 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.machines.strategy.effects import IssueTicket
 from bluegreen.machines.strategy.events import (
     SAFE_POINTS,
     AuthFailure,
     DrainTimedOut,
     Error456,
-    IssueTicket,
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
     QueryStarted,
     RollbackRequested,
 )
-from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.table.step import Step
 
 Of = Literal["step", "world", "machine", "query"]

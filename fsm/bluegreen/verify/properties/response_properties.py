@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE
+from bluegreen.machines.strategy.effects import CacheStrategy
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     CacheExpired,
     CacheInvalidated,
-    CacheStrategy,
     ConnectionOpened,
     CooldownEnded,
     DetectionTimedOut,
@@ -30,7 +31,6 @@ from bluegreen.machines.strategy.events import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.verify.properties.base import Always, Taken
 
 Condition = Callable[[Taken], bool]

@@ -23,6 +23,7 @@ from bluegreen.machines.query import (
     Refused456,
     Replay,
 )
+from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     ConnectionOpened,
@@ -35,7 +36,6 @@ from bluegreen.machines.strategy.events import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.table import DETECTING, PENDING, STABLE
 from bluegreen.verify.properties.base import STRATEGY_ALWAYS, Always, Taken
 from bluegreen.verify.properties.response_properties import RESPONSES
 

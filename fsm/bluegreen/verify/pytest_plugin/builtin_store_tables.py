@@ -17,16 +17,12 @@ from typing import Any, Final
 
 import attrs
 
+from bluegreen.machines.lease import LEASE, Grant, LeaseAsked, LeaseExpired, LeaseReleased
 from bluegreen.machines.store_sync import (
     APART,
     JOINED,
-    LEASE,
     SHARING,
     Adopt,
-    Grant,
-    LeaseAsked,
-    LeaseExpired,
-    LeaseReleased,
     RecordRead,
     ReportOutage,
     ReportRecovery,

@@ -28,7 +28,8 @@ from bluegreen.machines.retry import (
     TransientError,
     WrongStrategy,
 )
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import strategy_events
 from bluegreen.verify.exploration.version_abstraction import NOW, rebase

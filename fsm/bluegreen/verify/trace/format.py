@@ -27,7 +27,7 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.config.settings import Settings, without_credentials
-from bluegreen.machines.strategy.table import Context
+from bluegreen.machines.strategy.context import Context
 from bluegreen.runtime.telemetry import Record, Snapshot
 from bluegreen.table.rows import Row
 from bluegreen.table.step import Step

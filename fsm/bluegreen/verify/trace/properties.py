@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.machines.strategy.events import SAFE_POINTS, CacheInvalidated, StrategyAnnounced
-from bluegreen.machines.strategy.table import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.verify.properties.base import STRATEGY_ALWAYS, Always, Eventually, Taken
 
 _COMMITTING: Final = tuple(one for one in SAFE_POINTS if one is not CacheInvalidated)

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from bluegreen.machines.strategy.table import Context
+from bluegreen.machines.strategy.context import Context
 from bluegreen.verify.trace.step_checker import Differs, Judge, Judged, difference
 
 END: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}\n?\Z')

@@ -14,8 +14,9 @@ import attrs
 
 from bluegreen.config.settings import Settings, relaxed_bounds
 from bluegreen.errors import BluegreenError
-from bluegreen.machines.strategy.events import IssueTicket
-from bluegreen.machines.strategy.table import STRATEGY, Context
+from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.effects import IssueTicket
+from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket, optional_strategy

@@ -1,0 +1,75 @@
+"""Context of the strategy machine: what a scope keeps between two events.
+
+Source: spec, section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from bluegreen.config.settings import Settings
+from bluegreen.types import Strategy
+
+STABLE: Final = "Stable"
+PENDING: Final = "PendingTransition"
+DETECTING: Final = "Detecting"
+FAILED: Final = "Failed"
+
+BOTH: Final = (Strategy.BLUE, Strategy.GREEN)
+
+
+@attrs.frozen
+class Context:
+    """The extended state of a scope.
+
+    Args:
+        active: what new queries get when no transition is pending. While Detecting and in Failed it is the
+            strategy that was last in use, and routes nothing.
+        pending: what the server announced; new queries get it while a transition is pending.
+        previous: what was active before; what a rollback returns to.
+        untried: while Detecting, what this detection has not heard from yet; the first one is being tried.
+        held_down: a strategy that was announced and then refused.
+        state_version: +1 on every step that changes (state, active, pending).
+        open_blue: open tickets on blue.
+        open_green: open tickets on green.
+        verified: whether `active` has accepted a connection, rather than being announced or fallen back to.
+        proved: whether `pending` has.
+        settings: the scope's settings; never change.
+
+    Source: spec, section 2.
+    """
+
+    active: Strategy | None = None
+    pending: Strategy | None = None
+    previous: Strategy | None = None
+    untried: tuple[Strategy, ...] = ()
+    held_down: Strategy | None = None
+    state_version: int = 0
+    open_blue: int = 0
+    open_green: int = 0
+    verified: bool = False
+    proved: bool = False
+    settings: Settings = attrs.field(factory=Settings)
+
+    @classmethod
+    def initial(cls, settings: Settings | None = None) -> Context:
+        """Return the context of a scope about which nothing is known yet."""
+        settings = settings or Settings()
+        first = settings.default_strategy or Strategy.BLUE
+        return cls(untried=(first, first.other), settings=settings)
+
+    def open_on(self, strategy: Strategy) -> int:
+        """Return how many tickets are open on `strategy`."""
+        return self.open_blue if strategy is Strategy.BLUE else self.open_green
+
+    @property
+    def route(self) -> Strategy | None:
+        """What a new query gets in Stable and PendingTransition: pending before active."""
+        return self.pending or self.active
+
+    @property
+    def fallback(self) -> Strategy | None:
+        """What a detection without an answer falls back to: the configured default, else what was last used."""
+        return self.settings.default_strategy or self.active
