@@ -32,9 +32,9 @@ BREAKER = Table(
     states=(State("Closed"), State("Open"), State("HalfOpen")),
     events=(CallStarted, CallSucceeded, CallFailed, CoolDownEnded),
     rows=(
-        stay("Closed", CallSucceeded, do=forget, why="only failures in a row count"),
-        stay("Closed", CallFailed, do=count, when=~third, why="a few may fail"),
-        go("Closed", CallFailed, "Open", do=forget, when=third, why="the service is down"),
+        stay("Closed", CallSucceeded, update=forget, why="only failures in a row count"),
+        stay("Closed", CallFailed, update=count, guard=~third, why="a few may fail"),
+        go("Closed", CallFailed, "Open", update=forget, guard=third, why="the service is down"),
         forbid("Open", CallStarted, why="the service is left alone"),
         ignore("Open", (CallSucceeded, CallFailed), why="that call went out before"),
         go("Open", CoolDownEnded, "HalfOpen", why="somebody may try"),

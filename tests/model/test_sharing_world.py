@@ -63,7 +63,7 @@ def test_a_query_is_refused_again_only_with_what_is_named_beside_the_store(name:
 
 def test_without_a_hold_down_a_store_that_lies_costs_more_than_one_refusal() -> None:
     rows = tuple(
-        attrs.evolve(row, reduce=detect_other_first) if row.state == "PendingTransition" and "456" in row.name
+        attrs.evolve(row, reducer=detect_other_first) if row.state == "PendingTransition" and "456" in row.name
         and row.target == "Detecting" else row
         for row in STRATEGY.rows
     )  # fmt: skip

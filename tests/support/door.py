@@ -52,16 +52,16 @@ DOOR: Table[Any, Any, Any] = Table(
             "Shut",
             Pushed,
             "Half open: 50 %",
-            when=enough,
-            do=remember,
+            guard=enough,
+            update=remember,
             effects=(_creak, slam),
             why="it gives; a bit",
         ),
-        stay("Shut", Pushed, when=~enough, do=remember, why='too weak | or "too *tired*"'),
+        stay("Shut", Pushed, guard=~enough, update=remember, why='too weak | or "too *tired*"'),
         go("Shut", Locked, "Shut", effects=(slam,), why="again & again"),
         ignore("Shut", Counted, why="nobody counts: <why>?"),
-        go("Half open: 50 %", Pushed, "end", when=_ends.is_("some"), why="on it goes"),
-        go("Half open: 50 %", Pushed, "Shut", when=~_ends.is_("some"), effects=(slam,), why="back"),
+        go("Half open: 50 %", Pushed, "end", guard=_ends.is_("some"), why="on it goes"),
+        go("Half open: 50 %", Pushed, "Shut", guard=~_ends.is_("some"), effects=(slam,), why="back"),
         forbid("Half open: 50 %", (Locked, Counted), why="not now -- later"),
         go(("Shut", "Half open: 50 %", "end"), Removed, "Gone", why="taken away"),
         go("end", Pushed, "Shut", why="it falls shut"),
@@ -78,8 +78,8 @@ def corridor(states: int) -> Table[Any, Any, Any]:
     rows: list[Any] = []
     for number, name in enumerate(names):
         rows.append(go(name, onward, names[(number + 1) % states], why="the next room"))
-        rows.append(go(name, back, names[number - 1], when=enough, why="the room before"))
-        rows.append(stay(name, back, when=~enough, do=remember, why="too weak"))
+        rows.append(go(name, back, names[number - 1], guard=enough, why="the room before"))
+        rows.append(stay(name, back, guard=~enough, update=remember, why="too weak"))
         rows.append(go(name, home, names[number // 7], effects=(slam,), why="far back"))
         rows.append(ignore(name, knocked, why="nobody is in"))
     return Table(

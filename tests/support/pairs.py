@@ -60,8 +60,8 @@ age: Final = Fact(
 worn = age.is_("worn").named("worn")
 
 ROWS: Final[dict[str, Rows]] = {
-    "opens": go("Shut", Pushed, "Open", when=~worn, do=used, effects=(creak,), why="it opens"),
-    "stuck": ignore("Shut", Pushed, when=worn, why="it is stuck"),
+    "opens": go("Shut", Pushed, "Open", guard=~worn, update=used, effects=(creak,), why="it opens"),
+    "stuck": ignore("Shut", Pushed, guard=worn, why="it is stuck"),
     "bolts": go("Shut", Bolted, "Bolted", why="somebody is at home"),
     "shuts": go("Open", Pushed, "Shut", why="it shuts"),
     "ajar": forbid("Open", Bolted, why="it stands open"),
@@ -120,8 +120,8 @@ unused = age.is_("new").named("unused")  # whoever is in Open has opened it
 SNAPPING: Final = door(
     without="shuts",
     more=(
-        go("Open", Pushed, "Shut", when=~unused, why="it shuts"),
-        go("Open", Pushed, "Bolted", when=unused, why="it snaps"),
+        go("Open", Pushed, "Shut", guard=~unused, why="it shuts"),
+        go("Open", Pushed, "Bolted", guard=unused, why="it snaps"),
     ),
 )
 """The door with a row that no run takes."""
@@ -130,12 +130,12 @@ PROPOSAL: Final = door(
     without="stuck shuts again nothing",
     states=(State("Shut"), State("Open"), State("Bolted", tags=("safe",))),
     more=(
-        go("Shut", Pushed, "Open", when=worn, effects=(groan,), why="it can be forced"),
+        go("Shut", Pushed, "Open", guard=worn, effects=(groan,), why="it can be forced"),
         go("Open", Pushed, "Bolted", why="there is a spring"),
         forbid("Bolted", Bolted, why="once is enough"),
         ignore("Shut", Unbolted, why="there is no bolt to draw"),
-        ignore("Open", Unbolted, when=worn, why="nobody can tell"),
-        forbid("Open", Unbolted, when=~worn, why="there is no bolt | nothing to <draw>"),
+        ignore("Open", Unbolted, guard=worn, why="nobody can tell"),
+        forbid("Open", Unbolted, guard=~worn, why="there is no bolt | nothing to <draw>"),
     ),
 )
 """A change of the door with something of every kind in it, as one has to review it."""
@@ -170,8 +170,8 @@ PAIRS: Final = (
         door(
             without="opens stuck",
             more=(
-                go("Shut", Pushed, "Open", when=~shabby, do=used, effects=(creak,), why="it opens"),
-                ignore("Shut", Pushed, when=shabby, why="it is stuck"),
+                go("Shut", Pushed, "Open", guard=~shabby, update=used, effects=(creak,), why="it opens"),
+                ignore("Shut", Pushed, guard=shabby, why="it is stuck"),
             ),
         ),
         (
@@ -185,8 +185,8 @@ PAIRS: Final = (
         door(
             without="opens stuck",
             more=(
-                go("Shut", Pushed, "Open", when=~tired, do=used, effects=(creak,), why="it opens"),
-                ignore("Shut", Pushed, when=tired, why="it is stuck"),
+                go("Shut", Pushed, "Open", guard=~tired, update=used, effects=(creak,), why="it opens"),
+                ignore("Shut", Pushed, guard=tired, why="it is stuck"),
             ),
         ),
         (
@@ -203,8 +203,8 @@ PAIRS: Final = (
         door(
             without="ajar",
             more=(
-                forbid("Open", Bolted, when=~worn, why="it stands open"),
-                go("Open", Bolted, "Bolted", when=worn, why="it falls shut"),
+                forbid("Open", Bolted, guard=~worn, why="it stands open"),
+                go("Open", Bolted, "Bolted", guard=worn, why="it falls shut"),
             ),
         ),
         ("changed row Open.bolted[!worn]: guard: always becomes !worn", "added row Open.bolted[worn]"),
@@ -237,7 +237,9 @@ PAIRS: Final = (
         DOOR,
         door(
             without="opens",
-            more=(go("Shut", Pushed, "Open", when=~worn, do=used, effects=(creak, groan), why="it opens"),),
+            more=(
+                go("Shut", Pushed, "Open", guard=~worn, update=used, effects=(creak, groan), why="it opens"),
+            ),
         ),
         ("changed row Shut.pushed[!worn]: effects: creak becomes creak, groan",),
         DIFFER,
@@ -249,7 +251,9 @@ PAIRS: Final = (
         DOOR,
         door(
             without="opens",
-            more=(go("Shut", Pushed, "Open", when=~worn, do=worn_out, effects=(creak,), why="it opens"),),
+            more=(
+                go("Shut", Pushed, "Open", guard=~worn, update=worn_out, effects=(creak,), why="it opens"),
+            ),
         ),
         ("changed row Shut.pushed[!worn]: reducer: used becomes worn_out",),
         DIFFER,
@@ -261,7 +265,9 @@ PAIRS: Final = (
         DOOR,
         door(
             without="opens",
-            more=(go("Shut", Pushed, "Open", when=~worn, do=_used_twice, effects=(creak,), why="it opens"),),
+            more=(
+                go("Shut", Pushed, "Open", guard=~worn, update=_used_twice, effects=(creak,), why="it opens"),
+            ),
         ),
         (),
         DIFFER,
@@ -276,7 +282,7 @@ PAIRS: Final = (
             states=(*STATES, State("Gone", final=True)),
             events=(Pushed, Bolted, Unbolted, Kicked),
             more=(
-                go("Shut", Pushed, "Gone", when=worn, why="it falls off"),
+                go("Shut", Pushed, "Gone", guard=worn, why="it falls off"),
                 ignore("Gone", (Pushed, Bolted, Unbolted), why="there is no door"),
                 *ALL,
                 ignore("Gone", Kicked, why="there is no door"),
@@ -311,11 +317,11 @@ PAIRS: Final = (
         "counting without end, which a bound has to end",
         door(
             without="opens stuck",
-            more=(go("Shut", Pushed, "Open", do=counted, effects=(creak,), why="it opens"),),
+            more=(go("Shut", Pushed, "Open", update=counted, effects=(creak,), why="it opens"),),
         ),
         door(
             without="opens stuck",
-            more=(go("Shut", Pushed, "Open", do=counted, effects=(creak,), why="there is no end to it"),),
+            more=(go("Shut", Pushed, "Open", update=counted, effects=(creak,), why="there is no end to it"),),
         ),
         ('changed row Shut.pushed: why: "it opens" becomes "there is no end to it"',),
         SO_FAR,

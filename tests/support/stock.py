@@ -55,8 +55,8 @@ def _condition(row: Row) -> Callable[[Any], bool]:
 
 def _reduction(row: Row) -> Callable[[Any], None]:
     def reduction(data: Any) -> None:
-        if row.reduce is not None:
-            data.model.context = row.reduce(data.model.context, data.args[0])
+        if row.reducer is not None:
+            data.model.context = row.reducer(data.model.context, data.args[0])
 
     return reduction
 

@@ -94,13 +94,13 @@ def dim(lamp: Lamp, event: Dimmed) -> Lamp:
 
 STATES = (State(DARK, holds=~SHINES), State(LIT, holds=SHINES))
 PRESSED = (
-    go(DARK, Pressed, LIT, do=to(5), effects=(effect,), why="on"),
-    go(LIT, Pressed, DARK, do=to(0), why="off"),
+    go(DARK, Pressed, LIT, update=to(5), effects=(effect,), why="on"),
+    go(LIT, Pressed, DARK, update=to(0), why="off"),
 )
 DIMMED_DARK = (ignore(DARK, Dimmed, why="it is off"),)
 DIMMED_LIT = (
-    go(LIT, Dimmed, DARK, when=OFF, do=dim, why="dimmed to nothing"),
-    stay(LIT, Dimmed, when=~OFF, do=dim, why="a level"),
+    go(LIT, Dimmed, DARK, guard=OFF, update=dim, why="dimmed to nothing"),
+    stay(LIT, Dimmed, guard=~OFF, update=dim, why="a level"),
 )
 CONTEXTS, SAMPLES = (Lamp(), Lamp(3)), (Pressed(), Dimmed(0), Dimmed(3), Dimmed(7))
 
@@ -145,7 +145,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
     # Totality.
     "a pair has no row": ({"lit": ()}, [MISSING]),
     "two rows of a cell overlap": (
-        {"lit": (*DIMMED_LIT, stay(LIT, Dimmed, when=level.is_("high"), why="bright"))},
+        {"lit": (*DIMMED_LIT, stay(LIT, Dimmed, guard=level.is_("high"), why="bright"))},
         [
             TableFinding(
                 "overlap", "Lit.dimmed[!level=off] stay and Lit.dimmed[level=high] stay", LIT, "dimmed",
@@ -154,7 +154,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
         ],
     ),
     "a row without a guard overlaps with one that has one": (
-        {"dark": (*DIMMED_DARK, forbid(DARK, Dimmed, when=OFF, why="it is off"))},
+        {"dark": (*DIMMED_DARK, forbid(DARK, Dimmed, guard=OFF, why="it is off"))},
         [TableFinding("overlap", "Dark.dimmed ignore and Dark.dimmed[level=off] forbid", DARK, "dimmed",
                  (("level", "off"),))],
     ),
@@ -168,15 +168,15 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
                  (("level", "off"),))],
     ),
     "the guards of a cell leave a gap": (
-        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=level.is_("low"), do=dim, why="a level"))},
+        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, guard=level.is_("low"), update=dim, why="a level"))},
         [TableFinding("gap", "no row is enabled", LIT, "dimmed", (("level", "high"),))],
     ),
     "two facts together leave a gap": (
-        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=~OFF & worn.is_(False), do=dim, why="a level"))},
+        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, guard=~OFF & worn.is_(False), update=dim, why="a level"))},
         [TableFinding("gap", "no row is enabled", LIT, "dimmed", (("level", "low"), ("worn", True)))],
     ),
     "a guard is never true": (
-        {"more": (ignore(LIT, Dimmed, when=OFF & ~OFF, why="never"),)},
+        {"more": (ignore(LIT, Dimmed, guard=OFF & ~OFF, why="never"),)},
         [TableFinding("never", "the guard of Lit.dimmed[level=off & !level=off] ignore is false in every case",
                  LIT,
                  "dimmed")],
@@ -184,8 +184,8 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
     "a guard is true of other states only": (
         {
             "dark": (
-                ignore(DARK, Dimmed, when=narrow.is_(1), why="it is off"),
-                forbid(DARK, Dimmed, when=narrow.is_(2), why="cannot be"),
+                ignore(DARK, Dimmed, guard=narrow.is_(1), why="it is off"),
+                forbid(DARK, Dimmed, guard=narrow.is_(2), why="cannot be"),
             )
         },
         [TableFinding("never", "the guard of Dark.dimmed[narrow=2] forbid is false in every case", DARK,
@@ -195,7 +195,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
     "a state cannot be reached": (
         {
             "states": (*STATES, State("Broken")),
-            "more": (go("Broken", Pressed, DARK, do=to(0), why="mended"), ignore("Broken", Dimmed,
+            "more": (go("Broken", Pressed, DARK, update=to(0), why="mended"), ignore("Broken", Dimmed,
                                                                                  why="broken")),
         },
         [TableFinding("unreachable", "no sequence of rows leads there from Dark", "Broken")],
@@ -203,7 +203,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
     "a state cannot be left": (
         {
             "states": (*STATES, State("Broken")),
-            "pressed": (go(DARK, Pressed, "Broken", do=to(0), why="bang"), go(DARK, Dimmed, LIT, do=to(5),
+            "pressed": (go(DARK, Pressed, "Broken", update=to(0), why="bang"), go(DARK, Dimmed, LIT, update=to(5),
                                                                               why="on"),
                         PRESSED[1]),
             "dark": (),
@@ -225,7 +225,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
         [TableFinding("unknown state", "a row starts in 'Drak'", "Drak", "pressed")],
     ),
     "a row leads to an unknown state": (
-        {"pressed": (PRESSED[0], go(LIT, Pressed, "Drak", why="a slip"), go(LIT, Dimmed, DARK, do=to(0),
+        {"pressed": (PRESSED[0], go(LIT, Pressed, "Drak", why="a slip"), go(LIT, Dimmed, DARK, update=to(0),
                                                                             why="off")),
          "lit": ()},
         [TableFinding("unknown state", "a row leads to 'Drak'", LIT, "pressed")],
@@ -291,7 +291,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
         [TableFinding("outcome", "Lit.pressed stay has the target 'Dark', and is no transition", LIT, "pressed")],
     ),
     "a row that ignores has a reducer": (
-        {"dark": (row(DARK, Dimmed, RowKind.IGNORE, reduce=dim),)},
+        {"dark": (row(DARK, Dimmed, RowKind.IGNORE, reducer=dim),)},
         [TableFinding("outcome", "Dark.dimmed ignore changes nothing, but has a reducer or effects", DARK,
                  "dimmed")],
     ),
@@ -306,11 +306,11 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
     ),
     # Facts.
     "two facts of a cell have the same name": (
-        {"more": (stay(LIT, Dimmed, when=Fact("level", (1, 2), lambda *_: 1).is_(1), why="another level"),)},
+        {"more": (stay(LIT, Dimmed, guard=Fact("level", (1, 2), lambda *_: 1).is_(1), why="another level"),)},
         [TableFinding("fact", "two facts are called 'level'", LIT, "dimmed")],
     ),
     "two facts of a guard have the same name": (
-        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=~OFF & Fact("level", ("low",),
+        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, guard=~OFF & Fact("level", ("low",),
                                                                    lambda *_: "low").is_("low"),
                                      why="another level"))},
         [TableFinding("fact", "two facts are called 'level'", LIT, "dimmed")],
@@ -320,36 +320,36 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
         [TableFinding("fact", "two facts are called 'level'", DARK)],
     ),
     "a fact has no values": (
-        {"dark": (ignore(DARK, Dimmed, when=empty.is_(), why="nothing"),)},
+        {"dark": (ignore(DARK, Dimmed, guard=empty.is_(), why="nothing"),)},
         [TableFinding("fact", "fact 'empty' has no values", DARK, "dimmed")],
     ),
     "a fact has no values in a state": (
-        {"dark": (ignore(DARK, Dimmed, when=attrs.evolve(narrow, within={DARK: ()}).is_(1), why="nothing"),)},
+        {"dark": (ignore(DARK, Dimmed, guard=attrs.evolve(narrow, within={DARK: ()}).is_(1), why="nothing"),)},
         [TableFinding("fact", "fact 'narrow' in Dark has no values", DARK, "dimmed")],
     ),
     "a fact has a value in a state that it does not have": (
-        {"dark": (ignore(DARK, Dimmed, when=attrs.evolve(narrow, within={DARK: (1, 3)}).is_(1),
+        {"dark": (ignore(DARK, Dimmed, guard=attrs.evolve(narrow, within={DARK: (1, 3)}).is_(1),
                          why="nothing"),)},
         [TableFinding("fact", "fact 'narrow' in Dark is 3, which is not among its values", DARK, "dimmed",
                  (("narrow", 3),))],
     ),
     "a fact has fewer values in a state that does not exist": (
-        {"dark": (ignore(DARK, Dimmed, when=attrs.evolve(narrow, within={"Drak": (1,)}).is_(1, 2),
+        {"dark": (ignore(DARK, Dimmed, guard=attrs.evolve(narrow, within={"Drak": (1,)}).is_(1, 2),
                          why="nothing"),)},
         [TableFinding("fact", "fact 'narrow' in Drak: there is no such state", DARK, "dimmed")],
     ),
     "a fact has an undeclared value in a sample": (
-        {"dark": (ignore(DARK, Dimmed, when=unlisted.is_(1, 2), why="nothing"),)},
+        {"dark": (ignore(DARK, Dimmed, guard=unlisted.is_(1, 2), why="nothing"),)},
         [TableFinding("fact", "fact 'unlisted' is 0, which is not among its values there", DARK, "dimmed",
                  (("unlisted", 0),))],
     ),
     "a fact has a value in a sample that it should only have in other states": (
         {
             "dark": (
-                ignore(DARK, Dimmed, when=attrs.evolve(level, within={DARK: ("off",)}).is_("off"),
+                ignore(DARK, Dimmed, guard=attrs.evolve(level, within={DARK: ("off",)}).is_("off"),
                        why="it is off"),
             ),
-            "lit": (go(LIT, Dimmed, DARK, do=to(0), why="off"),),
+            "lit": (go(LIT, Dimmed, DARK, update=to(0), why="off"),),
         },
         [TableFinding("fact", "fact 'level' is 'low', which is not among its values there", DARK, "dimmed",
                  (("level", "low"),))],
@@ -357,8 +357,8 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
     "a fact raises": (
         {
             "dark": (
-                ignore(DARK, Dimmed, when=raising.is_(True), why="it is off"),
-                forbid(DARK, Dimmed, when=raising.is_(False), why="it is off"),
+                ignore(DARK, Dimmed, guard=raising.is_(True), why="it is off"),
+                forbid(DARK, Dimmed, guard=raising.is_(False), why="it is off"),
             )
         },
         [TableFinding("fact", "fact 'raising' raises ZeroDivisionError('no')", DARK, "dimmed")],
@@ -387,28 +387,28 @@ BROKEN: dict[str, tuple[dict[str, Any], list[TableFinding]]] = {
         [TableFinding("result", "Dark.pressed -> Lit breaks Lit: glows", DARK, "pressed")],
     ),
     "a reducer breaks the condition of its own state": (
-        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, when=~OFF, do=to(0), why="it goes out"))},
+        {"lit": (DIMMED_LIT[0], stay(LIT, Dimmed, guard=~OFF, update=to(0), why="it goes out"))},
         [TableFinding("result", "Lit.dimmed[!level=off] stay breaks Lit: glows", LIT, "dimmed", (("level", "low"),
                                                                                             ))],
     ),
     "a reducer raises": (
-        {"pressed": (go(DARK, Pressed, LIT, do=fails, why="bang"), PRESSED[1])},
+        {"pressed": (go(DARK, Pressed, LIT, update=fails, why="bang"), PRESSED[1])},
         [TableFinding("result", "Dark.pressed -> Lit: its reducer fails raises ZeroDivisionError('no')", DARK,
                  "pressed")],
     ),
     "a reducer returns something else": (
-        {"pressed": (go(DARK, Pressed, LIT, do=lambda *_: None, why="what?"), PRESSED[1])},
+        {"pressed": (go(DARK, Pressed, LIT, update=lambda *_: None, why="what?"), PRESSED[1])},
         [TableFinding("result",
                  "Dark.pressed -> Lit breaks Lit: fact 'glows' raises AttributeError(\"'NoneType' object "
                  "has no attribute 'level'\")", DARK, "pressed")],
     ),
     "an effect raises": (
-        {"pressed": (go(DARK, Pressed, LIT, do=to(5), effects=(effect, fails), why="bang"), PRESSED[1])},
+        {"pressed": (go(DARK, Pressed, LIT, update=to(5), effects=(effect, fails), why="bang"), PRESSED[1])},
         [TableFinding("result", "Dark.pressed -> Lit: its effect fails raises ZeroDivisionError('no')", DARK,
                  "pressed")],
     ),
     "an effect is no function": (
-        {"pressed": (go(DARK, Pressed, LIT, do=to(5), effects=("click",), why="a slip"), PRESSED[1])},
+        {"pressed": (go(DARK, Pressed, LIT, update=to(5), effects=("click",), why="a slip"), PRESSED[1])},
         [TableFinding("result", "Dark.pressed -> Lit: its effect 'click' raises TypeError(\"'str' object is not "
                  "callable\")", DARK, "pressed")],
     ),
@@ -491,7 +491,7 @@ def test_a_cell_that_cannot_be_decided_does_not_hide_what_is_wrong_with_the_othe
 def test_a_wrong_fact_is_not_reported_again_as_a_gap_or_an_overlap() -> None:
     same_name = Fact("level", ("off",), lambda *_: "off")
     found = findings_of(
-        lit=(DIMMED_LIT[0], stay(LIT, Dimmed, when=same_name.is_("off"), why="overlaps, with gaps"))
+        lit=(DIMMED_LIT[0], stay(LIT, Dimmed, guard=same_name.is_("off"), why="overlaps, with gaps"))
     )
     assert {finding.kind for finding in found} == {"fact"}
 
@@ -500,9 +500,9 @@ def test_each_gap_and_overlap_of_the_same_rows_is_shown_once_and_different_ones_
     many = Fact("many", tuple(range(9)), lambda *_: 0)
     found = findings_of(
         dark=(
-            ignore(DARK, Dimmed, when=many.is_(0, 1, 2, 3), why="a"),
-            forbid(DARK, Dimmed, when=many.is_(2, 3, 4, 5), why="b"),
-            stay(DARK, Dimmed, when=many.is_(5, 6), why="c"),
+            ignore(DARK, Dimmed, guard=many.is_(0, 1, 2, 3), why="a"),
+            forbid(DARK, Dimmed, guard=many.is_(2, 3, 4, 5), why="b"),
+            stay(DARK, Dimmed, guard=many.is_(5, 6), why="c"),
         )
     )
     assert [(finding.kind, finding.valuation) for finding in found] == [
@@ -515,13 +515,13 @@ def test_each_gap_and_overlap_of_the_same_rows_is_shown_once_and_different_ones_
 def test_a_fault_that_many_samples_show_is_one_finding() -> None:
     contexts = [Lamp(0), *(Lamp(value) for value in range(1, 9))]
     found = findings_of(
-        lit=(DIMMED_LIT[0], stay(LIT, Dimmed, when=~OFF, do=fails, why="bang")), contexts=contexts
+        lit=(DIMMED_LIT[0], stay(LIT, Dimmed, guard=~OFF, update=fails, why="bang")), contexts=contexts
     )
     assert len(found) == 1
 
 
 def test_without_contexts_nothing_is_tried() -> None:
-    wrong = (go(DARK, Pressed, LIT, do=fails, why="bang"), PRESSED[1])
+    wrong = (go(DARK, Pressed, LIT, update=fails, why="bang"), PRESSED[1])
     assert lamp(pressed=wrong, contexts=()).initial == DARK
     assert lamp(pressed=wrong, samples=()).initial == DARK
 
@@ -551,7 +551,7 @@ def test_a_final_state_needs_no_way_out_and_may_refuse_or_ignore_everything() ->
 
 def test_a_guard_that_was_written_by_hand_may_name_no_facts() -> None:
     never = Guard("never", (), lambda _: False)
-    found = findings_of(more=(stay(DARK, Pressed, when=never, why="never"),))
+    found = findings_of(more=(stay(DARK, Pressed, guard=never, why="never"),))
     assert [finding.kind for finding in found] == ["never"]
     assert isinstance(PRESSED[0], Rows)
     assert PRESSED[0].rows[0].guard is ALWAYS

@@ -237,13 +237,13 @@ def fragile() -> Table[int, Poked, str]:
         states=(State("Whole"), State("Poked")),
         events=(Poked,),
         rows=(
-            go("Whole", Poked, "Poked", when=way.is_("softly", "fact"), do=lambda c, _: c + 1, why="poked"),
-            go("Whole", Poked, "Poked", when=way.is_("reducer"), do=explode, why="its reducer raises"),
+            go("Whole", Poked, "Poked", guard=way.is_("softly", "fact"), update=lambda c, _: c + 1, why="poked"),
+            go("Whole", Poked, "Poked", guard=way.is_("reducer"), update=explode, why="its reducer raises"),
             go(
-                "Whole", Poked, "Poked", when=way.is_("effect"), do=lambda c, _: c + 1,
+                "Whole", Poked, "Poked", guard=way.is_("effect"), update=lambda c, _: c + 1,
                 effects=(lambda *_: "said", explode), why="its effect raises",
             ),
-            forbid("Whole", Poked, when=way.is_("forbidden"), why="no"),
+            forbid("Whole", Poked, guard=way.is_("forbidden"), why="no"),
             go("Poked", Poked, "Whole", why="again"),
         ),
     )  # fmt: skip
@@ -502,8 +502,8 @@ DOOR: Table[Any, Any, Any] = Table(
     events=(Poked,),
     rows=(
         go("Shut", Poked, "Open", why="it opens"),
-        ignore("Open", Poked, when=~way.is_("forbidden"), why="it is open"),
-        forbid("Open", Poked, when=way.is_("forbidden"), why="it stays open"),
+        ignore("Open", Poked, guard=~way.is_("forbidden"), why="it is open"),
+        forbid("Open", Poked, guard=way.is_("forbidden"), why="it stays open"),
     ),
 )
 

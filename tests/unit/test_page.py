@@ -151,7 +151,10 @@ def test_what_has_no_end_is_refused_with_the_limit() -> None:
 
     counter = Table(
         name="counter", initial="Odd", states=(State("Odd"), State("Even")), events=(Pushed,),
-        rows=(go("Odd", Pushed, "Even", why="once more", do=count), go("Even", Pushed, "Odd", why="again", do=count)),
+        rows=(
+            go("Odd", Pushed, "Even", why="once more", update=count),
+            go("Even", Pushed, "Odd", why="again", update=count),
+        ),
     )  # fmt: skip
     with pytest.raises(ValueError, match=f"counter: more than {MOST:,} situations"):
         explorer_page(Verification(counter, Count()))

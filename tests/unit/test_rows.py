@@ -50,10 +50,10 @@ def effect(*_: Any) -> str:
 def test_each_way_to_write_a_row_has_its_outcome() -> None:
     written = flatten(
         [
-            go("Off", Pressed, "On", why="1", when=LONG, do=reduce, effects=[effect]),
-            stay("On", Pressed, why="2", when=LONG, do=reduce, effects=[effect]),
-            ignore("On", Pressed, why="3", when=LONG),
-            forbid("On", Pressed, why="4", when=LONG),
+            go("Off", Pressed, "On", why="1", guard=LONG, update=reduce, effects=[effect]),
+            stay("On", Pressed, why="2", guard=LONG, update=reduce, effects=[effect]),
+            ignore("On", Pressed, why="3", guard=LONG),
+            forbid("On", Pressed, why="4", guard=LONG),
         ]
     )
     assert written == (
@@ -130,7 +130,7 @@ def test_a_finding_says_where_it_is_and_what_shows_it(finding: TableFinding, tex
 def test_the_facts_of_a_cell_are_those_of_its_guards_each_once() -> None:
     other = Fact("other", (1, 2), lambda *_: 1)
     rows = flatten(
-        [ignore("On", Held, when=LONG & other.is_(1), why="a"), forbid("On", Held, when=~LONG, why="b")]
+        [ignore("On", Held, guard=LONG & other.is_(1), why="a"), forbid("On", Held, guard=~LONG, why="b")]
     )
     assert cell_facts(rows) == (long, other)
 
@@ -146,8 +146,8 @@ def switch() -> Declaration:
         [
             go("Off", Pressed, "On", why="on"),
             ignore("Off", Held, why="nothing"),
-            stay("On", Held, when=LONG, why="dims"),
-            forbid("On", Held, when=~LONG, why="too short"),
+            stay("On", Held, guard=LONG, why="dims"),
+            forbid("On", Held, guard=~LONG, why="too short"),
             forbid("On", Pressed, why="held only"),
         ],
     )

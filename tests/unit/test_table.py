@@ -44,9 +44,9 @@ class Counting:
             states=(State("One"), State("Two")),
             events=(Asked,),
             rows=(
-                go("One", Asked, "Two", when=a & b, why="both"),
-                stay("One", Asked, when=a & ~b, why="only a"),
-                ignore("One", Asked, when=~a, why="not a"),
+                go("One", Asked, "Two", guard=a & b, why="both"),
+                stay("One", Asked, guard=a & ~b, why="only a"),
+                ignore("One", Asked, guard=~a, why="not a"),
                 go("Two", Asked, "One", why="always"),
             ),
         )
@@ -97,9 +97,9 @@ def test_a_value_that_a_fact_has_in_other_states_only_is_undeclared_too() -> Non
         states=(State("One"), State("Two")),
         events=(Asked,),
         rows=(
-            go("One", Asked, "Two", when=narrow.is_(1), why="one"),
-            go("Two", Asked, "One", when=narrow.is_(1), why="one"),
-            forbid("Two", Asked, when=narrow.is_(2), why="two"),
+            go("One", Asked, "Two", guard=narrow.is_(1), why="one"),
+            go("Two", Asked, "One", guard=narrow.is_(1), why="one"),
+            forbid("Two", Asked, guard=narrow.is_(2), why="two"),
         ),
     )
     assert table.row("Two", None, Asked(2)).why == "two"
@@ -127,8 +127,8 @@ def test_what_a_fact_raises_passes_through() -> None:
         states=(State("One"), State("Two")),
         events=(Asked,),
         rows=(
-            go("One", Asked, "Two", when=raising, why="a"),
-            forbid("One", Asked, when=~raising, why="b"),
+            go("One", Asked, "Two", guard=raising, why="a"),
+            forbid("One", Asked, guard=~raising, why="b"),
             go("Two", Asked, "One", why="c"),
         ),
     )

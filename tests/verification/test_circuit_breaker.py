@@ -107,12 +107,12 @@ def changed(name: str, **changes: Any) -> Table[Any, Any, Any]:
 
 
 WRONG: Mapping[str, Callable[[], Table[Any, Any, Any]]] = {
-    "a success forgets nothing": lambda: changed("Closed.call_succeeded", reduce=lambda calls, _: calls),
+    "a success forgets nothing": lambda: changed("Closed.call_succeeded", reducer=lambda calls, _: calls),
     "a failure counts twice": lambda: changed(
-        "Closed.call_failed[!third in a row]", reduce=lambda _, __: Calls(2)
+        "Closed.call_failed[!third in a row]", reducer=lambda _, __: Calls(2)
     ),
     "what is counted outlives a cool-down": lambda: changed(
-        "Closed.call_failed[third in a row]", reduce=lambda calls, _: calls
+        "Closed.call_failed[third in a row]", reducer=lambda calls, _: calls
     ),
     "it opens by itself": lambda: changed("Closed.call_succeeded", outcome=RowKind.GO, target="Open"),
     "calls go out while it is open": lambda: changed("Open.call_started", outcome=RowKind.STAY),
@@ -206,7 +206,7 @@ def telephone(*rows: Any) -> Table[Any, Any, Any]:
             go("Quiet", Rang, "Ringing", why="somebody calls"),
             ignore("Quiet", (Answered, Left), why="nobody calls"),
             ignore("Talking", (Rang, Answered), why="busy"),
-            go("Talking", Left, "Quiet", do=lambda *_: Rings(), why="it is over"),
+            go("Talking", Left, "Quiet", update=lambda *_: Rings(), why="it is over"),
             *rows,
         ),
     )
@@ -214,7 +214,7 @@ def telephone(*rows: Any) -> Table[Any, Any, Any]:
 
 def test_what_may_be_sent_all_along_is_sent_so_that_what_it_brings_follows() -> None:
     table = telephone(
-        stay("Ringing", Rang, do=ring, why="again"),
+        stay("Ringing", Rang, update=ring, why="again"),
         go("Ringing", Answered, "Talking", why="somebody is there"),
         ignore("Ringing", Left, why="nobody is there"),
     )
@@ -223,7 +223,7 @@ def test_what_may_be_sent_all_along_is_sent_so_that_what_it_brings_follows() -> 
 
 def test_what_may_be_sent_only_now_and_then_need_not_be_and_the_cycle_is_shown() -> None:
     table = telephone(
-        stay("Ringing", Rang, do=ring, why="again"),
+        stay("Ringing", Rang, update=ring, why="again"),
         go("Ringing", Answered, "Talking", why="somebody is there"),
         go("Ringing", Left, "Quiet", why="they gave up"),
     )
@@ -235,14 +235,14 @@ def test_what_may_be_sent_only_now_and_then_need_not_be_and_the_cycle_is_shown()
         before = state
         row = table.row(state, context, sent)
         state = row.target or state
-        context = row.reduce(context, sent) if row.reduce is not None else context
+        context = row.reducer(context, sent) if row.reducer is not None else context
         assert (before, state) != ("Ringing", "Talking")
 
 
 def test_a_dead_end_before_what_must_follow_is_shown_without_a_cycle() -> None:
     table = telephone(
-        stay("Ringing", Rang, do=ring, when=~tired, why="again"),
-        ignore("Ringing", Rang, when=tired, why="too often"),
+        stay("Ringing", Rang, update=ring, guard=~tired, why="again"),
+        ignore("Ringing", Rang, guard=tired, why="too often"),
         go("Ringing", Answered, "Talking", why="somebody is there"),
         ignore("Ringing", Left, why="nobody is there"),
     )

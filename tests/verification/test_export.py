@@ -146,8 +146,8 @@ def test_a_value_that_json_has_no_word_for_is_refused() -> None:
         states=(State("Shut"), State("Open")),
         events=(Pushed,),
         rows=(
-            go("Shut", Pushed, "Open", when=odd.is_(None), why="it opens"),
-            go("Shut", Pushed, "Open", when=~odd.is_(None), why="it opens"),
+            go("Shut", Pushed, "Open", guard=odd.is_(None), why="it opens"),
+            go("Shut", Pushed, "Open", guard=~odd.is_(None), why="it opens"),
             go("Open", Pushed, "Shut", why="it shuts"),
         ),
     )

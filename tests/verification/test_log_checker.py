@@ -272,21 +272,21 @@ def on_active(row: Any) -> Any:
     if row.state != "PendingTransition" or row.event is not QueryStarted:
         return row
     effects = (lambda before, after, event: IssueTicket(after.active, after.state_version),)
-    return attrs.evolve(row, reduce=start_on_active, effects=effects)
+    return attrs.evolve(row, reducer=start_on_active, effects=effects)
 
 
 def starving(row: Any) -> Any:
     """A query's end does not commit, whichever strategy it was on."""
     if row.state != "PendingTransition" or row.event not in ENDS or row.outcome is not RowKind.GO:
         return row
-    return attrs.evolve(row, outcome=RowKind.STAY, target=None, reduce=end_ticket, effects=())
+    return attrs.evolve(row, outcome=RowKind.STAY, target=None, reducer=end_ticket, effects=())
 
 
 def unversioned(row: Any) -> Any:
     """An announcement is no new version."""
     if row.state != "Stable" or row.event is not StrategyAnnounced or row.outcome is not RowKind.GO:
         return row
-    return attrs.evolve(row, reduce=lambda context, event: attrs.evolve(context, pending=event.strategy))
+    return attrs.evolve(row, reducer=lambda context, event: attrs.evolve(context, pending=event.strategy))
 
 
 @pytest.mark.unjournaled  # it is wrong

@@ -28,8 +28,8 @@ DOOR = """
 
     def rows():
         return (
-            go("Shut", Pushed, "Open", when=~worn, do=used, why="it opens"),
-            ignore("Shut", Pushed, when=worn, why="it is stuck"),
+            go("Shut", Pushed, "Open", guard=~worn, update=used, why="it opens"),
+            ignore("Shut", Pushed, guard=worn, why="it is stuck"),
             forbid("Open", Locked, why="it is open"),
             go("Open", Pushed, "Shut", why="it shuts"),
             ignore("Shut", Locked, why="there is no key"),

@@ -74,7 +74,7 @@ def test_a_revision_is_compared_with_itself_and_with_the_working_tree(repository
 def test_a_reducer_that_changed_under_the_same_name_shows_since_each_revision_runs_its_own_code(
     repository: Repository,
 ) -> None:
-    counting = DOOR.replace('"Open", why="it opens"', '"Open", do=count, why="it opens"').replace(
+    counting = DOOR.replace('"Open", why="it opens"', '"Open", update=count, why="it opens"').replace(
         "DOOR = Table(", "def count(opened, event):\n    return opened\n\nDOOR = Table("
     )
     failing = counting.replace("return opened", "return opened + 1")

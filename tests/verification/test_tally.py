@@ -43,9 +43,9 @@ def lamp() -> Table[Any, Any, Any]:
         states=(State("Off"), State("On")),
         events=(Turned,),
         rows=(
-            go("Off", Turned, "On", when=big.is_(True), why="enough"),
-            stay("Off", Turned, when=~big.is_(True) & odd.is_(True), why="odd"),
-            stay("Off", Turned, when=~big.is_(True) & odd.is_(False), why="even"),
+            go("Off", Turned, "On", guard=big.is_(True), why="enough"),
+            stay("Off", Turned, guard=~big.is_(True) & odd.is_(True), why="odd"),
+            stay("Off", Turned, guard=~big.is_(True) & odd.is_(False), why="even"),
             go("On", Turned, "Off", why="off"),
         ),
     )

@@ -4,8 +4,8 @@
 >>> from bluegreen.types import Scope
 >>> store, scope = MemoryStore(), Scope("db.example:443")
 >>> empty = store.read(scope)
->>> written = store.write(scope, StoreRecord(incarnation=empty.incarnation, epoch=1, announced="green"))
->>> written.epoch, store.write(scope, written)     # an epoch is written once
+>>> written = store.write(scope, StoreRecord(incarnation=empty.incarnation, store_epoch=1, announced="green"))
+>>> written.store_epoch, store.write(scope, written)     # an epoch is written once
 (1, None)
 """
 

@@ -85,7 +85,7 @@ def groups(arrows: Iterable[Arrow], level: Level) -> tuple[Group, ...]:
 
 def actions_of(arrow: Arrow) -> tuple[str, ...]:
     """Return what a row does, by name: what becomes of the context, and then its effects."""
-    return ((arrow.reduce,) if arrow.reduce else ()) + arrow.effects
+    return ((arrow.reducer,) if arrow.reducer else ()) + arrow.effects
 
 
 def marked(event: str, safe_point: bool) -> str:

@@ -56,7 +56,7 @@ class Arrow:
         outcome: `go`, `stay`, `ignore` or `forbid`.
         target: where it leads; none unless the outcome is `go`.
         effects: what is to be done, by name, in order.
-        reduce: what becomes of the context, by name; empty if nothing.
+        reducer: what becomes of the context, by name; empty if nothing.
         why: the reason.
         safe_point: whether its event is declared to be a safe point.
     """
@@ -68,7 +68,7 @@ class Arrow:
     outcome: str
     target: str | None
     effects: tuple[str, ...]
-    reduce: str
+    reducer: str
     why: str
     safe_point: bool
 
@@ -172,7 +172,7 @@ def diagram_of(table: Declaration | Diagram) -> Diagram:
                 row.outcome.value,
                 row.target if row.outcome is RowKind.GO else None,
                 tuple(name_of(make).lstrip("_") for make in row.effects),
-                "" if row.reduce is None else name_of(row.reduce).lstrip("_"),
+                "" if row.reducer is None else name_of(row.reducer).lstrip("_"),
                 row.why,
                 bool(getattr(row.event, "safe_point", False)),
             )

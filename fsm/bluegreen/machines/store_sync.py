@@ -262,11 +262,11 @@ def _meets(state: str, makes: Any, *first: Any) -> tuple[Any, ...]:
 
 
 def _joins(event: type[Any], when: Any, do: Any, effects: tuple[Any, ...], why: str) -> Any:
-    return go(APART, event, JOINED, when=when, do=do, effects=effects, why=why)
+    return go(APART, event, JOINED, guard=when, update=do, effects=effects, why=why)
 
 
 def _stays(event: type[Any], when: Any, do: Any, effects: tuple[Any, ...], why: str) -> Any:
-    return stay(JOINED, event, when=when, do=do, effects=effects, why=why)
+    return stay(JOINED, event, guard=when, update=do, effects=effects, why=why)
 
 
 ROWS = (
@@ -278,28 +278,28 @@ ROWS = (
     ),
     _joins(RecordRead, comparable & is_same & ~untold, rejoin, (report_back,), FOLLOWED),
     *_meets(APART, _joins, report_back),
-    stay(APART, StrategyDecided, do=decide, why="it is told when the store is back"),
+    stay(APART, StrategyDecided, update=decide, why="it is told when the store is back"),
     ignore(APART, (WriteAccepted, WriteRefused), why="an answer that was too late; the next look tells"),
-    stay(APART, StoreFailed, when=~is_told, do=tell, effects=(report_lost,), why="it was not there at first"),
-    ignore(APART, StoreFailed, when=is_told, why="that is known: reported once, not for each query"),
+    stay(APART, StoreFailed, guard=~is_told, update=tell, effects=(report_lost,), why="it was not there at first"),
+    ignore(APART, StoreFailed, guard=is_told, why="that is known: reported once, not for each query"),
     # Joined: the store answers.
     _stays(RecordRead, in_order, join, (hear,), "the latest word counts, whoever wrote it"),
     _stays(
         RecordRead, comparable & is_same & untold, None, (write,),
         "what was decided here since was refused, or was lost on its way: tell it again",
     ),
-    ignore(JOINED, RecordRead, when=comparable & is_same & ~untold, why=FOLLOWED),
+    ignore(JOINED, RecordRead, guard=comparable & is_same & ~untold, why=FOLLOWED),
     go(
-        JOINED, RecordRead, APART, when=comparable & is_older, effects=(read_again,),
+        JOINED, RecordRead, APART, guard=comparable & is_older, effects=(read_again,),
         why="an answer that was too late, or an older copy of the store: nothing old is heard (I6), look again",
     ),
     *_meets(JOINED, _stays),
-    stay(JOINED, StrategyDecided, when=adds_something, do=decide, effects=(write,), why="others must know"),
-    stay(JOINED, StrategyDecided, when=~adds_something, do=go_along, why="the store says so already"),
-    stay(JOINED, WriteAccepted, when=in_order | ~comparable, do=adopt, why="this is what the store holds now"),
-    ignore(JOINED, WriteAccepted, when=comparable & ~is_newer, why="others have written since, and that was read"),
+    stay(JOINED, StrategyDecided, guard=adds_something, update=decide, effects=(write,), why="others must know"),
+    stay(JOINED, StrategyDecided, guard=~adds_something, update=go_along, why="the store says so already"),
+    stay(JOINED, WriteAccepted, guard=in_order | ~comparable, update=adopt, why="this is what the store holds now"),
+    ignore(JOINED, WriteAccepted, guard=comparable & ~is_newer, why="others have written since, and that was read"),
     stay(JOINED, WriteRefused, effects=(read_again,), why="somebody else was faster: hear what they say"),
-    go(JOINED, StoreFailed, APART, do=tell, effects=(report_lost,), why="every process is on its own now"),
+    go(JOINED, StoreFailed, APART, update=tell, effects=(report_lost,), why="every process is on its own now"),
 )  # fmt: skip
 
 

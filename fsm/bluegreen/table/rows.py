@@ -85,7 +85,7 @@ class Row:
     why: str
     guard: Guard = ALWAYS
     target: str | None = None
-    reduce: Reducer | None = None
+    reducer: Reducer | None = None
     effects: tuple[EffectMaker, ...] = ()
 
     @property
@@ -124,13 +124,16 @@ def go(
     target: str,
     *,
     why: str,
-    when: Guard = ALWAYS,
-    do: Reducer | None = None,
+    guard: Guard = ALWAYS,
+    update: Reducer | None = None,
     effects: Iterable[EffectMaker] = (),
 ) -> Rows:
     """A transition: the event leads to `target`, which may be the same state again."""
     return Rows(
-        tuple(Row(s, e, RowKind.GO, why, when, target, do, tuple(effects)) for s, e in _each(states, events))
+        tuple(
+            Row(s, e, RowKind.GO, why, guard, target, update, tuple(effects))
+            for s, e in _each(states, events)
+        )
     )
 
 
@@ -139,24 +142,27 @@ def stay(
     events: Any,
     *,
     why: str,
-    when: Guard = ALWAYS,
-    do: Reducer | None = None,
+    guard: Guard = ALWAYS,
+    update: Reducer | None = None,
     effects: Iterable[EffectMaker] = (),
 ) -> Rows:
     """Bookkeeping only: the context may change, the state does not."""
     return Rows(
-        tuple(Row(s, e, RowKind.STAY, why, when, None, do, tuple(effects)) for s, e in _each(states, events))
+        tuple(
+            Row(s, e, RowKind.STAY, why, guard, None, update, tuple(effects))
+            for s, e in _each(states, events)
+        )
     )
 
 
-def ignore(states: Any, events: Any, *, why: str, when: Guard = ALWAYS) -> Rows:
+def ignore(states: Any, events: Any, *, why: str, guard: Guard = ALWAYS) -> Rows:
     """The event is accepted and changes nothing."""
-    return Rows(tuple(Row(s, e, RowKind.IGNORE, why, when) for s, e in _each(states, events)))
+    return Rows(tuple(Row(s, e, RowKind.IGNORE, why, guard) for s, e in _each(states, events)))
 
 
-def forbid(states: Any, events: Any, *, why: str, when: Guard = ALWAYS) -> Rows:
+def forbid(states: Any, events: Any, *, why: str, guard: Guard = ALWAYS) -> Rows:
     """The event raises, and changes nothing."""
-    return Rows(tuple(Row(s, e, RowKind.FORBID, why, when) for s, e in _each(states, events)))
+    return Rows(tuple(Row(s, e, RowKind.FORBID, why, guard) for s, e in _each(states, events)))
 
 
 @attrs.frozen

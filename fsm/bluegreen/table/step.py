@@ -45,7 +45,7 @@ def step(table: Table[C, E, F], state: str, context: C, event: E) -> Step:
         raise EventForbidden(
             name, state, row.why, [other for other in table.accepted(state) if other != name]
         )
-    after = context if row.reduce is None else row.reduce(context, event)
+    after = context if row.reducer is None else row.reducer(context, event)
     effects = tuple(effect for make in row.effects if (effect := make(context, after, event)) is not None)
     return Step(row.target or state, after, effects, row)
 

@@ -99,7 +99,7 @@ def _rows(table: Declaration) -> Iterator[TableFinding]:
             yield TableFinding("outcome", f"{row.name} is a transition without a target", *where)
         elif row.target not in states:
             yield TableFinding("unknown state", f"a row leads to {row.target!r}", *where)
-        if row.outcome in (RowKind.IGNORE, RowKind.FORBID) and (row.reduce or row.effects):
+        if row.outcome in (RowKind.IGNORE, RowKind.FORBID) and (row.reducer or row.effects):
             yield TableFinding("outcome", f"{row} changes nothing, but has a reducer or effects", *where)
         if row.event not in table.events:
             yield TableFinding("unknown event", f"{event_name(row.event)} is not in the alphabet", *where)
@@ -196,9 +196,9 @@ def _result(
         return
     after, doing = context, ""
     try:
-        if row.reduce is not None:
-            doing = f"its reducer {_name(row.reduce)}"
-            after = row.reduce(context, event)
+        if row.reducer is not None:
+            doing = f"its reducer {_name(row.reducer)}"
+            after = row.reducer(context, event)
         for make in row.effects:
             doing = f"its effect {_name(make)}"
             make(context, after, event)

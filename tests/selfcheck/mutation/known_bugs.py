@@ -118,14 +118,14 @@ def _move_over(context: Any, _: Any) -> Any:
 
 
 def _overlapping() -> Iterable[Row | Rows]:
-    yield go(PENDING, _ENDS, STABLE, when=has_ticket & _nothing_open, do=end_and_commit, why=_WHY)
-    yield stay(PENDING, _ENDS, when=has_ticket & ~_nothing_open, do=end_ticket, why=_WHY)
-    yield forbid(PENDING, _ENDS, when=~has_ticket, why=_WHY)
+    yield go(PENDING, _ENDS, STABLE, guard=has_ticket & _nothing_open, update=end_and_commit, why=_WHY)
+    yield stay(PENDING, _ENDS, guard=has_ticket & ~_nothing_open, update=end_ticket, why=_WHY)
+    yield forbid(PENDING, _ENDS, guard=~has_ticket, why=_WHY)
 
 
 def _timed() -> Iterable[Row | Rows]:
-    yield stay(PENDING, _ENDS, when=has_ticket, do=end_ticket, why=_WHY)
-    yield forbid(PENDING, _ENDS, when=~has_ticket, why=_WHY)
+    yield stay(PENDING, _ENDS, guard=has_ticket, update=end_ticket, why=_WHY)
+    yield forbid(PENDING, _ENDS, guard=~has_ticket, why=_WHY)
     yield stay(PENDING, ConnectionOpened, why=_WHY)
 
 
@@ -133,8 +133,10 @@ def _everybody() -> Iterable[Row | Rows]:
     refused, kinds = is_fresh & names_active, (AuthFailure, PersistentFailure)
     to_detecting = (clear_cache, authenticate, audit)
     for verified, reduce in ((is_verified, detect_other_first), (~is_verified, hold_down_active)):
-        yield go(STABLE, kinds, DETECTING, when=refused & verified, do=reduce, effects=to_detecting, why=_WHY)
-    yield ignore(STABLE, kinds, when=~refused, why=_WHY)
+        yield go(
+            STABLE, kinds, DETECTING, guard=refused & verified, update=reduce, effects=to_detecting, why=_WHY
+        )
+    yield ignore(STABLE, kinds, guard=~refused, why=_WHY)
 
 
 def _nothing_done(
@@ -145,18 +147,18 @@ def _nothing_done(
         state,
         Errored,
         "Started",
-        when=begun_again & may_restart,
-        do=restart,
+        guard=begun_again & may_restart,
+        update=restart,
         effects=(fails, replays),
         why=_WHY,
     )
-    yield go(state, Errored, "Failed", when=begun_again & ~may_restart, effects=(fails,), why=_WHY)
+    yield go(state, Errored, "Failed", guard=begun_again & ~may_restart, effects=(fails,), why=_WHY)
     if passed_on is not None:
-        yield go(state, Errored, "Failed", when=passed_on, effects=(fails,), why=_WHY)
+        yield go(state, Errored, "Failed", guard=passed_on, effects=(fails,), why=_WHY)
     if unsure is not None:
         read, lost = unsure & may_rerun, unsure & ~may_rerun
-        yield go(state, Errored, "Started", when=read, do=rerun, effects=(fails, replays), why=_WHY)
-        yield go(state, Errored, "Failed", when=lost, effects=(fails, loses_ambiguous), why=_WHY)
+        yield go(state, Errored, "Started", guard=read, update=rerun, effects=(fails, replays), why=_WHY)
+        yield go(state, Errored, "Failed", guard=lost, effects=(fails, loses_ambiguous), why=_WHY)
 
 
 FIELD_BUGS: Final = (
@@ -164,25 +166,25 @@ FIELD_BUGS: Final = (
     FieldBug(
         "stale announcement flips back",
         (
-            go(STABLE, StrategyAnnounced, PENDING, when=~names_active & ~is_held, do=announce, why=_WHY),
-            ignore(STABLE, StrategyAnnounced, when=names_active | is_held, why=_WHY),
+            go(STABLE, StrategyAnnounced, PENDING, guard=~names_active & ~is_held, update=announce, why=_WHY),
+            ignore(STABLE, StrategyAnnounced, guard=names_active | is_held, why=_WHY),
         ),
     ),
     FieldBug(
-        "first connection clears a global flag", (go(PENDING, ConnectionOpened, STABLE, do=commit, why=_WHY),)
+        "first connection clears a global flag", (go(PENDING, ConnectionOpened, STABLE, update=commit, why=_WHY),)
     ),
     FieldBug(
         "clear on the wrong stack",
         (
-            stay(STABLE, QueryCompleted, when=has_ticket, do=_end_elsewhere, why=_WHY),
-            forbid(STABLE, QueryCompleted, when=~has_ticket, why=_WHY),
+            stay(STABLE, QueryCompleted, guard=has_ticket, update=_end_elsewhere, why=_WHY),
+            forbid(STABLE, QueryCompleted, guard=~has_ticket, why=_WHY),
         ),
     ),
     FieldBug(
         "late 456 clears a fresh cache",
         (
-            go(STABLE, Error456, DETECTING, when=names_active, do=detect_other_first, why=_WHY),
-            ignore(STABLE, Error456, when=~names_active, why=_WHY),
+            go(STABLE, Error456, DETECTING, guard=names_active, update=detect_other_first, why=_WHY),
+            ignore(STABLE, Error456, guard=~names_active, why=_WHY),
         ),
     ),
     FieldBug(
@@ -190,7 +192,7 @@ FIELD_BUGS: Final = (
         (
             go(
                 ("Executing", "Fetching"), Refused456, "Started",
-                do=rerun, effects=(fails, replays_execution), why=_WHY,
+                update=rerun, effects=(fails, replays_execution), why=_WHY,
             ),
         ),
         QUERY,
@@ -200,13 +202,13 @@ FIELD_BUGS: Final = (
     FieldBug(
         "an announcement switches at once",
         (
-            stay(STABLE, StrategyAnnounced, when=is_fresh & ~names_active, do=_switch_at_once, why=_WHY),
-            ignore(STABLE, StrategyAnnounced, when=~(is_fresh & ~names_active), why=_WHY),
+            stay(STABLE, StrategyAnnounced, guard=is_fresh & ~names_active, update=_switch_at_once, why=_WHY),
+            ignore(STABLE, StrategyAnnounced, guard=~(is_fresh & ~names_active), why=_WHY),
         ),
     ),
     FieldBug(
         "a running query is moved over",
-        (go("Executing", BatchFetched, "Fetching", do=_move_over, why=_WHY),),
+        (go("Executing", BatchFetched, "Fetching", update=_move_over, why=_WHY),),
         QUERY,
     ),
     FieldBug(
@@ -230,7 +232,7 @@ FIELD_BUGS: Final = (
         QUERY,
     ),
     FieldBug(
-        "rollback forgets tickets", (go(PENDING, RollbackRequested, STABLE, do=_drop_everything, why=_WHY),)
+        "rollback forgets tickets", (go(PENDING, RollbackRequested, STABLE, update=_drop_everything, why=_WHY),)
     ),
 )  # fmt: skip
 """The bugs that a table can have. `RUNTIME_BUGS` has those beside it."""

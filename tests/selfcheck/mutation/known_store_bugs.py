@@ -56,16 +56,16 @@ WRONG: Final = {
     "epoch ignored": FieldBug(
         "epoch ignored",
         (
-            stay(JOINED, RecordRead, when=~(comparable & is_same), do=join, effects=(hear,), why=_WHY),
-            ignore(JOINED, RecordRead, when=comparable & is_same, why=_WHY),
+            stay(JOINED, RecordRead, guard=~(comparable & is_same), update=join, effects=(hear,), why=_WHY),
+            ignore(JOINED, RecordRead, guard=comparable & is_same, why=_WHY),
         ),
         SHARING,
     ),
     "incarnation ignored": FieldBug(
         "incarnation ignored",
         (
-            stay(JOINED, RecordRead, when=is_newer, do=join, effects=(hear,), why=_WHY),
-            ignore(JOINED, RecordRead, when=~is_newer, why=_WHY),
+            stay(JOINED, RecordRead, guard=is_newer, update=join, effects=(hear,), why=_WHY),
+            ignore(JOINED, RecordRead, guard=~is_newer, why=_WHY),
         ),
         SHARING,
     ),
@@ -73,14 +73,14 @@ WRONG: Final = {
         "clock decides within an incarnation",
         (
             *(row for row in _READ if row is not _NEWER),
-            stay(JOINED, RecordRead, when=_others_first, do=join, effects=(hear,), why=_WHY),
-            stay(JOINED, RecordRead, when=_ours_first, do=insist, effects=(write,), why=_WHY),
+            stay(JOINED, RecordRead, guard=_others_first, update=join, effects=(hear,), why=_WHY),
+            stay(JOINED, RecordRead, guard=_ours_first, update=insist, effects=(write,), why=_WHY),
         ),
         SHARING,
     ),
     "whoever goes along has decided": FieldBug(
         "whoever goes along has decided",
-        tuple(attrs.evolve(row, reduce=decide) for row in _DECIDED),
+        tuple(attrs.evolve(row, reducer=decide) for row in _DECIDED),
         SHARING,
     ),
     "lease never ends": FieldBug("lease never ends", (ignore("Held", LeaseExpired, why=_WHY),), LEASE),

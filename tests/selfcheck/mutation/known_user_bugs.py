@@ -24,7 +24,7 @@ _WHY: Final = "a bug about users"
 
 
 def _as_usual(state: str, do: Any) -> Rows:
-    return stay(state, QueryStarted, do=do, effects=(issue_ticket,), why=_WHY)
+    return stay(state, QueryStarted, update=do, effects=(issue_ticket,), why=_WHY)
 
 
 _FIELD: Final = {bug.name: bug for bug in FIELD_BUGS}

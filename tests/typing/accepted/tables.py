@@ -48,8 +48,8 @@ DOOR: Table[Colour, Event, str] = Table(
     rows=(
         go("Shut", Pushed, "Open", effects=(creak,), why="it opens"),
         go("Open", Pushed, "Shut", why="it shuts"),
-        stay("Shut", Painted, when=~red, do=paint, why="any colour"),
-        forbid("Shut", Painted, when=red, why="not red"),
+        stay("Shut", Painted, guard=~red, update=paint, why="any colour"),
+        forbid("Shut", Painted, guard=red, why="not red"),
         ignore("Open", Painted, why="nobody can reach it"),
     ),
 )

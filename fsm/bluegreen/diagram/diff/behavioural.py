@@ -275,7 +275,7 @@ class _Cases:
 
 
 def _reducer(row: Row) -> str:
-    return "" if row.reduce is None or row.outcome is RowKind.FORBID else name_of(row.reduce)
+    return "" if row.reducer is None or row.outcome is RowKind.FORBID else name_of(row.reducer)
 
 
 def _case_move(names: Sequence[str], row: Row | None) -> GraphStep:

@@ -239,12 +239,12 @@ def _does(both: _Both) -> tuple[Any, ...]:
 
 
 def _called(row: Row) -> str:
-    return "" if row.reduce is None else name_of(row.reduce)
+    return "" if row.reducer is None else name_of(row.reducer)
 
 
 def _of_row(old: _Both, new: _Both) -> Said:
     yield "outcome", does(old[1]), does(new[1])
     yield from _of_guard("guard", old[0].guard, new[0].guard)
-    yield "reducer", old[1].reduce, new[1].reduce
+    yield "reducer", old[1].reducer, new[1].reducer
     yield "effects", _describe_change(old[1].effects), _describe_change(new[1].effects)
     yield "why", old[1].why, new[1].why

@@ -43,7 +43,7 @@ def describe_change(change: Change) -> list[str]:
     if change.details or change.part != "row":
         return list(map(str, change.details))
     row = change.row
-    lines = [f"reducer: {row.reduce}"] if row.reduce else []
+    lines = [f"reducer: {row.reducer}"] if row.reducer else []
     lines += [f"effects: {', '.join(row.effects)}"] if row.effects else []
     return [*lines, f"why: {row.why}"]
 

@@ -61,7 +61,7 @@ def plain(value: Any) -> Any:
 def describe_effect(effect: Any, version: int | None) -> str:
     """Return an effect in words; a version in it as so many more than the one before the step.
 
-    >>> from bluegreen.machines.strategy.events import Publish
+    >>> from bluegreen.machines.strategy.effects import Publish
     >>> describe_effect(Publish("green", 4), 3)
     'Publish(green, version {+1})'
     """
@@ -303,7 +303,7 @@ def _common(table: Declaration, mode: str) -> Data:
                 "guard": arrow.guard,
                 "target": None if arrow.target is None else states[arrow.target],
                 "effects": list(arrow.effects),
-                "reduce": arrow.reduce,
+                "reduce": arrow.reducer,
                 "why": arrow.why,
             }
             for arrow in diagram.arrows

@@ -99,7 +99,7 @@ class CoverageRecorder:
             tally.begin()
         tally.count(row, context, event)
         moves = row.outcome is RowKind.GO and row.target is not None
-        reduced = row.reduce is not None and row.outcome is not RowKind.FORBID
+        reduced = row.reducer is not None and row.outcome is not RowKind.FORBID
         thread.ended[key] = self._run, str(row.target) if moves else row.state, _ANY if reduced else context
 
     def tally(self, table: Table[Any, Any, Any]) -> Tally:

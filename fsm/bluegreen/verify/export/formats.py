@@ -65,7 +65,7 @@ def to_json(table: Declaration) -> str:
                 "outcome": row.outcome.value,
                 "guard": _guard(row.guard),
                 "target": row.target,
-                "reduce": None if row.reduce is None else name_of(row.reduce),
+                "reduce": None if row.reducer is None else name_of(row.reducer),
                 "effects": [name_of(make) for make in row.effects],
                 "why": row.why,
             }
@@ -94,7 +94,7 @@ def read_json(text: str, like: Declaration | None = None, *, checked: bool = Tru
     rows_like = () if like is None else like.rows
     known_facts = {} if like is None else {fact.name: fact.of for fact in facts_of(like)}
     known_events = {} if like is None else {event.name: event for event in like.events}
-    reducers = {name_of(row.reduce): row.reduce for row in rows_like if row.reduce is not None}
+    reducers = {name_of(row.reducer): row.reducer for row in rows_like if row.reducer is not None}
     makers = {name_of(make): make for row in rows_like for make in row.effects}
     facts = {
         one["name"]: Fact(
@@ -168,8 +168,8 @@ def _transition(inside: ET.Element, row: Row) -> None:
     )
     if row.outcome is RowKind.FORBID:
         ET.SubElement(made, "raise", {"event": f"error.forbidden.{row.event.name}"})
-    if row.reduce is not None:
-        ET.SubElement(made, "script").text = f"{name_of(row.reduce)}()"
+    if row.reducer is not None:
+        ET.SubElement(made, "script").text = f"{name_of(row.reducer)}()"
     for make in row.effects:
         ET.SubElement(made, "send", {"event": f"effect.{name_of(make)}"})
 

@@ -101,8 +101,8 @@ class Steering:
         return chosen
 
     def _helps(self, row: Row, goals: set[str]) -> bool:
-        if row.reduce is not None or row.target is None:
-            return row.reduce is not None
+        if row.reducer is not None or row.target is None:
+            return row.reducer is not None
         there, here = (self._distances[state] for state in (row.target, row.state))
         far = len(self._distances)
         return any(there.get(goal, far) < here.get(goal, far) for goal in goals)

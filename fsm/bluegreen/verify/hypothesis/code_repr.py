@@ -2,7 +2,7 @@
 
 >>> from bluegreen.machines.strategy.events import Error456
 >>> as_code(Error456("blue", 3))
-'Error456(strategy=Strategy.BLUE, version=3)'
+'Error456(strategy=Strategy.BLUE, state_version=3)'
 >>> imports([Error456("blue", 3)])
 ('from bluegreen.machines.strategy.events import Error456', 'from bluegreen.types import Strategy')
 """

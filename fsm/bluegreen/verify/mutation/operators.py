@@ -84,15 +84,15 @@ def _changed(
     if row.outcome is not RowKind.IGNORE:
         yield (
             "deleted",
-            attrs.evolve(row, outcome=RowKind.IGNORE, target=None, reduce=None, effects=()),
+            attrs.evolve(row, outcome=RowKind.IGNORE, target=None, reducer=None, effects=()),
         )
     if row.outcome is RowKind.GO:
         for state in states:
             if state != row.target:
                 yield f"led to {state}", attrs.evolve(row, target=state)
-    if row.reduce is not None:
+    if row.reducer is not None:
         for name, fields in dropped.items():
-            yield f"{name} dropped", attrs.evolve(row, reduce=_without(row.reduce, fields))
+            yield f"{name} dropped", attrs.evolve(row, reducer=_without(row.reducer, fields))
 
 
 def _without(reduce: Reducer, fields: tuple[str, ...]) -> Reducer:
@@ -152,13 +152,13 @@ def _also(
 def _changes(mutant: Mutant) -> bool:
     """Whether the reducer of the changed row does anything else than before, on the table's samples."""
     row, changed = next((a, b) for a, b in zip(mutant.table.rows, mutant.rows, strict=True) if a is not b)
-    assert row.reduce is not None
-    assert changed.reduce is not None
+    assert row.reducer is not None
+    assert changed.reducer is not None
     for context in mutant.table.contexts:
         for event in mutant.table.samples:
             if type(event) is row.event and mutant.table.holds(row.state, context):
                 facts = mutant.table.facts(row.state, context, event)
-                if row.guard.holds(facts) and row.reduce(context, event) != changed.reduce(context, event):
+                if row.guard.holds(facts) and row.reducer(context, event) != changed.reducer(context, event):
                     return True
     return False
 
@@ -166,7 +166,7 @@ def _changes(mutant: Mutant) -> bool:
 def _equivalent(mutant: Mutant) -> str:
     """Return why nothing can notice, if that can be read from the row."""
     row, changed = next((a, b) for a, b in zip(mutant.table.rows, mutant.rows, strict=True) if a is not b)
-    plain = row.reduce is None and not row.effects
+    plain = row.reducer is None and not row.effects
     if row.outcome is RowKind.STAY and changed.outcome is RowKind.IGNORE and plain:
         return "equivalent: the row changes nothing, and neither does ignoring its event"
     return ""
