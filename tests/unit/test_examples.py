@@ -11,10 +11,11 @@ import pytest
 
 import bluegreen
 import bluegreen_adapters
+import selfcheck
 
 
 def modules() -> Iterator[str]:
-    for package in (bluegreen, bluegreen_adapters):
+    for package in (bluegreen, bluegreen_adapters, selfcheck):
         yield package.__name__
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not found.name.endswith(".__main__"):
