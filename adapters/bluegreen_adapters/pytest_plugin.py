@@ -1,5 +1,7 @@
-"""The options of the pytest plugin. Every pytest beside an installed bluegreen imports this module, so it imports
-nothing of bluegreen before the option is given.
+"""Options of the pytest plugin.
+
+Every pytest beside an installed bluegreen imports this module, so it imports nothing of bluegreen before the option
+is given.
 
     pytest --bluegreen-verify          # definition and exploration of each declared table, and what the tests covered
     pytest --bluegreen-verify=full     # also the mutants of each table, and long random runs

@@ -20,7 +20,7 @@ from e6data_python_connector import e6data_grpc
 
 from bluegreen.machines.strategy.events import QueryStarted
 from bluegreen.runtime.registry import managed
-from bluegreen.runtime.telemetry import CacheMissed, Happening, Record
+from bluegreen.runtime.telemetry import CacheMissed, Record, TelemetryEvent
 from bluegreen.types import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.testing.engine import EngineProcess
@@ -118,7 +118,7 @@ def test_a_query_with_a_known_strategy_sends_no_request_that_the_stock_connector
 def test_through_switches_nineteen_of_twenty_queries_find_their_strategy_at_once(
     engine: EngineProcess,
 ) -> None:
-    happened: list[Happening] = []
+    happened: list[TelemetryEvent] = []
     managed(Scope(engine.address)).observe(happened.append)
     connection = opened(engine, e6data.connect)
     for phase in ("steady", "announce", "cutover", "retire"):

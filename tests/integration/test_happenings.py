@@ -22,7 +22,6 @@ from bluegreen.runtime.registry import forget, managed
 from bluegreen.runtime.telemetry import (
     CacheMissed,
     DetectionEnded,
-    Happening,
     LockWaited,
     LossReported,
     QueryBegun,
@@ -31,6 +30,7 @@ from bluegreen.runtime.telemetry import (
     RequestFailed,
     RequestRetried,
     SessionOpened,
+    TelemetryEvent,
 )
 from bluegreen.types import Scope, Strategy
 from bluegreen_adapters import e6data
@@ -58,10 +58,10 @@ def engine() -> Iterator[EngineProcess]:
 
 
 @pytest.fixture
-def happened(engine: EngineProcess) -> Iterator[list[Happening]]:
+def happened(engine: EngineProcess) -> Iterator[list[TelemetryEvent]]:
     fresh(engine)
     forget(Scope(engine.address))
-    found: list[Happening] = []
+    found: list[TelemetryEvent] = []
     stop = managed(Scope(engine.address)).observe(found.append)
     yield found
     stop()
@@ -70,7 +70,7 @@ def happened(engine: EngineProcess) -> Iterator[list[Happening]]:
 
 
 @pytest.fixture
-def connection(engine: EngineProcess, happened: list[Happening]) -> Iterator[Any]:
+def connection(engine: EngineProcess, happened: list[TelemetryEvent]) -> Iterator[Any]:
     opened = e6data.connect(
         host=engine.host, port=engine.port, username="me@example.com", password=SECRET, database="sales"
     )
@@ -78,12 +78,12 @@ def connection(engine: EngineProcess, happened: list[Happening]) -> Iterator[Any
     opened.close()
 
 
-def of(happened: list[Happening], kind: type[Any]) -> list[Any]:
+def of(happened: list[TelemetryEvent], kind: type[Any]) -> list[Any]:
     return [one for one in happened if isinstance(one, kind)]
 
 
 def test_each_request_that_a_stack_gets_is_counted(
-    connection: Any, engine: EngineProcess, happened: list[Happening]
+    connection: Any, engine: EngineProcess, happened: list[TelemetryEvent]
 ) -> None:
     for phase in ("steady", "announce", "cutover", "retire"):
         engine.phase(phase, **({"active": "blue"} if phase == "steady" else {"target": "green"}))
@@ -100,7 +100,7 @@ def test_each_request_that_a_stack_gets_is_counted(
 
 
 def test_a_first_query_is_told_from_its_detection_to_its_end(
-    connection: Any, happened: list[Happening]
+    connection: Any, happened: list[TelemetryEvent]
 ) -> None:
     cursor = connection.cursor()
     cursor.execute(READ)
@@ -120,7 +120,7 @@ def test_a_first_query_is_told_from_its_detection_to_its_end(
 
 
 def test_a_read_that_begins_again_elsewhere_and_a_write_that_is_lost_are_told(
-    engine: EngineProcess, connection: Any, happened: list[Happening]
+    engine: EngineProcess, connection: Any, happened: list[TelemetryEvent]
 ) -> None:
     reading, writing = connection.cursor(), connection.cursor()
     reading.execute(READ)
@@ -139,7 +139,7 @@ def test_a_read_that_begins_again_elsewhere_and_a_write_that_is_lost_are_told(
 
 
 def test_a_request_that_is_sent_again_is_told_each_time(
-    engine: EngineProcess, connection: Any, happened: list[Happening]
+    engine: EngineProcess, connection: Any, happened: list[TelemetryEvent]
 ) -> None:
     connection.cursor().execute(READ)
     engine.fault(action="status", method="prepareStatement", count=2)
@@ -157,7 +157,7 @@ def named() -> Iterator[None]:
 
 @pytest.mark.usefixtures("named")
 def test_which_query_runs_what_is_told_to_who_asks_as_a_digest(
-    connection: Any, happened: list[Happening]
+    connection: Any, happened: list[TelemetryEvent]
 ) -> None:
     statement_logging.tell()
     cursor = connection.cursor()
@@ -203,7 +203,7 @@ def test_who_waits_for_the_lock_is_told_how_long() -> None:
         return time.monotonic()
 
     manager = on_blue(StrategyManager(SCOPE, Settings(), clock=clock))
-    happened: list[Happening] = []
+    happened: list[TelemetryEvent] = []
     manager.observe(happened.append)
     while looked.acquire(blocking=False):
         pass
@@ -221,9 +221,9 @@ def test_a_witness_that_raises_harms_neither_the_query_nor_the_other_witnesses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     manager = on_blue(StrategyManager(SCOPE, Settings()))
-    happened: list[Happening] = []
+    happened: list[TelemetryEvent] = []
 
-    def broken(_: Happening) -> None:
+    def broken(_: TelemetryEvent) -> None:
         raise ZeroDivisionError
 
     undo = manager.observe(broken)
@@ -237,7 +237,7 @@ def test_a_witness_that_raises_harms_neither_the_query_nor_the_other_witnesses(
 
 def test_a_detection_that_finds_nothing_is_told_with_what_each_answered() -> None:
     manager = StrategyManager(SCOPE, Settings())
-    happened: list[Happening] = []
+    happened: list[TelemetryEvent] = []
     manager.observe(happened.append)
     fail(manager)
     (detection,) = of(happened, DetectionEnded)

@@ -14,7 +14,7 @@ from bluegreen.config.settings import Settings
 from bluegreen.errors import StrategyUnavailable
 from bluegreen.machines.strategy.events import QueryCompleted, Reset, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.runtime.telemetry import Happening, Record
+from bluegreen.runtime.telemetry import Record, TelemetryEvent
 from bluegreen.types import Scope, Strategy, Ticket
 from bluegreen_adapters.observe.audit.writer import AuditWriter
 
@@ -40,7 +40,7 @@ def main(folder: str, seed: str, file_bytes: str) -> None:
     chance = random.Random(int(seed))
     audit = AuditWriter(folder, file_bytes=int(file_bytes))
     manager = StrategyManager(Scope("killed.example:443", seed), Settings())
-    batch: list[Happening] = []
+    batch: list[TelemetryEvent] = []
     manager.observe(batch.append)
     file = os.open(os.path.join(folder, f"told-{os.getpid()}"), os.O_CREAT | os.O_WRONLY, 0o600)
     tickets: list[Ticket] = []

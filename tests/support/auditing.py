@@ -9,7 +9,7 @@ from typing import Any
 from bluegreen.config.settings import Settings
 from bluegreen.machines.strategy.events import AuthSuccess, QueryCompleted
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.runtime.telemetry import Happening, LossReported, RequestFailed
+from bluegreen.runtime.telemetry import LossReported, RequestFailed, TelemetryEvent
 from bluegreen.types import Scope, Strategy, Ticket
 from bluegreen_adapters.observe.audit.format import files_in
 from bluegreen_adapters.observe.audit.writer import AuditWriter
@@ -21,10 +21,10 @@ NOON_S = 1_795_780_800.0
 DAY_S = 86_400.0
 
 
-def observed(scope: Scope = SCOPE, **settings: Any) -> tuple[StrategyManager, list[Happening]]:
+def observed(scope: Scope = SCOPE, **settings: Any) -> tuple[StrategyManager, list[TelemetryEvent]]:
     """A manager on blue, and the list to which it tells what happens."""
     manager = StrategyManager(scope, Settings(**settings))
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     manager.observe(told.append)
     manager.send(AuthSuccess(Strategy.BLUE, manager.state_version))
     return manager, told
@@ -38,7 +38,7 @@ def queries(manager: StrategyManager, number: int) -> None:
         manager.end(QueryCompleted(ticket))
 
 
-def tell(audit: AuditWriter, told: list[Happening]) -> None:
+def tell(audit: AuditWriter, told: list[TelemetryEvent]) -> None:
     """Hand over what has happened since the last time."""
     audit(tuple(told))
     told.clear()

@@ -20,7 +20,14 @@ import attrs
 from bluegreen.machines.strategy.events import QueryStarted, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import each_manager
-from bluegreen.runtime.telemetry import DetectionEnded, Happening, Record, RequestFailed, StoreBack, StoreLost
+from bluegreen.runtime.telemetry import (
+    DetectionEnded,
+    Record,
+    RequestFailed,
+    StoreBack,
+    StoreLost,
+    TelemetryEvent,
+)
 from bluegreen_adapters.testing.engine import EngineProcess
 
 USER: Final = "user@example.com"
@@ -78,7 +85,7 @@ class _Member:
         manager.observe(self.witness)
         manager.subscribe(self.audited)
 
-    def witness(self, happening: Happening) -> None:
+    def witness(self, happening: TelemetryEvent) -> None:
         with self._lock:
             seen = self.seen
             match happening:

@@ -13,7 +13,7 @@ from typing import Any
 from bluegreen.config.settings import Settings
 from bluegreen.machines.strategy.events import QueryCompleted, QueryStarted
 from bluegreen.runtime.registry import managed
-from bluegreen.runtime.telemetry import Happening, Record, RequestFailed
+from bluegreen.runtime.telemetry import Record, RequestFailed, TelemetryEvent
 from bluegreen.types import Scope
 from bluegreen_adapters import e6data
 from bluegreen_adapters.stores import join_store
@@ -48,7 +48,7 @@ def nursery(orders: dict[str, Any], pipe: Connection) -> None:
 
 def first_query(port: int) -> str:
     """Connect and run a query; return the strategies on which its tickets were, and how many requests were refused."""
-    manager, seen = managed(Scope(f"127.0.0.1:{port}")), list[Happening]()
+    manager, seen = managed(Scope(f"127.0.0.1:{port}")), list[TelemetryEvent]()
     stop = manager.observe(seen.append)
     connection = e6data.connect(
         host="127.0.0.1", port=port, username=USER, password=PASSWORD, database="sales"

@@ -27,7 +27,7 @@ from e6data_python_connector.exceptions import (
 from bluegreen.config.settings import Settings
 from bluegreen.errors import QueryLost, StrategyUnavailable
 from bluegreen.machines.strategy.effects import CloseSessions
-from bluegreen.runtime.telemetry import DetectionEnded, Happening, Record
+from bluegreen.runtime.telemetry import DetectionEnded, Record, TelemetryEvent
 from bluegreen_adapters.testing.demo.schedule import Statement
 from support.engine import quick, until
 from support.ways import AnyConnection, Cursor, Way, causes, manager_of
@@ -316,7 +316,7 @@ class Load:
         """
         noted: list[str] = []
 
-        def note(happening: Happening) -> None:
+        def note(happening: TelemetryEvent) -> None:
             match happening:
                 case Record(step=taken):
                     ended = [effect for effect in taken.effects if isinstance(effect, CloseSessions)]

@@ -16,7 +16,7 @@ from bluegreen.runtime.async_manager import AsyncStrategyManager
 from bluegreen.runtime.host import stamp
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.store_synchroniser import LEASE_S
-from bluegreen.runtime.telemetry import DetectionEnded, Happening, StoreBack, StoreLost
+from bluegreen.runtime.telemetry import DetectionEnded, StoreBack, StoreLost, TelemetryEvent
 from bluegreen.store import Stamp
 from bluegreen.types import Strategy
 from bluegreen_adapters.stores.memory import MemoryStore
@@ -47,8 +47,8 @@ def run(manager: StrategyManager, cluster: Cluster) -> Strategy:
     return ticket.strategy
 
 
-def told(manager: StrategyManager) -> list[Happening]:
-    found: list[Happening] = []
+def told(manager: StrategyManager) -> list[TelemetryEvent]:
+    found: list[TelemetryEvent] = []
     manager.observe(found.append)
     return found
 
@@ -255,7 +255,7 @@ def test_nothing_is_logged_as_a_warning_without_announcements_or_without_a_store
 # One detection for all.
 
 
-def led(happened: list[Happening]) -> list[DetectionEnded]:
+def led(happened: list[TelemetryEvent]) -> list[DetectionEnded]:
     return [one for one in happened if isinstance(one, DetectionEnded) and not one.followed]
 
 

@@ -12,7 +12,7 @@ from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.consistency import CORRECTIONS, ManagerView, corrected, examined
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.runtime.telemetry import Corrected, Happening
+from bluegreen.runtime.telemetry import Corrected, TelemetryEvent
 from bluegreen.table.step import step
 from bluegreen.types import Scope, Ticket
 from bluegreen_adapters.stores.memory import MemoryStore
@@ -35,15 +35,15 @@ def manager(clock: FakeClock) -> StrategyManager:
 
 
 @pytest.fixture
-def told(manager: StrategyManager) -> Iterator[list[Happening]]:
-    heard: list[Happening] = []
+def told(manager: StrategyManager) -> Iterator[list[TelemetryEvent]]:
+    heard: list[TelemetryEvent] = []
     stop = manager.observe(heard.append)
     yield heard
     stop()
 
 
 def test_a_sound_manager_is_left_alone_in_every_state(
-    manager: StrategyManager, told: list[Happening]
+    manager: StrategyManager, told: list[TelemetryEvent]
 ) -> None:
     for _ in range(2):
         assert manager.examine() == manager.repair() == ()
@@ -58,7 +58,7 @@ def test_a_sound_manager_is_left_alone_in_every_state(
 
 
 def test_a_transition_without_a_second_strategy_is_reset_and_the_next_query_finds_where_to_go(
-    manager: StrategyManager, told: list[Happening]
+    manager: StrategyManager, told: list[TelemetryEvent]
 ) -> None:
     ticket = manager.start(accepting)
     version = manager.state_version

@@ -14,7 +14,7 @@ from bluegreen.config.settings import Settings
 from bluegreen.machines.strategy.events import CacheInvalidated, QueryCompleted, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import forget, managed
-from bluegreen.runtime.telemetry import Happening, Record, RequestFailed, UnlistedRefusal
+from bluegreen.runtime.telemetry import Record, RequestFailed, TelemetryEvent, UnlistedRefusal
 from bluegreen.types import Scope, Strategy
 from bluegreen_adapters.observe.metrics.collector import Measures
 from bluegreen_adapters.observe.metrics.definitions import INSTRUMENTS
@@ -39,7 +39,7 @@ def registry() -> CollectorRegistry:
 def measures(manager: StrategyManager, registry: CollectorRegistry) -> Iterator[Measures]:
     measures = Measures(PrometheusMeter(registry))
 
-    def take(happening: Happening) -> None:
+    def take(happening: TelemetryEvent) -> None:
         measures([happening])
 
     stop = manager.observe(take)
@@ -112,7 +112,7 @@ def test_the_time_in_a_state_begins_anew_with_a_manager_that_is_new(
 
 def record_of_a_detection(at_s: float) -> Record:
     """The first step of a manager, whose sequence is lower than that of the one before it."""
-    other, found = StrategyManager(SCOPE, Settings(), clock=lambda: at_s), list[Happening]()
+    other, found = StrategyManager(SCOPE, Settings(), clock=lambda: at_s), list[TelemetryEvent]()
     other.observe(found.append)
     other.start(lambda strategy, seconds_left: None)
     return next(one for one in found if isinstance(one, Record))

@@ -13,7 +13,7 @@ from bluegreen.errors import StrategyUnavailable
 from bluegreen.machines.strategy.events import CacheInvalidated, Error456, QueryCompleted
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import forget, managed
-from bluegreen.runtime.telemetry import CacheMissed, Happening
+from bluegreen.runtime.telemetry import CacheMissed, TelemetryEvent
 from bluegreen.types import Scope
 from bluegreen_adapters.connection.protocol import Fault
 from bluegreen_adapters.observe.metrics.collector import Measures
@@ -50,7 +50,7 @@ def manager(clock: FakeClock) -> Iterator[StrategyManager]:
 def measures(manager: StrategyManager, registry: CollectorRegistry) -> Iterator[Measures]:
     measures = Measures(PrometheusMeter(registry))
 
-    def take(happening: Happening) -> None:
+    def take(happening: TelemetryEvent) -> None:
         measures([happening])
 
     stop = manager.observe(take)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bluegreen.config.settings import Settings
 from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
 from bluegreen.runtime.registry import forget, managed
-from bluegreen.runtime.telemetry import Happening, RequestFailed, StoreBack, StoreLost, UnlistedRefusal
+from bluegreen.runtime.telemetry import RequestFailed, StoreBack, StoreLost, TelemetryEvent, UnlistedRefusal
 from bluegreen.types import Scope, Strategy
 from bluegreen_adapters.observe.logging.logs import Logs, to_logger, to_stream, to_structlog
 from bluegreen_adapters.observe.queue import Delivery
@@ -32,7 +32,7 @@ class Held:
     """Takes what it is given, once it is let go."""
 
     def __init__(self) -> None:
-        self.taken: list[Happening] = []
+        self.taken: list[TelemetryEvent] = []
         self.entered, self.let_go = threading.Event(), threading.Event()
 
     def __call__(self, batch: Any) -> None:
@@ -55,7 +55,7 @@ def test_who_tells_does_not_wait_for_who_takes_and_what_does_not_fit_is_counted(
 
 
 def test_what_is_told_is_handed_on_in_its_order_and_nothing_is_lost() -> None:
-    taken: list[Happening] = []
+    taken: list[TelemetryEvent] = []
     delivery = Delivery(taken.extend, limit=100_000, pause_s=0.0)
     for number in range(5_000):
         delivery.put(back(number))
@@ -65,7 +65,7 @@ def test_what_is_told_is_handed_on_in_its_order_and_nothing_is_lost() -> None:
 
 
 def test_a_flush_hands_on_what_waits_and_later_things_are_gathered_again() -> None:
-    taken: list[Happening] = []
+    taken: list[TelemetryEvent] = []
     delivery = Delivery(taken.extend, pause_s=60.0)
     assert delivery.flush(0.0), "nothing was ever put"
     for number in range(3):
@@ -91,7 +91,7 @@ def test_a_flush_does_not_wait_for_ever_for_who_takes() -> None:
 
 
 def test_many_threads_lose_nothing_that_was_not_counted() -> None:
-    taken: list[Happening] = []
+    taken: list[TelemetryEvent] = []
     delivery = Delivery(taken.extend, limit=50, pause_s=0.0)
 
     def tell() -> None:
@@ -108,7 +108,7 @@ def test_many_threads_lose_nothing_that_was_not_counted() -> None:
 
 
 def test_a_taker_that_raises_harms_nobody_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    taken: list[Happening] = []
+    taken: list[TelemetryEvent] = []
 
     def take(batch: Any) -> None:
         if len(taken) < 2:
@@ -126,7 +126,7 @@ def test_a_taker_that_raises_harms_nobody_and_is_logged_once(caplog: pytest.LogC
 
 
 def test_several_takers_share_a_queue_and_one_that_raises_takes_nothing_from_the_others() -> None:
-    taken: list[Happening] = []
+    taken: list[TelemetryEvent] = []
 
     def refuse(batch: Any) -> None:
         raise OSError("no space left")
@@ -138,7 +138,7 @@ def test_several_takers_share_a_queue_and_one_that_raises_takes_nothing_from_the
 
 
 def test_a_delivery_that_is_closed_takes_nothing_more_and_says_so() -> None:
-    taken: list[Happening] = []
+    taken: list[TelemetryEvent] = []
     delivery = Delivery(taken.extend)
     assert delivery.close()
     delivery.put(back())
@@ -164,14 +164,14 @@ def test_a_limit_below_one_is_refused_with_what_is_accepted() -> None:
         Delivery(print, limit=0)
 
 
-def lines_of(*happenings: Happening) -> list[dict[str, Any]]:
+def lines_of(*happenings: TelemetryEvent) -> list[dict[str, Any]]:
     text = io.StringIO()
     Logs(to_stream(text))(happenings)
     return [json.loads(line) for line in text.getvalue().splitlines()]
 
 
 def test_each_change_of_strategy_is_a_line_at_info_with_its_row_and_its_epochs() -> None:
-    found: list[Happening] = []
+    found: list[TelemetryEvent] = []
     manager = managed(SCOPE, Settings())
     stop = manager.observe(found.append)
     try:
@@ -202,7 +202,7 @@ def test_a_scope_says_nothing_below_its_level_and_everything_from_there_on() -> 
 
 
 def test_starts_and_ends_of_queries_are_lines_at_debug_only() -> None:
-    found: list[Happening] = []
+    found: list[TelemetryEvent] = []
     manager = managed(SCOPE, Settings())
     stop = manager.observe(found.append)
     try:

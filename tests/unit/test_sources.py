@@ -17,7 +17,7 @@ from bluegreen.config.settings import CHANGEABLE, Settings
 from bluegreen.errors import SettingsError
 from bluegreen.machines.strategy.events import QueryCompleted
 from bluegreen.runtime.manager import StrategyManager
-from bluegreen.runtime.telemetry import Happening, Reconfigured
+from bluegreen.runtime.telemetry import Reconfigured, TelemetryEvent
 from support.clock import FakeClock
 from support.managing import BLUE, SCOPE, Cluster, on_blue, query
 
@@ -149,7 +149,7 @@ def test_the_command_tells_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_times_limits_and_the_level_are_changed_at_run_time_and_told() -> None:
-    clock, happened = FakeClock(), list[Happening]()
+    clock, happened = FakeClock(), list[TelemetryEvent]()
     manager = on_blue(StrategyManager(SCOPE, Settings(), clock=clock))
     manager.observe(happened.append)
     manager.reconfigure(cache_ttl_s=60, retry_attempts=5, logging_level="debug")
@@ -166,7 +166,7 @@ def test_times_limits_and_the_level_are_changed_at_run_time_and_told() -> None:
 
 
 def test_a_change_of_nothing_is_not_told() -> None:
-    happened = list[Happening]()
+    happened = list[TelemetryEvent]()
     manager = StrategyManager(SCOPE, Settings())
     manager.observe(happened.append)
     manager.reconfigure(cache_ttl_s=300)

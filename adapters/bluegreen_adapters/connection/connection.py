@@ -1,6 +1,6 @@
 """A connection to which its cluster appears never to switch: what its channel does, without I/O.
 
-Every method of a `Connection` is a flow, or takes no time: `grpc_sync` and `grpc_aio` drive it. What may be
+Every method of a `Connection` is a flow, or takes no time: `grpc.channel` and `grpc.aio` drive it. What may be
 repaired is decided by the query machine.
 
 Source: spec, section 3, and the protocol description.

@@ -1,8 +1,8 @@
 """A wire protocol as data: what each method is for, where ids stand in messages, what a reply proves.
 
 This module is pure: it knows no gRPC and does no I/O. A connector author describes a protocol here, and
-`link.py` does the rest. A description is checked when it is made, with all findings at once, and again when the stub is
-made: then the messages are known (`Protocol.check_messages`).
+`connection` does the rest. A description is checked when it is made, with all findings at once, and again when the
+stub is made: then the messages are known (`Protocol.check_messages`).
 
     >>> protocol = Protocol("toy", methods={"login": Method(Role.AUTHENTICATE), "run": Method(Role.BEGIN)})
     >>> protocol.fault("UNKNOWN", "status: 456").value

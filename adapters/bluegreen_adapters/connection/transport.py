@@ -2,7 +2,7 @@
 
 `RpcTransport.send` sends it, judges the reply by the evidence table, and carries out what the row says about this
 stack: a retry after a pause, a new session, a probe. What the reply says about strategies is reported to the strategy
-machine. Nothing is begun again here: `repair` does that.
+machine. Nothing is begun again here: `recovery` does that.
 
 Source: `evidence.EVIDENCE`, and the policy `bluegreen.machines.retry.POLICY`.
 """

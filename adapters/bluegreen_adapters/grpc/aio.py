@@ -3,7 +3,7 @@
     channel = AsyncSwitchingChannel(grpc.aio.insecure_channel(target), Link(managed(Scope(target)), PROTOCOL))
     stub = QueryEngineServiceStub(channel)          # as with any channel
 
-A thin twin of `grpc_sync`: it drives the flows of a `Connection`, and takes no decision.
+A thin twin of `channel`: it drives the flows of a `Connection`, and takes no decision.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     channel = SwitchingChannel(grpc.insecure_channel(target), Link(managed(Scope(target)), PROTOCOL))
     stub = QueryEngineServiceStub(channel)          # as with any channel
 
-A thin twin of `grpc_aio`: it drives the flows of a `Connection`, and takes no decision.
+A thin twin of `aio`: it drives the flows of a `Connection`, and takes no decision.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The port of a channel for threads: it carries out the commands of flows on the real channel.
 
-`grpc_calls` has the calls that applications get; `grpc_sync` and `grpc_interceptor` make both.
+`calls` has the calls that applications get; `channel` and `interceptor` make both.
 """
 
 from __future__ import annotations

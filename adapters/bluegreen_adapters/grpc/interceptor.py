@@ -1,4 +1,4 @@
-"""The same as `grpc_sync`, for those who keep their channel and add an interceptor to it.
+"""The same as `channel`, for those who keep their channel and add an interceptor to it.
 
     channel = grpc.intercept_channel(grpc.insecure_channel(target), SwitchingInterceptor(link))
 

@@ -1,11 +1,11 @@
 """What operators see of managers. Each module imports its own dependency; this one imports none.
 
-- `delivery`: takes what managers tell out of the threads of queries; `following` observes them all.
-- `telling`: a happening as a level, a name and fields.
-- `logs`: structured log lines.
-- `instruments`, `measuring`: the metrics, whatever exports them; `prometheus` and `otel` do.
-- `traces`: spans of OpenTelemetry; `correlation`: which query a log line of the application belongs to.
-- `health`: whether a scope can do its work, and is ready for a switch; `status`: what is known of each scope.
-- `pages` and `grpc_health` serve them; `status_command` shows them on a terminal.
-- `audit`: lines that cannot be changed unnoticed; `audit_verify`, `audit_reading`, `audit_command`: who reads them.
+- `queue`: takes what managers tell out of the threads of queries; `subscribe_all` observes all managers.
+- `event_fields`: a telemetry event as a level, a name and fields.
+- `logging`: structured log lines, and which query a log line of the application belongs to.
+- `metrics`: definitions, the collector, and exporters for Prometheus and OpenTelemetry; a dashboard and alerts.
+- `tracing`: spans of OpenTelemetry.
+- `health`: whether a scope can do its work, and is ready for a switch; served over HTTP and gRPC, asked by peers.
+- `status`: what is known of each scope, as values, tables and a command.
+- `audit`: lines that cannot be changed unnoticed, their retention, and who reads and verifies them.
 """

@@ -15,7 +15,6 @@ from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
-    Happening,
     LockWaited,
     LossReported,
     QueryBegun,
@@ -27,6 +26,7 @@ from bluegreen.runtime.telemetry import (
     SessionOpened,
     StoreBack,
     StoreLost,
+    TelemetryEvent,
     UnlistedRefusal,
 )
 from bluegreen.types import Ticket
@@ -40,7 +40,7 @@ class LogEntry(NamedTuple):
     fields: Mapping[str, Any]
 
 
-def log_entry(happening: Happening) -> LogEntry:
+def log_entry(happening: TelemetryEvent) -> LogEntry:
     """Return what is to be said of a happening. Pure.
 
     A change of strategy is INFO; start and end of a query are DEBUG; a lost query is an ERROR.
@@ -55,7 +55,7 @@ def log_entry(happening: Happening) -> LogEntry:
     return LogEntry(level, event, {"scope": str(happening.scope), **fields})
 
 
-def _describe(happening: Happening) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0912, RET503  a case for each kind; `unreachable` never returns
+def _describe(happening: TelemetryEvent) -> tuple[int, str, dict[str, Any]]:  # noqa: PLR0912, RET503  a case for each kind; `unreachable` never returns
     match happening:
         case Record():
             return _stepped(happening)

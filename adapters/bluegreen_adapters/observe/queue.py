@@ -26,7 +26,7 @@ from typing import Final
 from bluegreen.runtime.fork_safety import reborn_in_children
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.rate_limit import TokenBucket
-from bluegreen.runtime.telemetry import Happening
+from bluegreen.runtime.telemetry import TelemetryEvent
 from bluegreen_adapters.observe.subscribe_all import follow_all
 
 LIMIT: Final = 10_000
@@ -39,7 +39,7 @@ _BATCH: Final = 256
 _EACH_S: Final = 60.0
 _log = logging.getLogger("bluegreen.observe")
 
-Take = Callable[[Sequence[Happening]], object]
+Take = Callable[[Sequence[TelemetryEvent]], object]
 """Gets what has happened, in the order in which it was told, in a thread of its own."""
 
 
@@ -72,13 +72,13 @@ class Delivery:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[Happening] = deque()
+        self._waiting: deque[TelemetryEvent] = deque()
         self._drops = itertools.count(self.dropped + 1)
         self._awake = False
         self._wake, self._hurry, self._rested = threading.Event(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
-    def put(self, happening: Happening) -> None:
+    def put(self, happening: TelemetryEvent) -> None:
         """Hand a happening over, or count it as dropped; returns at once."""
         if self._closed or len(self._waiting) >= self._limit:
             self.dropped = next(self._drops)
@@ -144,7 +144,7 @@ class Delivery:
             if self._closed:
                 return
 
-    def _hand_on(self, batch: Sequence[Happening]) -> None:
+    def _hand_on(self, batch: Sequence[TelemetryEvent]) -> None:
         for take in self._takes:
             try:
                 take(batch)

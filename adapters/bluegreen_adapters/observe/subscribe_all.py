@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import each_manager
-from bluegreen.runtime.telemetry import Witness
+from bluegreen.runtime.telemetry import EventSubscriber
 
 
-def follow_all(witness: Witness) -> Callable[[], None]:
+def follow_all(witness: EventSubscriber) -> Callable[[], None]:
     """Call `witness` with what each manager of this process tells, in the thread of whoever it happens to.
 
     It must be quick, and is told of managers that are new from now on too; returns what ends that.

@@ -69,15 +69,15 @@ from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
-    Happening,
+    EventSubscriber,
     LockWaited,
-    Observer,
     Reconfigured,
     Record,
     Snapshot,
+    StepSubscriber,
     StoreBack,
     StoreLost,
-    Witness,
+    TelemetryEvent,
 )
 from bluegreen.store import Store
 from bluegreen.table.rows import RowKind
@@ -214,7 +214,7 @@ class StrategyManager:
         if strategy is self._snapshot.context.active:
             self._proved_s = self._clock()
 
-    def subscribe(self, observer: Observer, *, every_step: bool = False) -> Callable[[], None]:
+    def subscribe(self, observer: StepSubscriber, *, every_step: bool = False) -> Callable[[], None]:
         """Call `observer` with a `Record` for each step that the table audits; returns what undoes it.
 
         It is called in the thread that sent the event, after the lock was released. If it raises, that is
@@ -226,8 +226,8 @@ class StrategyManager:
         """
         return self._audience.subscribe(observer, every_step=every_step)
 
-    def observe(self, witness: Witness) -> Callable[[], None]:
-        """Call `witness` with everything that happens, see `happenings`; returns what undoes it.
+    def observe(self, witness: EventSubscriber) -> Callable[[], None]:
+        """Call `witness` with everything that happens, see `telemetry`; returns what undoes it.
 
         It gets a `Record` for each step that changed something, and what is no step: failed requests, retries,
         replays, losses, detections. It is called as `subscribe` says.
@@ -239,7 +239,7 @@ class StrategyManager:
         """Whether anybody observes: what nobody would get need not be made."""
         return bool(self._audience.witnesses)
 
-    def report(self, happening: Happening) -> None:
+    def report(self, happening: TelemetryEvent) -> None:
         """Tell who observes what has happened around this scope."""
         self._audience.report(happening)
 

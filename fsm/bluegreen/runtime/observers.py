@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bluegreen.runtime.rate_limit import TokenBucket
-from bluegreen.runtime.telemetry import Happening, Observer, Record, Witness
+from bluegreen.runtime.telemetry import EventSubscriber, Record, StepSubscriber, TelemetryEvent
 from bluegreen.types import Scope
 
 _log = logging.getLogger("bluegreen")
@@ -52,11 +52,11 @@ class ObserverRegistry:
         """Log what has this level, or a higher one."""
         self._least_level: int = getattr(logging, level)
 
-    def subscribe(self, observer: Observer, *, every_step: bool) -> Callable[[], None]:
+    def subscribe(self, observer: StepSubscriber, *, every_step: bool) -> Callable[[], None]:
         """As `StrategyManager.subscribe`."""
         return self._add("followers" if every_step else "observers", observer)
 
-    def observe(self, witness: Witness) -> Callable[[], None]:
+    def observe(self, witness: EventSubscriber) -> Callable[[], None]:
         """As `StrategyManager.observe`."""
         return self._add("witnesses", witness)
 
@@ -97,7 +97,7 @@ class ObserverRegistry:
             )  # fmt: skip
         self._tell(record, self._lists["observers"])
 
-    def report(self, happening: Happening) -> None:
+    def report(self, happening: TelemetryEvent) -> None:
         """Tell of what is no step."""
         self._tell(happening, self.witnesses)
 
@@ -115,7 +115,7 @@ class ObserverRegistry:
             self._warned.add(key)
         self.say(logging.WARNING, f"%s: {text}", self._scope, *facts)
 
-    def _tell(self, happening: Happening, all_told: Told) -> None:
+    def _tell(self, happening: TelemetryEvent, all_told: Told) -> None:
         for (told,) in all_told:
             try:
                 told(happening)

@@ -245,7 +245,7 @@ class Corrected:
     correction: str
 
 
-Happening = (
+TelemetryEvent = (
     Record
     | CacheMissed
     | DetectionEnded
@@ -264,8 +264,8 @@ Happening = (
 )
 """Everything that a manager tells. `match` over it and end with `unreachable`: a checker then finds what is new."""
 
-Observer = Callable[[Record], None]
+StepSubscriber = Callable[[Record], None]
 """Gets steps only."""
 
-Witness = Callable[[Happening], None]
+EventSubscriber = Callable[[TelemetryEvent], None]
 """Gets everything."""

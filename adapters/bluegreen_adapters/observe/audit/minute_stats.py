@@ -11,11 +11,11 @@ from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.registry import managers
 from bluegreen.runtime.telemetry import (
     DetectionEnded,
-    Happening,
     LockWaited,
     Record,
     RequestFailed,
     SessionOpened,
+    TelemetryEvent,
 )
 from bluegreen.types import Scope
 from bluegreen_adapters.observe.audit.format import stamp
@@ -56,7 +56,7 @@ class Performance:
         for manager in known():
             self._asked[manager] = manager.requests
 
-    def started(self, happenings: Iterable[Happening]) -> None:
+    def started(self, happenings: Iterable[TelemetryEvent]) -> None:
         """Count the queries that have started."""
         for happening in happenings:
             if type(happening) is Record and happening.ticket is not None:
@@ -64,7 +64,7 @@ class Performance:
                     self._scope, self._counts = happening.scope, self._of(happening.scope).counts
                 self._counts["queries"] += 1
 
-    def take(self, happening: Happening) -> None:
+    def take(self, happening: TelemetryEvent) -> None:
         """Count what is no step."""
         match happening:
             case DetectionEnded(took_s=took_s):

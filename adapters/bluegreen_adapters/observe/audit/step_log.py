@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bluegreen.machines.strategy.context import Context
-from bluegreen.runtime.telemetry import Happening, Record
+from bluegreen.runtime.telemetry import Record, TelemetryEvent
 from bluegreen.types import Scope
 from bluegreen.verify.trace.format import Short, opened
 from bluegreen.verify.trace.reorder_buffer import Turns
@@ -68,9 +68,11 @@ class Changes:
             for stream in streams:
                 stream.lines = None
 
-    def take(self, happenings: Iterable[Happening], now_s: float, out: list[str]) -> list[Happening]:
+    def take(
+        self, happenings: Iterable[TelemetryEvent], now_s: float, out: list[str]
+    ) -> list[TelemetryEvent]:
         """Append the lines of steps, or keep them until their turn has come; return what are no steps."""
-        others: list[Happening] = []
+        others: list[TelemetryEvent] = []
         if not self._every:
             for happening in happenings:
                 if not isinstance(happening, Record):

@@ -36,7 +36,6 @@ from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
-    Happening,
     LockWaited,
     LossReported,
     QueryReplayed,
@@ -45,6 +44,7 @@ from bluegreen.runtime.telemetry import (
     SessionOpened,
     StoreBack,
     StoreLost,
+    TelemetryEvent,
     UnlistedRefusal,
 )
 from bluegreen_adapters.observe.audit.format import KINDS, RETENTION_DAYS, Name, began, stamp
@@ -125,7 +125,7 @@ class AuditWriter:
         self._complaints = TokenBucket(1)
         self._seen = {id(one): one.dropped for one in self._deliveries}
 
-    def __call__(self, happenings: Sequence[Happening]) -> None:
+    def __call__(self, happenings: Sequence[TelemetryEvent]) -> None:
         """Write the lines of what has happened."""
         with self._lock:
             if self._closed:
@@ -156,7 +156,7 @@ class AuditWriter:
         return next((one.trouble for one in self._series.values() if one.trouble), None)
 
     def fed_by(self, delivery: Delivery) -> None:
-        """Write a line when `delivery` has dropped something, since it came faster than it was taken."""
+        """Write a line when its queue has dropped something, since it came faster than it was taken."""
         with self._lock:
             self._deliveries = (*self._deliveries, delivery)
             self._seen[id(delivery)] = delivery.dropped
@@ -229,7 +229,7 @@ class AuditWriter:
             self._complain("old files were not removed", error)
             return 0
 
-    def _other(self, happening: Happening, changes: list[str], errors: list[str]) -> None:
+    def _other(self, happening: TelemetryEvent, changes: list[str], errors: list[str]) -> None:
         self._performance.take(happening)
         is_measured = isinstance(happening, _MEASURED)
         if is_measured and not (isinstance(happening, DetectionEnded) and happening.found is None):

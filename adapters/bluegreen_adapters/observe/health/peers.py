@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bluegreen.runtime.fork_safety import reborn_in_children
-from bluegreen.runtime.telemetry import Happening
+from bluegreen.runtime.telemetry import TelemetryEvent
 from bluegreen_adapters.observe.status.snapshot import named, status
 from bluegreen_adapters.observe.subscribe_all import follow_all
 
@@ -137,7 +137,7 @@ class Peers:
             self._socket.close()
         self._begin()
 
-    def _happened(self, _: Happening) -> None:
+    def _happened(self, _: TelemetryEvent) -> None:
         if self._socket is None and not self._closed:
             try:
                 self.listen()

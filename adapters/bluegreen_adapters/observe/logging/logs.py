@@ -27,7 +27,7 @@ import attrs
 from bluegreen.config.settings import Settings
 from bluegreen.runtime.rate_limit import TokenBucket
 from bluegreen.runtime.registry import managers
-from bluegreen.runtime.telemetry import Happening, Record
+from bluegreen.runtime.telemetry import Record, TelemetryEvent
 from bluegreen.types import Scope
 from bluegreen_adapters.observe.event_fields import LogEntry, changes, log_entry
 
@@ -60,7 +60,7 @@ class Logs:
         self._say = say
         self._kinds: OrderedDict[tuple[Any, ...], TokenBucket] = OrderedDict()
 
-    def __call__(self, happenings: Sequence[Happening]) -> None:
+    def __call__(self, happenings: Sequence[TelemetryEvent]) -> None:
         """Write the lines of what has happened."""
         levels = {manager.scope: manager.settings.logging_level for manager in managers()}
         scope: Scope | None = None
@@ -79,7 +79,7 @@ class Logs:
                 fields = {**line.fields, "left_out": left_out} if left_out else line.fields
                 self._say(line.level, line.event, {"at_s": happening.at_s, **fields})
 
-    def _allowed(self, happening: Happening, line: LogEntry) -> int | None:
+    def _allowed(self, happening: TelemetryEvent, line: LogEntry) -> int | None:
         if isinstance(happening, Record):
             kind: tuple[Any, ...] = (happening.scope, happening.step.row.name)
         else:

@@ -30,7 +30,6 @@ from bluegreen.runtime.telemetry import (
     CacheMissed,
     Corrected,
     DetectionEnded,
-    Happening,
     LockWaited,
     LossReported,
     QueryBegun,
@@ -42,6 +41,7 @@ from bluegreen.runtime.telemetry import (
     SessionOpened,
     StoreBack,
     StoreLost,
+    TelemetryEvent,
     UnlistedRefusal,
 )
 from bluegreen.types import Scope, Strategy
@@ -56,7 +56,7 @@ Levels = dict[tuple[str, Labels], float]
 
 
 class Meter(Protocol):
-    """Something that keeps the metrics of `instruments`. Labels are in the order that is declared there."""
+    """Something that keeps the metrics of `definitions`. Labels are in the order that is declared there."""
 
     def begin(self, name: str, labels: Labels) -> object:
         """Show a counter or a histogram before anything is counted, where that is possible."""
@@ -92,7 +92,7 @@ class Measures:
         reborn_in_children(self)
         self._asked: weakref.WeakKeyDictionary[StrategyManager, int] = weakref.WeakKeyDictionary()
 
-    def __call__(self, happenings: Sequence[Happening]) -> None:
+    def __call__(self, happenings: Sequence[TelemetryEvent]) -> None:
         """Take note of what has happened. What counts the same is added up first: exporters are slow to be told."""
         counts: Counts = Counter()
         scope, name = None, ""
@@ -194,7 +194,7 @@ class Measures:
             stale_s = max(now_s - exchange.answered_s, 0.0)
             levels["bluegreen_store_staleness_seconds", (scope,)] = stale_s
 
-    def _apply(self, happening: Happening, scope: str, counts: Counts) -> None:
+    def _apply(self, happening: TelemetryEvent, scope: str, counts: Counts) -> None:
         meter = self._meter
         match happening:
             case Record():

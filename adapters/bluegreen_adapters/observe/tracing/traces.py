@@ -25,13 +25,13 @@ from bluegreen.machines.strategy.context import PENDING
 from bluegreen.runtime.telemetry import (
     CacheMissed,
     DetectionEnded,
-    Happening,
     LossReported,
     QueryBegun,
     QueryReplayed,
     Record,
     RequestFailed,
     RequestRetried,
+    TelemetryEvent,
 )
 from bluegreen.types import Scope
 from bluegreen_adapters.observe.event_fields import log_entry
@@ -72,7 +72,7 @@ class Traces:
         """Witness each manager of this process, those that are new from now on too; returns what ends that."""
         return follow_all(self)
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, happening: TelemetryEvent) -> None:
         """Take note of what has happened here and now."""
         if isinstance(happening, Record):
             if happening.before.state != happening.step.state:  # seldom: most are starts and ends of queries
