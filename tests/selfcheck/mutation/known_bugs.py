@@ -43,7 +43,13 @@ from bluegreen.machines.strategy.events import (
     RollbackRequested,
     StrategyAnnounced,
 )
-from bluegreen.machines.strategy.facts import has_ticket, is_fresh, is_held, is_verified, names_active
+from bluegreen.machines.strategy.facts_and_guards import (
+    has_ticket,
+    is_fresh,
+    is_held,
+    is_verified,
+    names_active,
+)
 from bluegreen.machines.strategy.reducers import (
     announce,
     commit,

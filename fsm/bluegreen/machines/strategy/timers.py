@@ -17,7 +17,7 @@ from bluegreen.machines.strategy.events import (
     Reset,
     StrategyEvent,
 )
-from bluegreen.machines.strategy.facts import (
+from bluegreen.machines.strategy.facts_and_guards import (
     armed_held_down,
 )
 from bluegreen.table.guards import Guard
