@@ -1,7 +1,7 @@
 """The strategy machine: which strategy, blue or green, does the next query go to?
 
-Everything that decides it stands in `STRATEGY`, one row for one reason. Its vocabulary is in the modules
-beside it: `facts_and_guards` that rows ask, `reducers` that make the next context, `effects` that are to be carried out.
+Everything that decides it stands in `STRATEGY`, one row for one reason. Its vocabulary is in the modules beside it:
+`facts_and_guards` that rows ask, `reducers` that make the next context, `effects` that are to be carried out.
 
 Source: spec, section 2. A row that refines the spec says so in its `why`.
 """
