@@ -211,7 +211,7 @@ async def test_an_interceptor_in_front_may_await_the_answer_first(
         assert len(manager.open_tickets) == 1
         await client.execute(query)
         assert await client.batches(query)
-        assert looking.seen[:2] == ["AuthenticateResponse", "Begun"]
+        assert looking.seen[:2] == ["AuthenticateResponse", "BeginReply"]
         del query
         gc.collect()
         await until(lambda: manager.open_tickets == ())

@@ -585,8 +585,8 @@ def test_stopping_in_a_forked_child_does_nothing(
 def test_stopping_is_quick_while_a_forked_child_lives() -> None:
     program = """
         import os, time
-        from bluegreen_adapters.testing.engine import EngineProcess, process
-        process._STOP_TIMEOUT_S = 600
+        from bluegreen_adapters.testing.engine import EngineProcess, client
+        client._STOP_TIMEOUT_S = 600
         engine = EngineProcess()
         wake, hold = os.pipe()
         child = os.fork()

@@ -130,7 +130,15 @@ def test_no_representation_and_no_pickle_of_ours_tells_a_credential(way: Way, en
 
     with opened(way, engine) as connection:
         through_switches(connection, engine, look)
-    assert {"Link", "Sessions", "Wire", "Repairs", "Query", "Rpc", "StrategyManager"} <= shown
+    assert {
+        "Connection",
+        "SessionPool",
+        "RpcTransport",
+        "QueryRecovery",
+        "Query",
+        "Rpc",
+        "StrategyManager",
+    } <= shown
 
 
 def pickled(value: Any) -> bytes:

@@ -67,7 +67,7 @@ def test_a_slow_drain_is_unhealthy_but_takes_no_query_away(
     pages: Pages, manager: StrategyManager, clock: FakeClock
 ) -> None:
     manager.start(accepting)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     clock.advance(manager.settings.drain_timeout_s + 1)
     assert asked(pages, "/healthz")[0] == 503
     assert asked(pages, "/readyz")[0] == 200
@@ -78,7 +78,7 @@ def test_readyz_for_a_strategy_is_ready_once_new_queries_go_there(
 ) -> None:
     ticket = manager.start(accepting)
     assert asked(pages, "/readyz", "strategy=green")[0] == 503
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     code, found = asked(pages, "/readyz", "strategy=GREEN")
     assert (code, found["scopes"][str(SCOPE)]["aware"]) == (200, True)
     assert asked(pages, "/readyz", "strategy=blue")[0] == 503
@@ -90,7 +90,7 @@ def test_status_says_who_holds_a_ticket_on_which_strategy_since_when(
 ) -> None:
     manager.start(accepting)
     clock.advance(90)
-    manager.send(StrategyAnnounced(GREEN, manager.version))
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
     manager.start(accepting)
     clock.advance(10)
     code, found = asked(pages, "/status")

@@ -149,6 +149,24 @@ def test_begin_refused_in_other_words_goes_on_elsewhere_if_a_login_is_refused_to
     assert manager.active is GREEN
 
 
+def test_suspected_answer_is_shown_if_no_stack_takes_the_query(
+    cluster: FlowCluster, connection: FlowConnection
+) -> None:
+    """An engine's error looks like a refusal, and at the next moment both stacks refuse: it may be either."""
+    echo = failure("INVALID_ARGUMENT", "mismatched input 'status: 456'")
+
+    def answer(request: Request) -> Outcome | None:
+        if request.method == "begin" and request.strategy == "blue":
+            cluster.hook = lambda request: REFUSED
+            return echo
+        return None
+
+    connection.query()
+    cluster.hook = answer
+    with pytest.raises(StatusError, match="mismatched input"):
+        connection.query()
+
+
 def test_text_that_an_engine_echoes_is_passed_on_and_moves_nobody(
     cluster: FlowCluster, connection: FlowConnection, manager: StrategyManager
 ) -> None:

@@ -197,7 +197,7 @@ class Connection:
         query = self._query(rpc.kept(self.protocol.proof_keys))
         if current_query.is_asked():
             current_query.note_begin(query)
-        with self.repairs.guarded(query):
+        with self._answering(query), self.repairs.guarded(query):
             message = yield from self.repairs.prepared(query, rpc)
         if self.protocol.kind(rpc.name) is Request.EXECUTE:  # its begin has executed it
             self.repairs.stepped(query, Executed())
@@ -474,6 +474,16 @@ class Connection:
 
     def _query(self, rpc: Rpc) -> Query:
         return Query(rpc, self.protocol.only_reads, self.manager.settings.replay)
+
+    @contextmanager
+    def _answering(self, query: Query) -> Generator[None, None, None]:
+        """If no stack takes a query, raise the answer to its begin that was only suspected to be a refusal."""
+        try:
+            yield
+        except (StrategyUnavailable, NotAccepted):
+            if query.suspected is not None:
+                raise query.suspected from None
+            raise
 
     @contextmanager
     def _momentary(self, rpc: Rpc) -> Generator[Query, None, None]:

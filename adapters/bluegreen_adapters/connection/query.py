@@ -173,6 +173,8 @@ class Query:
         left: where it ran before the transport failed, and may still run; the stack is to free it there.
         alone: the stack on which it begins whatever others do, since its connection is accepted only there.
         answer: what the application gets if it cannot begin there either; None: what happens there.
+        suspected: the answer to its begin that a probe took for a refusal; what the application gets if no stack takes
+            the query, since it may be the server's own answer all the same.
         accused: the stack that denied it, and the version then, to be reported once the other one has accepted it.
         public_id: its id in the application's hands.
         place: where it runs; none while it is being moved, and if that has failed.
@@ -196,6 +198,7 @@ class Query:
     left: Placement | None = None
     alone: Strategy | None = None
     answer: BaseException | None = attrs.field(default=None, repr=False)
+    suspected: BaseException | None = attrs.field(default=None, repr=False)
     accused: tuple[Strategy, int] | None = None
     _reads: bool | None = None
     _claimed: Future[None] | None = None

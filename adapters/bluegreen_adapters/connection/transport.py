@@ -147,6 +147,8 @@ class RpcTransport:
             )
         else:
             holds = yield from self._is_refusing(rpc, place)
+        if holds:
+            query.suspected = failure.cause
         return self.protocol.verdict(suspected if holds else Fault.ANSWER, kind)
 
     def _is_dead(self, rpc: Rpc, query: Query, place: Placement, *, whole: bool) -> Flow[bool]:

@@ -78,7 +78,7 @@ def sent(manager, cls, strategy, age, facts):
     elif cls in (QueryCompleted, QueryCancelled, QueryFailed):  # noqa: F405
         event = cls(next(one for one in manager.open_tickets if one.strategy is strategy))
     else:
-        event = cls(strategy, before.context.version - age, **facts)
+        event = cls(strategy, before.context.state_version - age, **facts)
     return Taken(before.state, before.context, event, manager.send(event))
 
 
