@@ -115,3 +115,29 @@ def test_the_core_of_the_command_line_imports_no_adapter() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+OF_OTHER_EXTRAS = (
+    "e6data_python_connector",
+    "google",
+    "grpc",
+    "hypothesis",
+    "lmdb",
+    "opentelemetry",
+    "redis",
+    "sqlglot",
+)
+
+
+@pytest.mark.parametrize("name", ["audit", "config", "demo", "diagram", "soak", "status", "verify", "watch"])
+def test_command_loads_with_the_extra_cli_alone(name: str) -> None:
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({OF_OTHER_EXTRAS}));"
+        "from importlib.metadata import entry_points;"
+        f"print(entry_points(group='bluegreen.commands', name={name!r})[{name!r}].load().name)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == (name, "")

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
 import attrs
-from google.protobuf.message_factory import GetMessageClass
 
 from bluegreen.types import Strategy
 from bluegreen_adapters.connection.evidence import (
@@ -433,6 +432,9 @@ def blank_request(sample: Any, method: str) -> Any:
     services = () if descriptor is None else descriptor.file.services_by_name.values()
     for service in services:
         if method in service.methods_by_name:
+            # Here, since the commands of operators load this module where no protobuf is installed.
+            from google.protobuf.message_factory import GetMessageClass
+
             return GetMessageClass(service.methods_by_name[method].input_type)()
     return None
 
