@@ -24,12 +24,12 @@ def run(*command: str | Path, cwd: Path = CHECKOUT) -> None:
 
 
 def sources() -> set[str]:
-    """Everything below the import roots, as the wheel should name it."""
+    """Everything below the import roots, as the wheel should name it. General pages of documentation stay outside."""
     return {
         path.relative_to(CHECKOUT / root).as_posix()
         for root in ROOTS
         for path in (CHECKOUT / root).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+        if path.is_file() and not {"__pycache__", "docs"} & {*path.parts} and not path.name.startswith(".")
     }
 
 
