@@ -29,7 +29,9 @@ def sources() -> set[str]:
         path.relative_to(CHECKOUT / root).as_posix()
         for root in ROOTS
         for path in (CHECKOUT / root).rglob("*")
-        if path.is_file() and not {"__pycache__", "docs"} & {*path.parts} and not path.name.startswith(".")
+        if path.is_file()
+        and not {"__pycache__", "docs"} & {*path.relative_to(CHECKOUT).parts}
+        and not path.name.startswith(".")
     }
 
 
