@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any, ClassVar
 
@@ -512,3 +513,79 @@ def test_news_of_the_wrong_version_is_ignored_by_a_trigger_as_by_send(stable: Ma
     assert stable.error_456("blue", 0) is False
     assert stable.send(Error456(B, 0)).row.outcome is RowKind.IGNORE
     assert stable.state == "Stable"
+
+
+# -- copies and pickles
+
+
+class Model:
+    pass
+
+
+def test_machine_comes_back_from_a_pickle_and_a_copy_where_it_was(stable: Machine[Any, Any, Any]) -> None:
+    for again in (pickle.loads(pickle.dumps(stable)), copy.deepcopy(stable), copy.copy(stable)):
+        assert (again.state, again.context, again.table) == (stable.state, stable.context, STRATEGY)
+        again.strategy_announced("green", again.context.state_version)
+        assert (again.state, again.is_PendingTransition(), again.may_rollback_requested()) == (
+            "PendingTransition",
+            True,
+            True,
+        )
+        assert stable.state == "Stable"
+
+
+def test_model_is_copied_with_its_machine() -> None:
+    model = Model()
+    machine: Machine[Any, Any, Any] = Machine(STRATEGY, Context.initial(), model=model)
+    machine.note = "kept"  # type: ignore[attr-defined]
+    model.auth_success("blue", 0)  # type: ignore[attr-defined]
+    again: Any = copy.deepcopy(machine)
+    (other,) = again.models
+    other.strategy_announced("green", other.context.state_version)
+    assert (other.state, again.note, model.state) == ("PendingTransition", "kept", "Stable")  # type: ignore[attr-defined]
+    assert other is not model
+
+
+def test_table_that_cannot_be_imported_is_not_pickled() -> None:
+    table: Any = Table(
+        **{**attrs.asdict(STRATEGY, recurse=False, filter=lambda one, _: one.init), "name": "nowhere"}
+    )
+    with pytest.raises(
+        pickle.PicklingError, match=r"table 'nowhere' cannot be pickled: .* must be a name of a module"
+    ):
+        pickle.dumps(Machine(table, Context.initial()))
+
+
+# -- what would be accepted, and have no effect
+
+
+def nothing(*_: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda machine: machine.add_transition("leap", "Stable", "Failed"),
+        lambda machine: machine.add_ordered_transitions(),
+        lambda machine: machine.remove_transition("reset"),
+        lambda machine: machine.add_states("Elsewhere"),
+        lambda machine: machine.add_state("Elsewhere"),
+        lambda machine: machine.on_enter_Stable(nothing),
+        lambda machine: machine.on_exit_Stable(nothing),
+        lambda machine: machine.before_reset(nothing),
+        lambda machine: machine.after_reset(nothing),
+        lambda machine: setattr(machine, "before_state_change", nothing),
+        lambda machine: setattr(machine, "finalize_event", [nothing]),
+        lambda machine: Machine(STRATEGY, Context.initial(), after_state_change=nothing),
+        lambda machine: Machine(STRATEGY, Context.initial(), on_exception=nothing),
+        lambda machine: Machine(STRATEGY, Context.initial(), states=["Elsewhere"]),
+        lambda machine: Machine(STRATEGY, Context.initial(), ordered_transitions=True),
+        lambda machine: Machine(
+            STRATEGY, Context.initial(), model=type("Lamp", (), {"on_enter_Stable": nothing})()
+        ),
+    ],
+)
+def test_callbacks_and_further_transitions_are_refused(stable: Machine[Any, Any, Any], ask: Any) -> None:
+    with pytest.raises(TypeError, match=r"a Machine of table 'strategy' does not take .*pass on_step="):
+        ask(stable)

@@ -18,6 +18,9 @@ looking at all cases, not sampled. A table that fails any check is refused with 
 
 from __future__ import annotations
 
+import importlib
+import pickle
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -80,6 +83,24 @@ class Table(Declaration, Generic[C, E, F]):
         if findings:
             raise TableError(self.name, findings)
 
+    def __copy__(self) -> Table[C, E, F]:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Table[C, E, F]:
+        return self  # nothing of it changes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it as the module and name by which it can be imported."""
+        for module_name, module in tuple(sys.modules.items()):
+            names = tuple(getattr(module, "__dict__", {}).items())
+            for name, value in names:
+                if value is self:
+                    return _import_table, (module_name, name)
+        raise pickle.PicklingError(
+            f"table {self.name!r} cannot be pickled: its guards and reducers are code, so it must be a name of a "
+            "module, from which it is imported again"
+        )
+
     def row(self, state: str, context: C, event: E) -> Row:
         """Return the one row that is enabled. Nothing changes.
 
@@ -97,6 +118,10 @@ class Table(Declaration, Generic[C, E, F]):
                 raise GuardError(node.fact.name, value, node.fact.domain(state), state, name) from None
         found: Row = node
         return found
+
+
+def _import_table(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
 
 
 def _compile(rows: Sequence[Row]) -> Cell:
