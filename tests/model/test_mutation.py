@@ -155,15 +155,15 @@ registry.managed = lambda scope, settings=None: own(Scope(scope.target), setting
 """
 
 APART = """
-from bluegreen import registry
+from bluegreen.runtime import registry
 from bluegreen.machines.strategy.events import AuthSuccess, StrategyAnnounced
 from bluegreen.types import Scope
 
 def test_news_of_one_cluster_never_changes_another():
     sales, stock = (registry.managed(Scope("db.example:443", name)) for name in ("sales", "stock"))
     before = stock.snapshot
-    sales.send(AuthSuccess("blue", sales.version))
-    sales.send(StrategyAnnounced("green", sales.version))
+    sales.send(AuthSuccess("blue", sales.state_version))
+    sales.send(StrategyAnnounced("green", sales.state_version))
     assert stock.snapshot == before
 """
 

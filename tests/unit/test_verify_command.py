@@ -51,7 +51,7 @@ def test_table_that_is_right_is_explored_to_the_end() -> None:
 
 def test_several_tables_are_explored_and_mutants_tried() -> None:
     done = run(RETRY, QUERY, "--mutants", "--json")
-    recovery, query = json.loads(done.output)
+    recovery, query = json.loads(done.output)["tables"]
     assert (recovery["table"], query["table"]) == ("recovery", "query")
     assert recovery["violations"] == recovery["mutants"]["survivors"] == []
     assert query["mutants"]["survivors"], "nothing is said about this table, so that nothing notices"
@@ -65,7 +65,10 @@ def test_table_that_is_wrong_is_shown_with_a_counterexample(here: Path) -> None:
     assert "calm: nothing is tried again\n  1. transient_error\n" in done.output
     assert "sequenceDiagram" in done.output
     report = json.loads(run("wrong_tables:WRONG", "--json").output)
-    assert report[0]["violations"][0]["events"] == ["transient_error"]
+    assert report["violations"] == report["tables"][0]["violations"]
+    assert [(one["table"], one["events"]) for one in report["violations"]] == [
+        ("recovery", ["transient_error"])
+    ]
 
 
 def test_search_that_a_bound_ends_has_an_exit_status_of_its_own(here: Path) -> None:

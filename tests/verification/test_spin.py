@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from bluegreen.cli.verify_export import export
 from bluegreen.machines.strategy.table import STRATEGY
+from selfcheck.cli.spin import promela as promela_command
 from selfcheck.model.composition import Composition
 from selfcheck.mutation.known_bugs import FIELD_BUGS
 from selfcheck.spin.compare import compare
@@ -66,18 +67,20 @@ def test_without_spin_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_command_writes_the_model_and_its_tables(tmp_path: Path) -> None:
-    said: list[str] = []
-    assert export(["promela", str(tmp_path), "0"], said.append) == 0
+    assert CliRunner().invoke(promela_command, [str(tmp_path), "--queries", "0"]).exit_code == 0
     composition = Composition.of(queries=0)
     assert (tmp_path / MODEL).read_text() == promela(composition)
     assert (tmp_path / TABLES).read_text() == tables(composition)
 
 
-@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["a", "4"], ["a", "1", "2"], ["/nowhere/at/all"]])
-def test_what_cannot_be_exported_is_refused(arguments: list[str]) -> None:
-    said: list[str] = []
-    assert export(["promela", *arguments], said.append) == 2
-    assert said
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [([], 2), (["a", "b"], 2), (["a", "--queries", "4"], 2), (["/proc/at/all"], 1)],
+)
+def test_what_cannot_be_exported_is_refused(arguments: list[str], status: int) -> None:
+    done = CliRunner().invoke(promela_command, arguments)
+    assert done.exit_code == status
+    assert "Error: " in done.output
 
 
 def test_the_composition_is_of_the_tables_that_run() -> None:

@@ -57,7 +57,9 @@ def _filters(command: F) -> F:
 
 @audit.command("verify")
 @_folder
-@click.option("--strict", is_flag=True, help="Telemetry events that are known to be missing are findings too.")
+@click.option(
+    "--strict", is_flag=True, help="Telemetry events that are known to be missing are findings too."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
 def verify(folder: Path, *, strict: bool, as_json: bool) -> None:
     """Check the files in FOLDER: each line, their chain, what is missing, and each step against the table.

@@ -70,9 +70,14 @@ INSTRUMENTS: Final = (
         "bluegreen_store_faults", "counter", "Times that the shared store was lost.", ("scope", "store")
     ),
     Instrument("bluegreen_corrections", "counter", "Repairs of what did not agree.", ("scope", "check")),
-    Instrument("bluegreen_delivery_dropped", "counter", "Telemetry events that found a full queue.", ("delivery",)),
     Instrument(
-        "bluegreen_delivery_failed", "counter", "Telemetry events that their subscriber failed on.", ("delivery",)
+        "bluegreen_delivery_dropped", "counter", "Telemetry events that found a full queue.", ("delivery",)
+    ),
+    Instrument(
+        "bluegreen_delivery_failed",
+        "counter",
+        "Telemetry events that their subscriber failed on.",
+        ("delivery",),
     ),
     Instrument(
         "bluegreen_detection_seconds", "histogram", "What a detection took.", ("scope", "found"), TIMES_S

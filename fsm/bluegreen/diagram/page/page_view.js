@@ -60,7 +60,7 @@ function viewOf(data, walker, act) {
     shownFrame = frame;
     at("state").textContent = data.states[frame.state].name;
     at("holds").textContent = data.states[frame.state].holds ? `Here holds: ${data.states[frame.state].holds}.` : "";
-    const version = frame.version === null ? [] : [["version", frame.version]];
+    const version = frame.version === null ? [] : [["state_version", frame.version]];
     pairs(at("context"), walker.compiled || frame.context ? [...walker.context(frame), ...version] : version);
     showChoices(frame);
     const fixed = Object.entries(data.beginnings[frame.beginning].fixed);
