@@ -20,9 +20,7 @@ go("Shut", Pushed, why="it opens")  # mypy: call-arg; pyright: reportCallIssue
 go("Shut", Pushed, "Open")  # mypy: call-arg; pyright: reportCallIssue
 stay("Shut", Pushed, guard=fresh, why="a fact is no guard")  # mypy: arg-type; pyright: reportArgumentType
 stay("Shut", Pushed, guard="fresh", why="a text is no guard")  # mypy: arg-type; pyright: reportArgumentType
-stay(
-    "Shut", Pushed, update="paint", why="a text is no reducer"
-)  # mypy: arg-type; pyright: reportArgumentType
+stay("Shut", Pushed, update="paint", why="text, no reducer")  # mypy: arg-type; pyright: reportArgumentType
 ignore("Shut", Pushed, update=max, why="it changes nothing")  # mypy: call-arg; pyright: reportCallIssue
 both = fresh & fresh  # mypy: operator; pyright: reportOperatorIssue
 State("Shut", holds=True)  # mypy: arg-type; pyright: reportArgumentType
