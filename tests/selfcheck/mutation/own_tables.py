@@ -68,7 +68,8 @@ def explore_mutant(name: str, table: Table[Any, Any, Any]) -> MutantResult | Non
 def _explore_alone(name: str, table: Table[Any, Any, Any]) -> MutantResult | None:
     """Explore a table that the definition refuses, by itself and under one setting."""
     found = next(iter(_alone(table) if table.name == STRATEGY.name else _queries(table)))
-    return MutantResult(name, "", also=tuple(one.name for one in found.violations))
+    broken = tuple(one.name for one in found.violations)
+    return MutantResult(name, broken[0], also=broken) if broken else None
 
 
 def explore_in_world(
