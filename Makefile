@@ -31,7 +31,7 @@ endif
 unexport PYTHONPATH PYTHONHOME
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: help demo soak test test-slow matrix verify explore attack fuzz diagrams mermaid coverage lint ruff mypy pyright typing imports
+.PHONY: help demo soak test test-slow matrix verify explore attack long-runs fuzz diagrams mermaid coverage lint ruff mypy pyright typing imports
 .PHONY: format wheel test-all clean
 .NOTPARALLEL:
 .SUFFIXES:
@@ -56,7 +56,7 @@ test-slow: $(VENV)/.test ## the tests that take long, and the benchmarks
 matrix: $(VENV)/.test ## every shape of load on every way in through every kind of switch
 	$(BIN)/python -m pytest $(PARALLEL) tests/integration/test_shapes.py --matrix $(ARGS)
 
-verify: explore attack ## explore the machines to the end, and attack what runs and what checks it
+verify: explore attack long-runs ## explore the machines to the end, and attack what runs and what checks it
 
 # The verification of the machines that ship is no part of the wheel.
 SELFCHECK = PYTHONPATH=tests $(BIN)/python -m selfcheck
@@ -64,10 +64,13 @@ SELFCHECK = PYTHONPATH=tests $(BIN)/python -m selfcheck
 explore: $(VENV)/.test
 	$(SELFCHECK) explore
 
-# Wrong tables, the manager's threads in every order, and long runs at random.
+# Wrong tables, and the manager's threads in every order.
 attack: $(VENV)/.test
 	$(SELFCHECK) mutants
 	$(SELFCHECK) interleavings
+
+# Long runs at random through the manager and both channels; the gate makes fewer of them, with `make test-slow`.
+long-runs: $(VENV)/.test
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/model/test_stateful.py
 
 fuzz: $(VENV)/.test ## 20,000 hostile replies over every way in, and 10,000 queries beside a user who is refused
