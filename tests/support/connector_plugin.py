@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -85,6 +86,17 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             outcome if report.when == "call" else f"{report.when} {outcome}",
             report.longreprtext,
         )
+
+
+def pytest_sessionfinish() -> None:
+    """End the processes that a test of the suite has forked and left.
+
+    A fork beside the threads of gRPC may hang in the child, with the connector alone as with ours, and Python waits for
+    its children for ever when it ends.
+    """
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join(60)
 
 
 def _record(test: str, outcome: str, told: str) -> None:
