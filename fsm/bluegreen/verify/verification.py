@@ -42,8 +42,9 @@ class Verification:
         mutants: whether its mutants are tried where that is left to it, as in `pytest --bluegreen-verify=full`.
         explained: mutants that nothing can notice, by name, with the reason.
         states: how many are kept at most.
-        subject: makes what is held against the table in long random runs, see `subjects.Subject`; by default a
-            `Machine` of it. A class with `events` says itself what is sent; to anything else `events` says it.
+        subject: makes what is held against the table in long random runs, by default a `Machine` of it; see
+            `hypothesis.systems_under_test.Subject`. A class with `events` says itself what is sent; to anything else
+            `events` says it.
 
     Raises:
         ValueError: there is nothing to send of some class; or a property looks at a world, or two have the same name.
@@ -81,7 +82,7 @@ class Verification:
         """Explore the table, or another one in its place.
 
         Args:
-            options: those of `alone.explore`.
+            options: those of `exploration.single_table.explore`.
         """
         options = {"plain": self.plain, "states": self.states, **options}
         return explore(table or self.table, self.context, self.events_of, self.properties, **options)
