@@ -23,8 +23,8 @@ class Plain:
     value = 1
 
 
-CALLS = 10
-"""How many functions a look may call."""
+CALLS, CALLS_NOW_AND_THEN = 10, 40
+"""How many functions a look may call: nearly every one, and the one that sees whether the file was replaced."""
 
 
 def stores(folder: Path) -> list[tuple[str, Store]]:
@@ -47,5 +47,7 @@ def test_looking_while_nothing_has_changed_calls_a_few_functions(tmp_path: Path)
     told = ", ".join(f"{name} {1e6 * one:.3f} us" for name, one in medians.items())
     tell(f"a look while nothing has changed: {told}")
     for name, store in opened:
-        assert calls_of(asked[name]) <= CALLS
+        counted = [calls_of(asked[name]) for _ in range(20)]
+        assert statistics.median(counted) <= CALLS
+        assert max(counted) <= CALLS_NOW_AND_THEN
         store.close()
