@@ -16,7 +16,7 @@ from bluegreen.errors import (
     UnknownStrategy,
 )
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import POLICY, RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.async_manager import AsyncStrategyManager
@@ -30,9 +30,8 @@ from bluegreen.types import Scope, Strategy, Ticket
 __version__ = "0.1.0"
 
 __all__ = [
-    "POLICY",
     "QUERY",
-    "RECOVERY",
+    "RETRY",
     "STRATEGY",
     "AsyncStrategyManager",
     "BluegreenError",

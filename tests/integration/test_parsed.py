@@ -19,7 +19,7 @@ from bluegreen.diagram.model import diagram_of
 from bluegreen.diagram.renderers.mermaid import state_diagram
 from bluegreen.diagram.renderers.plantuml import plantuml
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.strategy.events import AuthSuccess, Error456, QueryStarted
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import events, forbid, go, ignore
@@ -63,7 +63,7 @@ def _texts(form: str) -> dict[str, str]:
     draw = {"mermaid": state_diagram, "plantuml": plantuml}[form]
     ending = {"mermaid": ".mmd", "plantuml": ".puml"}[form]
     found = {name: text for name, text in DRAWN.items() if name.endswith(ending)}
-    for table in (STRATEGY, QUERY, RECOVERY, ODD):
+    for table in (STRATEGY, QUERY, RETRY, ODD):
         found |= {f"{table.name} {level}": draw(table, level) for level in ("overview", "full")}
     return found | {file.name: file.read_text("utf-8") for file in sorted(COMPARED.glob(f"*{ending}"))}
 
@@ -97,7 +97,7 @@ def test_mermaid_reads_every_diagram(page: Page, name: str) -> None:
 
 @asks_chromium
 @asks_mermaid
-@pytest.mark.parametrize("table", [STRATEGY, QUERY, RECOVERY, ODD], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [STRATEGY, QUERY, RETRY, ODD], ids=lambda table: table.name)
 def test_mermaid_understands_each_state_and_each_arrow(page: Page, table: Table[Any, Any, Any]) -> None:
     text = state_diagram(table)
     understood = page.run(

@@ -124,6 +124,8 @@ query_events: st.SearchStrategy[QueryEvent] = st.sampled_from(
         Errored("harmless"),
         Errored("execute"),
         Errored("gone"),
+        Errored("harmless", may_resend=False),
+        Errored("execute", may_resend=False),
     ]
 )
 

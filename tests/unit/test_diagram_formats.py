@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import attrs
 import pytest
 
-from bluegreen import QUERY, RECOVERY, STRATEGY
+from bluegreen import QUERY, RETRY, STRATEGY
 from bluegreen.diagram.labels import LEVELS, Level
 from bluegreen.diagram.model import diagram_of
 from bluegreen.diagram.renderers import dot
@@ -32,7 +32,7 @@ ENDINGS = {
     "mmd": "mermaid", "dot": "dot", "puml": "plantuml", "md": "markdown", "json": "json", "svg": "svg", "png": "png",
 }  # fmt: skip
 SVG = "{http://www.w3.org/2000/svg}"
-TABLES: tuple[Any, ...] = (STRATEGY, QUERY, RECOVERY, DOOR)
+TABLES: tuple[Any, ...] = (STRATEGY, QUERY, RETRY, DOOR)
 tables = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 levels = pytest.mark.parametrize("level", LEVELS)
 

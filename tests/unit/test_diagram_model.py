@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import transitions
 
-from bluegreen import QUERY, RECOVERY, STRATEGY, State, events, go
+from bluegreen import QUERY, RETRY, STRATEGY, State, events, go
 from bluegreen.diagram.labels import groups, in_words, wrapped
 from bluegreen.diagram.model import UNDECLARED, diagram_of, part_of
 from bluegreen.diagram.renderers.formats import TEXTS, render
@@ -19,7 +19,7 @@ from bluegreen.verify.export.formats import read_json, to_json
 from bluegreen.verify.unvalidated_table import Unchecked
 from support.door import DOOR
 
-TABLES: tuple[Any, ...] = (STRATEGY, QUERY, RECOVERY, DOOR)
+TABLES: tuple[Any, ...] = (STRATEGY, QUERY, RETRY, DOOR)
 tables = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 
 
@@ -70,18 +70,18 @@ def test_a_part_has_only_the_rows_of_the_events_that_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("focus", "events", "said"),
     [
-        ("Nowhere", None, "recovery has no state 'Nowhere'; accepted: Trying, Settled, Escalated"),
-        (None, "answered,nothing", "recovery has no event 'nothing'; accepted: transient_error, "),
+        ("Nowhere", None, "retry has no state 'Nowhere'; accepted: Unplaced, Trying"),
+        (None, "placed,nothing", "retry has no event 'nothing'; accepted: placed, transient_error, "),
     ],
 )
 def test_what_there_is_not_is_named_with_what_there_is(focus: Any, events: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        part_of(diagram_of(RECOVERY), focus, events)
+        part_of(diagram_of(RETRY), focus, events)
 
 
 def test_a_cell_of_an_unknown_event_is_no_empty_cell() -> None:
     with pytest.raises(ValueError, match="has no event 'nothing'"):
-        diagram_of(RECOVERY).cell("Trying", "nothing")
+        diagram_of(RETRY).cell("Trying", "nothing")
 
 
 def test_what_a_table_that_was_never_checked_does_not_declare_is_drawn_as_that() -> None:
@@ -126,7 +126,7 @@ LIGHT = Light()
 def test_a_table_is_named_by_a_short_name_a_module_or_a_file(tmp_path: Path) -> None:
     assert table_named("strategy") is STRATEGY
     assert table_named("bluegreen.machines.query:QUERY") is QUERY
-    assert table_named("bluegreen.verify.pytest_plugin.builtin_tables:RECOVERY_VERIFICATION") is RECOVERY
+    assert table_named("bluegreen.verify.pytest_plugin.builtin_tables:RETRY_VERIFICATION") is RETRY
     file = tmp_path / "door.json"
     file.write_text(to_json(DOOR), encoding="utf-8")
     assert diagram_of(table_named(str(file))) == diagram_of(DOOR)
@@ -140,7 +140,7 @@ def test_a_machine_of_transitions_is_named_like_a_table(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nonsense", "there is no table 'nonsense'; accepted: strategy, query, recovery"),
+        ("nonsense", "there is no table 'nonsense'; accepted: strategy, query, retry"),
         ("missing.json", "there is no table 'missing.json'"),
         (
             "bluegreen.machines.query:NOTHING",

@@ -233,8 +233,8 @@ def test_show_draws_a_part_of_a_table_into_a_file(tmp_path: Path) -> None:
 
 
 def test_show_writes_a_picture_to_standard_output() -> None:
-    assert called("show", "recovery", "--format", "png").stdout_bytes.startswith(b"\x89PNG")
-    assert called("show", "recovery", "--format", "svg", "--level", "full").output.startswith("<svg ")
+    assert called("show", "retry", "--format", "png").stdout_bytes.startswith(b"\x89PNG")
+    assert called("show", "retry", "--format", "svg", "--level", "full").output.startswith("<svg ")
 
 
 @pytest.mark.parametrize(

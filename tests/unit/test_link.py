@@ -675,16 +675,38 @@ def test_a_request_is_sent_again_as_often_as_the_settings_say_and_then_its_stack
     login(stacks, link)
     flow = link.call(rpc("names"))
     command: Any = paused(flow, stacks, "names")
-    for _ in range(attempts):
+    for number in range(attempts):
         assert manager.active is BLUE
-        pause = flow.send(UNAVAILABLE)
-        assert isinstance(pause, Sleep)
-        command = flow.send(None)
-        assert isinstance(command, Send)
-        assert ("strategy", "blue") in command.metadata
-    stacks.run(flow, UNAVAILABLE)
+        assert isinstance(flow.send(UNAVAILABLE), Sleep)
+        if number < attempts - 1:  # the last one is for the other stack
+            command = flow.send(None)
+            assert isinstance(command, Send)
+            assert ("strategy", "blue") in command.metadata
+    stacks.run(flow, None)
     assert (manager.state, manager.active) == ("Stable", GREEN)
     assert stacks.sent[-1][:2] == ("names", "green")
+
+
+def test_statement_is_classified_only_for_the_last_resend(stacks: Stacks) -> None:
+    """Until then its stack gets the request again, whatever the statement does."""
+    asked: list[Any] = []
+
+    def reads(request: Any) -> bool:
+        asked.append(request)
+        return True
+
+    manager = on_blue(StrategyManager(SCOPE, Settings(retry_attempts=2)))
+    link = Connection(manager, attrs.evolve(PROTOCOL, reads=reads))
+    login(stacks, link)
+    query = begun(stacks, link)
+    flow = link.call(rpc("look", query.queryId))
+    paused(flow, stacks, "look")
+    assert isinstance(flow.send(UNAVAILABLE), Sleep)
+    assert isinstance(flow.send(None), Send)
+    assert asked == []
+    assert isinstance(flow.send(UNAVAILABLE), Sleep)
+    assert len(asked) == 1
+    flow.close()
 
 
 def test_a_login_is_a_safe_point_at_which_a_switch_is_committed(

@@ -24,7 +24,7 @@ from bluegreen.diagram.page.page import SCRIPTS, explorer_page
 from bluegreen.diagram.renderers.svg import PictureError
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import events, go
@@ -39,7 +39,7 @@ from bluegreen.verify.verification import Verification
 
 (Pushed,) = events("pushed")
 
-EVENTS_OF = "bluegreen.verify.pytest_plugin.builtin_tables:RECOVERY_VERIFICATION"
+EVENTS_OF = "bluegreen.verify.pytest_plugin.builtin_tables:RETRY_VERIFICATION"
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_the_horizon_is_the_one_that_is_asked_for() -> None:
     assert (most, data["horizon"]) == (1, "this page goes as far as 1 open tickets at a time")
 
 
-@pytest.mark.parametrize("table", [STRATEGY, QUERY, RECOVERY], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [STRATEGY, QUERY, RETRY], ids=lambda table: table.name)
 def test_guards_that_are_free_to_choose_are_true_where_those_of_the_table_are(
     table: Table[Any, Any, Any],
 ) -> None:
@@ -105,14 +105,14 @@ def test_guards_that_are_free_to_choose_are_true_where_those_of_the_table_are(
 
 
 def test_nothing_in_the_page_is_loaded_from_elsewhere() -> None:
-    page = explorer_page(RECOVERY)
+    page = explorer_page(RETRY)
     addresses = set(re.findall(r"[a-z]+://[^\s\"'<>)]+", page))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names, not places
     assert re.findall(r'(?:src|href)="([^"#][^"]*)"', page) == ["data:,"]
 
 
 def test_the_policy_allows_the_scripts_and_the_style_of_the_page_and_nothing_else() -> None:
-    page = explorer_page(RECOVERY)
+    page = explorer_page(RETRY)
     parts = re.findall(r"<script>(.*?)</script>|<style>(.*?)</style>", page, re.DOTALL)
     digests = {
         "'sha256-" + base64.b64encode(hashlib.sha256((one or other).encode()).digest()).decode() + "'"
@@ -188,12 +188,12 @@ def test_the_command_writes_the_page_of_what_it_is_given(tmp_path: Path) -> None
     assert called(str(exported), "-o", str(page)).exit_code == 0
     assert (data_of(page.read_text())["name"], data_of(page.read_text())["mode"]) == ("door", "free")
     assert data_of(called(EVENTS_OF).output)["mode"] == "compiled"
-    assert data_of(called("recovery", "--free").output)["mode"] == "free"
+    assert data_of(called("retry", "--free").output)["mode"] == "free"
 
 
 def test_the_command_says_what_it_accepts() -> None:
     refused = called("nothing_of_that_name")
-    assert (refused.exit_code, "accepted: strategy, query, recovery" in refused.output) == (2, True)
+    assert (refused.exit_code, "accepted: strategy, query, retry" in refused.output) == (2, True)
     assert called("strategy", "--tickets", "9").exit_code == 2
 
 
@@ -202,7 +202,7 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
         raise PictureError("the program is not there")
 
     monkeypatch.setattr("bluegreen.diagram.page.page.laid_out", absent)
-    refused = called("recovery")
+    refused = called("retry")
     assert (refused.exit_code, refused.output) == (1, "Error: the program is not there\n")
 
 

@@ -51,10 +51,13 @@ SERVER, HARMLESS, ON_EXECUTE, GONE = (
     Errored("gone"),
 )
 
+USED_UP = Errored("harmless", may_resend=False)
+
 CAN_WRITE = "it can write, so it is not run again"
 ROWS_OUT = "rows of it have already been handed out"
 NEVER = 'replay is set to "never"'
 ONCE = "it was replayed once already"
+NO_RESEND = "its request was sent as often as it may be"
 
 
 def having(context: QueryContext, **changes: Any) -> QueryContext:
@@ -101,6 +104,9 @@ CASES: list[Case] = [
     ("Prepared", "harmless", WRITE, HARMLESS, "go", "Started", {"query_id": None, "restarts": 1},
      [FAILS, Replay(execute=False)]),
     ("Prepared", "harmless, third", having(WRITE, restarts=2), HARMLESS, "go", "Failed", {}, [FAILS]),
+    # Nor is anything begun again for a request that may not be sent again.
+    ("Started", "harmless, no resend left", NEW, USED_UP, "go", "Failed", {}, [FAILS]),
+    ("Prepared", "harmless, no resend left", WRITE, USED_UP, "go", "Failed", {}, [FAILS]),
 ]  # fmt: skip
 
 # What executes may have been executed: the execute of a query that has its id, or a begin that executes as well.
@@ -124,6 +130,8 @@ for Sent, Idless, Move in (
              [FAILS, Lose(Perhaps + NEVER)]),
             (Sent, "replayed before", having(READ, reruns=1, **Idless), Unsure, "go", "Failed", {},
              [FAILS, Lose(Perhaps + ONCE)]),
+            (Sent, "no resend left", having(READ, **Idless), Errored(Unsure.doubt, may_resend=False), "go", "Failed",
+             {}, [FAILS, Lose(Perhaps + NO_RESEND)]),
         ]  # fmt: skip
 
 for Live in LIVE:
@@ -159,6 +167,10 @@ for Running in RUNNING:
             (Running, "second time", having(READ, reruns=1), Broken, "go", "Failed", {},
              [FAILS, Lose(Fault + ONCE)]),
         ]  # fmt: skip
+    CASES.append(
+        (Running, "read, no resend left", READ, USED_UP, "go", "Failed", {},
+         [FAILS, Lose("its stack is out of reach; " + NO_RESEND)]),
+    )  # fmt: skip
 
 # A final state ends the ticket exactly once.
 for Over in FINAL:
@@ -245,7 +257,7 @@ def test_a_query_of_which_nothing_can_have_been_executed_is_never_lost() -> None
     for state, _, context, event, outcome, _, _, effects in CASES:
         if outcome != "forbid" and any(isinstance(effect, Lose) for effect in effects):
             assert context.query_id is None or state in ("Prepared", *RUNNING)
-            assert state in RUNNING or event in (ON_EXECUTE, GONE)
+            assert state in RUNNING or (isinstance(event, Errored) and event.doubt in ("execute", "gone"))
 
 
 @pytest.mark.parametrize("unsure", [ON_EXECUTE, GONE], ids=["transport", "gone"])

@@ -10,16 +10,16 @@ from click.testing import CliRunner, Result
 
 from bluegreen.cli.verify import verify
 
-RETRY = "bluegreen.verify.pytest_plugin.builtin_tables:RECOVERY_VERIFICATION"
+NAMED_RETRY = "bluegreen.verify.pytest_plugin.builtin_tables:RETRY_VERIFICATION"
 QUERY = "bluegreen.machines.query:QUERY"
 
 WRONG = """
-from bluegreen.machines.retry import RECOVERY, Attempts
+from bluegreen.machines.retry import RETRY, Attempts
 from bluegreen.verify import Always, Verification
 
-NEVER = Always("calm", "nothing is tried again", lambda taken: taken.step.context == Attempts())
-WRONG = Verification(RECOVERY, Attempts(), properties=(NEVER,))
-CUT = Verification(RECOVERY, Attempts(), states=5)
+NEVER = Always("calm", "nothing is sent again", lambda taken: taken.step.context.resends == 0)
+WRONG = Verification(RETRY, Attempts(), properties=(NEVER,))
+CUT = Verification(RETRY, Attempts(), states=5)
 """
 
 REFUSED = """
@@ -41,19 +41,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_table_that_is_right_is_explored_to_the_end() -> None:
-    done = run(RETRY)
+    done = run(NAMED_RETRY)
     assert done.exit_code == 0
     assert done.output.splitlines() == [
-        "recovery: 108 states, 504 steps, all of them",
-        "  recovery: 18 of 18 rows taken, 6 of 6 guards seen true and false",
+        "retry: 24 states, 84 steps, all of them",
+        "  retry: 9 of 9 rows taken, 5 of 5 guards seen true and false",
     ]
 
 
 def test_several_tables_are_explored_and_mutants_tried() -> None:
-    done = run(RETRY, QUERY, "--mutants", "--json")
-    recovery, query = json.loads(done.output)["tables"]
-    assert (recovery["table"], query["table"]) == ("recovery", "query")
-    assert recovery["violations"] == recovery["mutants"]["survivors"] == []
+    done = run(NAMED_RETRY, QUERY, "--mutants", "--json")
+    retry, query = json.loads(done.output)["tables"]
+    assert (retry["table"], query["table"]) == ("retry", "query")
+    assert retry["violations"] == retry["mutants"]["survivors"] == []
     assert query["mutants"]["survivors"], "nothing is said about this table, so that nothing notices"
     assert done.exit_code == 1
 
@@ -62,12 +62,12 @@ def test_table_that_is_wrong_is_shown_with_a_counterexample(here: Path) -> None:
     (here / "wrong_tables.py").write_text(WRONG, encoding="utf-8")
     done = run("wrong_tables:WRONG")
     assert done.exit_code == 1
-    assert "calm: nothing is tried again\n  1. transient_error\n" in done.output
+    assert "calm: nothing is sent again\n  1. placed(3)\n" in done.output
     assert "sequenceDiagram" in done.output
     report = json.loads(run("wrong_tables:WRONG", "--json").output)
     assert report["violations"] == report["tables"][0]["violations"]
     assert [(one["table"], one["events"]) for one in report["violations"]] == [
-        ("recovery", ["transient_error"])
+        ("retry", ["placed(3)", "transient_error(True, False)"])
     ]
 
 

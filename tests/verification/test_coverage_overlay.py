@@ -18,7 +18,7 @@ from bluegreen.diagram.coverage.overlay import INFEASIBLE, MISSED, TAKEN, explor
 from bluegreen.diagram.coverage.text import picture, text
 from bluegreen.diagram.renderers.svg import laid_out
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import RECOVERY, Answered, Attempts, DetectionFailed, TransientError
+from bluegreen.machines.retry import RETRY, Attempts, NotAuthenticated, Placed, TransientError
 from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.manager import StrategyManager
@@ -93,8 +93,8 @@ def test_every_row_of_the_strategy_table_is_taken_under_some_setting() -> None:
 @pytest.fixture
 def tallies(tmp_path: Path) -> Path:
     """A file in which two tables are counted."""
-    tally = Tally(RECOVERY)
-    for event in (TransientError(), TransientError(), Answered()):
+    tally = Tally(RETRY)
+    for event in (TransientError(), TransientError(), Placed(3)):
         tally.took("Trying", Attempts(), event)
     path = tmp_path / "tally.json"
     path.write_text(tally_json([tally, Tally(QUERY)]), "utf-8")
@@ -102,11 +102,11 @@ def tallies(tmp_path: Path) -> Path:
 
 
 def test_counts_of_several_files_are_added(tallies: Path, tmp_path: Path) -> None:
-    other = Tally(RECOVERY)
-    other.took("Trying", Attempts(), DetectionFailed())
+    other = Tally(RETRY)
+    other.took("Trying", Attempts(), NotAuthenticated())
     path = tmp_path / "one.json"
     path.write_text(json.dumps(other.as_dict()), "utf-8")
-    found = counted(RECOVERY, [tallies, path, tallies])
+    found = counted(RETRY, [tallies, path, tallies])
     assert sorted(found.rows.values()) == [1, 2, 4]
 
 
@@ -151,8 +151,8 @@ def test_a_journal_that_was_changed_is_not_counted(tmp_path: Path) -> None:
 def test_a_journal_is_refused_for_another_machine_than_the_one_that_it_is_of(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal(path)
-    with pytest.raises(ValueError, match="a journal of the strategy machine, and not of recovery"):
-        counted(RECOVERY, [path])
+    with pytest.raises(ValueError, match="a journal of the strategy machine, and not of retry"):
+        counted(RETRY, [path])
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_a_journal_is_refused_for_another_machine_than_the_one_that_it_is_of(tmp
         ("nonsense", "it has no counts"),
         ("[1]", "it has no counts"),
         ("{}", "it has no counts"),
-        ('{"tallies": []}', "it counts nothing, and not recovery"),
-        (json.dumps(Tally(QUERY).as_dict()), "it counts query, and not recovery"),
-        (json.dumps({**Tally(RECOVERY).as_dict(), "names": []}), "does not fit the rows of 'recovery'"),
+        ('{"tallies": []}', "it counts nothing, and not retry"),
+        (json.dumps(Tally(QUERY).as_dict()), "it counts query, and not retry"),
+        (json.dumps({**Tally(RETRY).as_dict(), "names": []}), "does not fit the rows of 'retry'"),
     ],
 )
 def test_a_file_without_counts_of_the_table_is_refused_by_name(
@@ -172,34 +172,34 @@ def test_a_file_without_counts_of_the_table_is_refused_by_name(
     path = tmp_path / "counts.json"
     path.write_text(content, "utf-8")
     with pytest.raises(ValueError, match=f"counts.json: .*{re.escape(said)}"):
-        counted(RECOVERY, [path])
+        counted(RETRY, [path])
 
 
 # The command.
 
 
-@pytest.mark.parametrize(("percent", "code"), [("0", 0), ("11.1", 0), ("11.12", 1), ("100", 1)])
+@pytest.mark.parametrize(("percent", "code"), [("0", 0), ("22.2", 0), ("22.23", 1), ("100", 1)])
 def test_the_exit_status_is_1_below_the_percentage_that_is_asked_for(
     tallies: Path, percent: str, code: int
 ) -> None:
-    """2 of 18 rows are 11.11 %."""
-    result = run("recovery", "--from", str(tallies), "--fail-under", percent)
+    """2 of 9 rows are 22.22 %."""
+    result = run("retry", "--from", str(tallies), "--fail-under", percent)
     assert result.exit_code == code
     assert ("% are asked for" in result.output) == (code == 1)
-    assert "  taken 2      Trying.transient_error[retries left] stay (seen true)" in result.output
+    assert "  taken 2      Trying.transient_error[stays here] stay (seen true)" in result.output
 
 
 def test_what_the_explorer_takes_is_counted_if_that_is_asked_for() -> None:
-    result = run("recovery", "--explore", "--fail-under", "100")
+    result = run("retry", "--explore", "--fail-under", "100")
     assert (result.exit_code, result.output.splitlines()[0]) == (
         0,
-        "recovery: 18 of 18 rows taken (100.0 %), 0 infeasible; 12 of 12 outcomes of guards seen",
+        "retry: 9 of 9 rows taken (100.0 %), 0 infeasible; 10 of 10 outcomes of guards seen",
     )
 
 
 def test_a_table_of_a_file_can_be_counted_and_not_explored(tallies: Path, tmp_path: Path) -> None:
-    path = tmp_path / "recovery.json"
-    path.write_text(to_json(RECOVERY), "utf-8")
+    path = tmp_path / "retry.json"
+    path.write_text(to_json(RETRY), "utf-8")
     shown = run(str(path), "--from", str(tallies))
     assert shown.exit_code == 0
     assert "note: which rows are infeasible is not known: a file has no code" in shown.output
@@ -219,11 +219,11 @@ def test_a_machine_of_transitions_can_be_explored() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["recovery"], "nothing to count: give --from FILE, or --explore"),
+        (["retry"], "nothing to count: give --from FILE, or --explore"),
         (["nothing", "--explore"], "there is no table 'nothing'"),
-        (["recovery", "--from", __file__], "it has no counts"),
-        (["recovery", "--from", "no such file"], "does not exist"),
-        (["recovery", "--explore", "--fail-under", "101"], "101"),
+        (["retry", "--from", __file__], "it has no counts"),
+        (["retry", "--from", "no such file"], "does not exist"),
+        (["retry", "--explore", "--fail-under", "101"], "101"),
     ],
 )
 def test_what_cannot_be_counted_is_wrong_usage(arguments: list[str], said: str) -> None:
@@ -248,7 +248,7 @@ def test_each_format_is_written_as_it_was_looked_at(
     assert path.read_text("utf-8") == written.read_text("utf-8"), again
 
 
-@pytest.mark.parametrize("table", [STRATEGY, QUERY, RECOVERY, DOOR, SNAPPING], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [STRATEGY, QUERY, RETRY, DOOR, SNAPPING], ids=lambda table: table.name)
 def test_each_picture_is_labelled_and_can_be_laid_out(table: Any) -> None:
     found = overlay(table, Tally(table), None)
     drawn = picture(found, tuple(state.name for state in table.states))

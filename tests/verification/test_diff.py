@@ -25,7 +25,7 @@ from bluegreen.diagram.diff.text import plain, text
 from bluegreen.diagram.renderers.svg import laid_out
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
 from bluegreen.table.table import State, Table, go, ignore
@@ -122,9 +122,10 @@ FIELD = {
     "a running query is moved over": "cleared",
     "a detection does not hear that it was refused": "error_456(blue)",
     "one user's refusal moves everybody": "auth_failure(blue, others served)",
-    "an engine's text taken for a refusal": "errored(none)",
-    "a stack that does not know a query is taken for one that has refused it": "errored(gone)",
-    "a begin that executes is sent again": "errored(execute)",
+    "an engine's text taken for a refusal": "errored(none, True)",
+    "a stack that does not know a query is taken for one that has refused it": "errored(gone, True)",
+    "a begin that executes is sent again": "errored(execute, False)",
+    "a request that was sent as often as it may be begins again elsewhere": "errored(harmless, False)",
     "rollback forgets tickets": "rollback_requested",
 }
 """The event with which each bug of the field shows first."""
@@ -195,7 +196,7 @@ def test_where_reducers_have_other_names_a_file_is_not_comparable() -> None:
     assert "they differ: used and worn_out" in found.notes[-1]
 
 
-@pytest.mark.parametrize("table", [STRATEGY, QUERY, RECOVERY], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [STRATEGY, QUERY, RETRY], ids=lambda table: table.name)
 def test_a_shipped_table_and_what_was_exported_of_it_do_not_differ(table: Any) -> None:
     again = as_read(table)
     assert diff(table, again) == ()
@@ -233,10 +234,10 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_exit_status_is_0_if_nothing_differs() -> None:
-    result = run("recovery", "bluegreen.machines.retry:RECOVERY")
+    result = run("retry", "bluegreen.machines.retry:RETRY")
     assert (result.exit_code, result.output.splitlines()[0]) == (
         0,
-        "bluegreen.machines.retry:RECOVERY against recovery: no row differs",
+        "bluegreen.machines.retry:RETRY against retry: no row differs",
     )
 
 
@@ -255,15 +256,15 @@ def test_the_exit_status_is_1_if_rows_differ_though_behaviour_does_not(tmp_path:
     ("arguments", "said"),
     [
         ([], "Missing argument 'OLD'"),
-        (["recovery"], "Missing argument 'NEW'"),
+        (["retry"], "Missing argument 'NEW'"),
         (
-            ["recovery", "nothing"],
-            "'nothing' is no table, file or revision; accepted: strategy, query, recovery",
+            ["retry", "nothing"],
+            "'nothing' is no table, file or revision; accepted: strategy, query, retry",
         ),
-        (["recovery", "no_such_module:TABLE"], "no_such_module:TABLE is no table"),
-        (["recovery", "bluegreen.machines.query:STARTED"], "is no table, but a str"),
-        (["recovery", "query", "--format", "pdf"], "'pdf' is not one of"),
-        (["recovery", __file__], "is no exported table"),
+        (["retry", "no_such_module:TABLE"], "no_such_module:TABLE is no table"),
+        (["retry", "bluegreen.machines.query:STARTED"], "is no table, but a str"),
+        (["retry", "query", "--format", "pdf"], "'pdf' is not one of"),
+        (["retry", __file__], "is no exported table"),
     ],
 )
 def test_what_cannot_be_compared_is_wrong_usage(arguments: list[str], said: str) -> None:
@@ -354,5 +355,5 @@ def test_a_side_is_found_by_the_name_of_a_file_before_a_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("HEAD").write_text(to_json(RECOVERY))
+    Path("HEAD").write_text(to_json(RETRY))
     assert side("HEAD").why == "a file has no code"

@@ -13,7 +13,7 @@ import pytest
 from bluegreen.cli.verify_export import export
 from bluegreen.errors import EventForbidden, TableError
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.guards import Fact, valuations
@@ -28,7 +28,7 @@ COMMITTED = Path(__file__).parent / "exported"
 TABLES: dict[str, Any] = {
     "bluegreen.machines.strategy.table:STRATEGY": STRATEGY,
     "bluegreen.machines.query:QUERY": QUERY,
-    "bluegreen.machines.retry:RECOVERY": RECOVERY,
+    "bluegreen.machines.retry:RETRY": RETRY,
 }
 tables = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 

@@ -301,13 +301,13 @@ def test_a_plain_table_and_a_machine_of_transitions_are_declared_by_name(project
         LAMP = from_transitions(machine, name="lamp")
         """
     )
-    entries = "bluegreen_tables=lamps:LAMP\nbluegreen.machines.retry:RECOVERY"
+    entries = "bluegreen_tables=lamps:LAMP\nbluegreen.machines.retry:RETRY"
     result = project.runpytest_inprocess("--bluegreen-verify", "-v", "-o", entries)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
             "bluegreen::lamp::definition FAILED*",
-            "bluegreen::recovery::explore PASSED*",
+            "bluegreen::retry::explore PASSED*",
             "  1. unreachable (Broken): no sequence of rows leads there from Off",
         ]
     )

@@ -9,7 +9,7 @@ import pytest
 from bluegreen.verify.pytest_plugin.builtin_tables import (
     LEASE_VERIFICATION,
     QUERY_VERIFICATION,
-    RECOVERY_VERIFICATION,
+    RETRY_VERIFICATION,
     SHARING_VERIFICATION,
     STRATEGY_VERIFICATION,
 )
@@ -23,7 +23,7 @@ tables = pytest.mark.parametrize(
     [
         STRATEGY_VERIFICATION,
         QUERY_VERIFICATION,
-        RECOVERY_VERIFICATION,
+        RETRY_VERIFICATION,
         SHARING_VERIFICATION,
         LEASE_VERIFICATION,
     ],
@@ -42,11 +42,11 @@ def test_every_row_is_taken_and_nothing_is_wrong(one: Verification) -> None:
     ("one", "mutants"),
     [
         (QUERY_VERIFICATION, 344),
-        (RECOVERY_VERIFICATION, 40),
+        (RETRY_VERIFICATION, 40),
         (SHARING_VERIFICATION, 113),
         (LEASE_VERIFICATION, 19),
     ],
-    ids=["query", "recovery", "sharing", "lease"],
+    ids=["query", "retry", "sharing", "lease"],
 )
 def test_every_mutant_is_noticed(one: Verification, mutants: int) -> None:
     found = mutated(one)

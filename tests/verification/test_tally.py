@@ -10,7 +10,7 @@ import pytest
 
 from bluegreen.errors import EventForbidden, GuardError
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import AuthSuccess, QueryStarted
 from bluegreen.machines.strategy.table import STRATEGY
@@ -127,7 +127,7 @@ def test_what_two_processes_counted_is_added_through_json() -> None:
 
 
 def test_tallies_of_different_tables_are_not_added() -> None:
-    with pytest.raises(ValueError, match=r"'recovery'.*'query'"):
-        Tally(QUERY).merge(Tally(RECOVERY))
-    with pytest.raises(ValueError, match=r"'recovery'.*'query'"):
-        Tally.from_dict(QUERY, Tally(RECOVERY).as_dict())
+    with pytest.raises(ValueError, match=r"'retry'.*'query'"):
+        Tally(QUERY).merge(Tally(RETRY))
+    with pytest.raises(ValueError, match=r"'retry'.*'query'"):
+        Tally.from_dict(QUERY, Tally(RETRY).as_dict())

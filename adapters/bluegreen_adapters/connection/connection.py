@@ -261,7 +261,10 @@ class Connection:
         executes = rpc.method.effect == "executed"
         yield from self.repairs.claim_query(query, whoever_executes=executes or outcome.then == "answer")
         try:
-            if query.generation == place.generation:  # otherwise another thread has repaired it
+            if query.generation != place.generation:  # another thread has repaired it
+                if not outcome.may_resend:
+                    raise outcome.cause
+            else:
                 replay = yield from self.repairs.replay_of(query, outcome)
                 with self.repairs.guarded(query):
                     yield from self.repairs.replayed(query, replay, rpc)
@@ -359,7 +362,8 @@ class Connection:
                     )
                     raise self.repairs.unavailable(reason) from refused.refusal
                 raise
-        outcome: Outcome = yield from self._wire.send(rpc, query, attrs.evolve(place, session=session))
+        here = attrs.evolve(place, session=session)
+        outcome: Outcome = yield from self._wire.send(rpc, query, here, can_move=False)
         ends = rpc.method.role is Role.END
         if isinstance(outcome, Failure) and not (ends and outcome.then == "ended"):
             raise outcome.cause
@@ -392,7 +396,8 @@ class Connection:
         return self._wire.strip_internal_fields(outcome.message)
 
     def _broken(self, rpc: Rpc, failure: Failure) -> Flow[Any]:
-        query, held, judged = self._query_of(rpc), _held_by(rpc), self._wire.judge_stream(rpc, failure)
+        query, held = self._query_of(rpc), _held_by(rpc)
+        judged = yield from self._wire.judge_stream(rpc, query, failure)
         owner = query or held
         if owner is not None and owner.ticket is not None and judged.fault is Fault.WRONG_STRATEGY:
             self._wire.report(Error456(owner.ticket.strategy, rpc.state_version))

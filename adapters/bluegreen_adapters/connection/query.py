@@ -12,18 +12,23 @@ from typing import Any
 
 import attrs
 
+from bluegreen.errors import unreachable
 from bluegreen.machines.query import (
     QUERY,
     EndTicket,
     Errored,
     Lose,
     QueryContext,
+    QueryEffect,
     QueryEvent,
     Refused456,
     Replay,
+    is_replayed,
 )
+from bluegreen.machines.retry import RETRY, Attempts, RetryEffect, RetryEvent
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket
+from bluegreen_adapters.connection.evidence import Then
 from bluegreen_adapters.connection.protocol import Metadata, Method
 from bluegreen_adapters.connection.session_pool import Session
 
@@ -33,6 +38,23 @@ class StreamHold:
     """Holder of the ticket of a stream that belongs to no query, until the stream has ended."""
 
     query: Query | None = None
+
+
+@attrs.define(eq=False)
+class RequestRetries:
+    """The retry machine of one request of the application, for all RPCs that are sent on its behalf.
+
+    Only the flow that carries out the request touches it, so it has no lock.
+    """
+
+    state: str = RETRY.initial
+    attempts: Attempts = attrs.field(factory=Attempts)
+
+    def advance(self, event: RetryEvent) -> RetryEffect | None:
+        """Take one step; return its effect, or None if it has none."""
+        taken = step(RETRY, self.state, self.attempts, event)
+        self.state, self.attempts = taken.state, taken.context
+        return next(iter(taken.effects), None)
 
 
 @attrs.frozen
@@ -52,6 +74,7 @@ class Rpc:
         withheld: metadata keys that another RPC has to bring if this one is sent again.
         stream: if it answers with a stream, what holds the ticket of one that belongs to no query.
         is_owned: whether the request is a copy of ours, which may be changed in place: a long statement is copied once.
+        retries: what the application's request may still be sent again; RPCs that are sent on its behalf share it.
     """
 
     name: str
@@ -64,6 +87,7 @@ class Rpc:
     withheld: tuple[str, ...] = ()
     stream: StreamHold | None = attrs.field(default=None, eq=False, repr=False)
     is_owned: bool = attrs.field(default=False, eq=False, repr=False)
+    retries: RequestRetries = attrs.field(factory=RequestRetries, eq=False, repr=False)
 
     @property
     def left_s(self) -> float | None:
@@ -82,7 +106,7 @@ class Rpc:
         return attrs.evolve(self, request=request, metadata=metadata, withheld=withheld, is_owned=True)
 
     def on_behalf_of(self, rpc: Rpc) -> Rpc:
-        """Return this RPC as it is sent again for another one: with that one's deadline and fresh metadata.
+        """Return this RPC as it is sent again for another one: with that one's deadline, retries and fresh metadata.
 
         A key may have several values. Of keys that both have, all values are the other one's; what was withheld is
         the other one's alone.
@@ -90,7 +114,8 @@ class Rpc:
         mine, fresh = {key for key, _ in self.metadata}, {key for key, _ in rpc.metadata}
         taken = (pair for pair in rpc.metadata if pair[0] in mine or pair[0].lower() in self.withheld)
         own = (pair for pair in self.metadata if pair[0] not in fresh)
-        return attrs.evolve(self, metadata=(*taken, *own), deadline_s=rpc.deadline_s)
+        metadata = (*taken, *own)
+        return attrs.evolve(self, metadata=metadata, deadline_s=rpc.deadline_s, retries=rpc.retries)
 
 
 class QueryId(str):
@@ -181,7 +206,6 @@ class Query:
         execution: the RPC that executed it, once it was accepted.
         generation: how often it was begun.
         cleared: whether the server has freed it.
-        retried: how often in a row the transport has failed an RPC of it, on whichever stack.
     """
 
     begin: Rpc
@@ -194,7 +218,6 @@ class Query:
     execution: Rpc | None = None
     generation: int = 0
     cleared: bool = False
-    retried: int = 0
     left: Placement | None = None
     alone: Strategy | None = None
     answer: BaseException | None = attrs.field(default=None, repr=False)
@@ -311,6 +334,42 @@ class Query:
                 self._executing.remove(mine)
             mine.set_result(None)
 
+    def event_of(self, then: Then, *, may_resend: bool = True) -> QueryEvent:
+        """Return the event of the query machine for a consequence.
+
+        Args:
+            then: the consequence, other than `elsewhere`: the connection itself deals with that.
+            may_resend: whether the request of the application that has failed may be sent again.
+        """
+        match then:
+            case "refused":
+                return Refused456()
+            case "harmless":
+                return Errored("harmless", may_resend)
+            case "ambiguous":
+                return Errored("execute", may_resend)
+            case "gone":
+                return Errored("gone")
+            case "given_up":  # the caller has gone: a read is not replayed; a write may have been executed
+                return Errored("none" if self.reads else "execute")
+            case "answer" | "continue" | "ended" | "elsewhere":  # of a replay: there is nothing to go on with
+                return Errored("none")
+
+    def can_move(self, place: Placement, then: Then) -> bool:
+        """Return whether a request that has failed at `place` can be placed anew. Nothing changes.
+
+        It can if the query has been moved meanwhile, or if its machine would begin it again.
+        """
+        event = self.event_of(then)
+        reads = self._may_run_again(event) and self.reads
+        with self._lock:
+            if self.generation != place.generation:
+                return True
+            if self.context is None or self.answer is not None:  # begun alone: no other stack takes it
+                return False
+            context = attrs.evolve(self.context, reads=True) if reads else self.context
+            return is_replayed(self.state, context, event)
+
     def _may_run_again(self, event: QueryEvent) -> bool:
         """Return whether a row for `event` looks at whether the statement only reads."""
         executed = "executed" in QUERY.state(self.state).tags
@@ -333,7 +392,16 @@ class Query:
             context = attrs.evolve(self.context, reads=True) if reads else self.context
             taken = step(QUERY, self.state, context, event)
             self.state, self.context = taken.state, taken.context
-        ends = tuple(effect for effect in taken.effects if isinstance(effect, EndTicket))
-        replay = next((effect for effect in taken.effects if isinstance(effect, Replay)), None)
-        lost = next((effect.reason for effect in taken.effects if isinstance(effect, Lose)), None)
-        return StepResult(replay, lost), ends
+        ends, result = list[EndTicket](), StepResult()
+        effects: tuple[QueryEffect, ...] = taken.effects
+        for effect in effects:
+            match effect:
+                case EndTicket():
+                    ends.append(effect)
+                case Replay():
+                    result = attrs.evolve(result, replay=effect)
+                case Lose():
+                    result = attrs.evolve(result, lost=effect.reason)
+                case _:
+                    unreachable(effect)
+        return result, tuple(ends)

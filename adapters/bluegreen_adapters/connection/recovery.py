@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -31,7 +31,7 @@ from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.sansio import Flow, Wait
 from bluegreen.runtime.telemetry import LossReported, QueryReplayed
 from bluegreen.types import Strategy, Ticket
-from bluegreen_adapters.connection.evidence import Fault, Request, Then
+from bluegreen_adapters.connection.evidence import Fault, Request
 from bluegreen_adapters.connection.protocol import read
 from bluegreen_adapters.connection.query import Placement, Query, Rpc, StepResult
 from bluegreen_adapters.connection.requests import Failure, Outcome, Reply
@@ -276,7 +276,7 @@ class QueryRecovery:
             and query.place.query_id is not None
         ):
             query.left = query.place  # it may still be there
-        settled = self.stepped(query, _event(then, query))
+        settled = self.stepped(query, query.event_of(then, may_resend=failure.may_resend))
         if settled.replay is not None:
             if self._manager.observed:
                 scope, now_s, executes = self._manager.scope, self._manager.now_s(), settled.replay.execute
@@ -389,22 +389,3 @@ class QueryRecovery:
         if manager.observed:
             manager.report(LossReported(manager.scope, manager.now_s(), query.public_id, ticket, reason))
         return self._raised.lost(query.public_id, ticket.strategy.value, ticket.state_version, reason)
-
-
-def _event(then: Then, query: Query) -> QueryEvent:
-    """Return the event of the query machine for a consequence."""
-    if then == "given_up":  # the caller has gone: a read is not replayed; a write may have been executed
-        return Errored("none" if query.reads else "execute")
-    return _EVENTS[then]
-
-
-_EVENTS: Final[Mapping[Then, QueryEvent]] = {
-    "answer": Errored("none"),
-    "continue": Errored("none"),  # of a replay: there is nothing to go on with
-    "ended": Errored("none"),
-    "refused": Refused456(),
-    "harmless": Errored("harmless"),
-    "ambiguous": Errored("execute"),
-    "gone": Errored("gone"),
-}
-"""Events of the query machine by what a row of evidence says. The connection itself deals with the others."""

@@ -65,6 +65,7 @@ class Failure:
         cause: the error that the driver got.
         evidence: the row that says what follows; None until the connection has judged it.
         of_login: whether it is that of a login on behalf of the RPC, which itself has no answer.
+        may_resend: whether the request of the application may be sent again; false once `RETRY` has given it up.
     """
 
     code: str
@@ -72,6 +73,7 @@ class Failure:
     cause: BaseException
     evidence: Evidence | None = attrs.field(default=None, repr=False)
     of_login: bool = False
+    may_resend: bool = True
 
     @property
     def fault(self) -> Fault:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from bluegreen.errors import Refusal, StrategyUnavailable, UnknownStrategy
-from bluegreen.machines.retry import POLICY
+from bluegreen.machines.retry import BACKOFF
 from bluegreen.machines.strategy.events import AuthSuccess, StrategyAnnounced
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.rate_limit import TokenBucket
@@ -535,7 +535,7 @@ class SessionPool:
         """Authenticate; if the transport fails, once more. Whether to go on with it is up to detection."""
         outcome: Outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
         if isinstance(outcome, Failure) and self._judge(outcome).again == "backoff":
-            yield pause(POLICY["transient"].delay_s(1))
+            yield pause(BACKOFF.delay_s(1))
             outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
         return outcome
 

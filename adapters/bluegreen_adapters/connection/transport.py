@@ -1,10 +1,10 @@
 """One RPC of a query, to the query's own stack.
 
-`RpcTransport.send` sends it, judges the reply by the evidence table, and carries out what the row says about this
-stack: a retry after a pause, a new session, a probe. What the reply says about strategies is reported to the strategy
-machine. Nothing is begun again here: `recovery` does that.
+`RpcTransport.send` sends it, judges the reply by the evidence table, and lets the retry machine decide on a failure.
+It carries out what concerns this stack: a resend after a pause, a new session, a probe. What the reply says about
+strategies is reported to the strategy machine. Nothing is begun again here: `recovery` does that.
 
-Source: `evidence.EVIDENCE`, and the policy `bluegreen.machines.retry.POLICY`.
+Source: `evidence.EVIDENCE`, and the retry machine `bluegreen.machines.retry.RETRY`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from bluegreen.errors import StrategyUnavailable
+from bluegreen.errors import StrategyUnavailable, unreachable
 from bluegreen.machines.retry import (
-    RECOVERY,
-    Attempts,
-    AuthenticateAgain,
+    GiveUp,
     NotAuthenticated,
-    RetryAfter,
+    Placed,
+    RenewSession,
+    RetryElsewhere,
+    RetryHere,
     TransientError,
 )
 from bluegreen.machines.strategy.events import AuthFailure, Error456, PersistentFailure
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.sansio import Call, Flow, Sleep, Wait
 from bluegreen.runtime.telemetry import RequestFailed, RequestRetried
-from bluegreen.table.step import step
 from bluegreen.types import Ticket
 from bluegreen_adapters.connection.evidence import Evidence, Fault, Request, rule_of_setting
 from bluegreen_adapters.connection.protocol import (
@@ -65,21 +65,24 @@ class RpcTransport:
         self.protocol = protocol.with_forms(map(rule_of_setting, manager.settings.forms))
         self.sessions = SessionPool(manager, self.protocol, credentials)
 
-    def send(self, rpc: Rpc, query: Query, place: Placement) -> Flow[Outcome]:
-        """Send one RPC of a query to `place`; the result is what is left after retries.
+    def send(self, rpc: Rpc, query: Query, place: Placement, *, can_move: bool = True) -> Flow[Outcome]:
+        """Send one RPC of a query to `place`; the result is what is left after retries there.
 
-        The retries that a transport gets are the query's: what one stack has used up, the other one does not get
-        again. Otherwise a query would ask two dead stacks in turns.
+        A failure that `RETRY` leaves to the other stack is returned after its pause, and may be sent again.
+
+        Args:
+            rpc: what is sent. Its retries are those of the application's request, wherever it was sent before.
+            query: the query that it belongs to.
+            place: where it is sent.
+            can_move: whether the caller begins the query again if its machine allows it.
         """
         strategy, kind = place.ticket.strategy, self.protocol.kind(rpc.name)
-        limit = self.manager.settings.retry_attempts
-        state, attempts = RECOVERY.initial, Attempts(transient=min(query.retried, limit), limit=limit)
+        rpc.retries.advance(Placed(self.manager.settings.retry_attempts))
         failed_s: float | None = None
         while True:
             version = self.manager.state_version
             outcome: Outcome = yield self._send(rpc, place)
             if isinstance(outcome, Reply):
-                query.retried = 0
                 self.observe_reply(outcome.message, place.session, version)
                 return outcome
             row = self.protocol.judge(outcome.code, outcome.details, kind)
@@ -87,29 +90,19 @@ class RpcTransport:
             if row.again == "probe":
                 row = yield from self._probed(rpc, query, place, outcome, kind)
             failed_s = self.manager.now_s() if failed_s is None else failed_s
-            again = yield from self._may_send_again(rpc, query, place, row)
-            if again:
-                taken = step(
-                    RECOVERY,
-                    state,
-                    attempts,
-                    TransientError() if row.again == "backoff" else NotAuthenticated(),
-                )
-                state, attempts = taken.state, taken.context
-                (effect,) = taken.effects
-                if isinstance(effect, RetryAfter):
-                    query.retried = attempts.transient
-                    self._retried(rpc, place.ticket, effect)
-                    yield pause(effect.delay_s)
-                    continue
-                if isinstance(effect, AuthenticateAgain):
-                    # The declared types get lost on the way around the loop.
-                    renewed: Session | Failure = yield from self._renewed(place.session, kind)  # pyright: ignore[reportUnknownVariableType]
-                    if isinstance(renewed, Failure):
-                        return renewed
-                    query.renews(place.session, renewed)  # pyright: ignore[reportUnknownArgumentType]
-                    place = place.within(renewed)  # pyright: ignore[reportUnknownArgumentType]
-                    continue
+            error = yield from self._error_of(rpc, query, place, row, can_move=can_move)
+            effect = None if error is None else rpc.retries.advance(error)
+            if isinstance(effect, RetryHere):
+                yield from self._back_off(rpc, place.ticket, effect)
+                continue
+            if isinstance(effect, RenewSession):
+                # The declared types get lost on the way around the loop.
+                renewed: Session | Failure = yield from self._renewed(place.session, kind)  # pyright: ignore[reportUnknownVariableType]
+                if isinstance(renewed, Failure):
+                    return renewed
+                query.renews(place.session, renewed)  # pyright: ignore[reportUnknownArgumentType]
+                place = place.within(renewed)  # pyright: ignore[reportUnknownArgumentType]
+                continue
             if row.report == "error_456":
                 self.sessions.note_refused(strategy)
                 self.report(Error456(strategy, version))
@@ -117,24 +110,67 @@ class RpcTransport:
                 self.sessions.note_refused(strategy)
                 served = self.sessions.is_served_since(strategy, failed_s)
                 self.report(PersistentFailure(strategy, version, served_since=served))
-            return attrs.evolve(outcome, evidence=row)
+            return (yield from self._leave(rpc, place.ticket, attrs.evolve(outcome, evidence=row), effect))
 
-    def judge_stream(self, rpc: Rpc, failure: Failure) -> Failure:
-        """Return a failure of a stream that has begun with the row that says what follows; nothing is sent again."""
+    def judge_stream(self, rpc: Rpc, query: Query | None, failure: Failure) -> Flow[Failure]:
+        """Return a failure of a stream that has begun with what follows from it; nothing is sent again there.
+
+        Args:
+            rpc: what began the stream.
+            query: the query that it belongs to, if it belongs to one.
+            failure: how the stream has ended.
+        """
         row = self.protocol.judge(failure.code, failure.details, self.protocol.kind(rpc.name))
-        return attrs.evolve(failure, evidence=row)
+        judged = attrs.evolve(failure, evidence=row)
+        if row.fault is not Fault.TRANSIENT or query is None or query.ticket is None:
+            return judged
+        ticket, place = query.ticket, query.place
+        is_moved = place is None or query.can_move(place, row.then)
+        effect = rpc.retries.advance(TransientError(here=False, elsewhere=is_moved))
+        assert not isinstance(effect, (RetryHere, RenewSession))  # a stream that has begun is not sent again
+        return (yield from self._leave(rpc, ticket, judged, effect))
 
     # What a row says about the same stack.
 
-    def _may_send_again(self, rpc: Rpc, query: Query, place: Placement, row: Evidence) -> Flow[bool]:
-        """Return whether the same stack may get the request again, as far as the reply and the session tell."""
-        if row.again == "backoff":
-            return rpc.method.repeatable
-        if row.again == "renew":
-            return place.session.id is not None
-        if row.again == "prove":
-            return place.session.id is not None and (yield from self._is_dead(rpc, query, place, whole=True))
-        return False
+    def _error_of(
+        self, rpc: Rpc, query: Query, place: Placement, row: Evidence, *, can_move: bool
+    ) -> Flow[TransientError | NotAuthenticated | None]:
+        """Return the event of the retry machine for a failure, or None if nothing of it can be retried."""
+        if row.fault is Fault.TRANSIENT:
+            here = row.again == "backoff" and rpc.method.repeatable
+            # To find out whether it can be placed anew may mean to parse the statement: only where that decides.
+            decides = (
+                can_move and rpc.retries.attempts.left > 0 and (rpc.retries.attempts.left == 1 or not here)
+            )
+            return TransientError(here, decides and query.can_move(place, row.then))
+        if place.session.id is None or row.again not in ("renew", "prove"):
+            return None
+        if row.again == "prove" and not (yield from self._is_dead(rpc, query, place, whole=True)):
+            return None
+        return NotAuthenticated()
+
+    def _leave(
+        self, rpc: Rpc, ticket: Ticket, failure: Failure, effect: RetryElsewhere | GiveUp | None
+    ) -> Flow[Failure]:
+        """Return the failure with which an RPC leaves its stack, after the pause before it is sent elsewhere."""
+        match effect:
+            case None:
+                return failure
+            case RetryElsewhere():
+                yield from self._back_off(rpc, ticket, effect)
+                return failure
+            case GiveUp():
+                return attrs.evolve(failure, may_resend=False)
+            case _:
+                unreachable(effect)
+
+    def _back_off(self, rpc: Rpc, ticket: Ticket, effect: RetryHere | RetryElsewhere) -> Flow[None]:
+        """Report a resend, and pause before it."""
+        manager = self.manager
+        if manager.observed:
+            now_s, (attempt, delay_s) = manager.now_s(), (effect.attempt, effect.delay_s)
+            manager.report(RequestRetried(manager.scope, now_s, ticket, rpc.name, attempt, delay_s))
+        yield pause(effect.delay_s)
 
     def _probed(
         self, rpc: Rpc, query: Query, place: Placement, failure: Failure, kind: Request
@@ -246,12 +282,6 @@ class RpcTransport:
         return None
 
     # Telemetry.
-
-    def _retried(self, rpc: Rpc, ticket: Ticket, effect: RetryAfter) -> None:
-        manager = self.manager
-        if manager.observed:
-            now_s, (attempt, delay_s) = manager.now_s(), (effect.attempt, effect.delay_s)
-            manager.report(RequestRetried(manager.scope, now_s, ticket, rpc.name, attempt, delay_s))
 
     def _noted(self, rpc: Rpc, ticket: Ticket, failure: Failure, row: Evidence) -> None:
         """Report a failed request, and a reply that looks like a refusal but is no known form."""

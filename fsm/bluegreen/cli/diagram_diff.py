@@ -79,7 +79,7 @@ def diff(
 ) -> None:  # fmt: skip
     """Compare two tables: their rows, and the machines' behaviour.
 
-    OLD and NEW are each a shipped table (strategy, query, recovery), MODULE:NAME, a file that `verify export json` has
+    OLD and NEW are each a shipped table (strategy, query, retry), MODULE:NAME, a file that `verify export json` has
     written, or a revision of the git repository here, whose own code is then run, in a process of its own.
 
     Exit status 0: nothing differs; 1: something does; 2: wrong usage, or a side cannot be had.

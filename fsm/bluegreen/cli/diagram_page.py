@@ -31,7 +31,7 @@ from bluegreen.verify.verification import Verification
 )
 @click.option("--free", is_flag=True, help="Facts are free to choose, also where a first context is known.")
 def page(table: str, output: Path | None, tickets: int, free: bool) -> None:
-    """Write a page that walks through TABLE: strategy, query, recovery, module:NAME, or a file of exported JSON.
+    """Write a page that walks through TABLE: strategy, query, retry, module:NAME, or a file of exported JSON.
 
     NAME is a table, a Verification of one, which says where it begins, or a machine of transitions. The page is one
     file that loads nothing.

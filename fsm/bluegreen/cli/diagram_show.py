@@ -42,7 +42,7 @@ from bluegreen.diagram.table_loader import table_named
 def show(
     table: str, form: str, level: Level, focus: str | None, events: str | None, output: Path | None
 ) -> None:
-    """Draw TABLE: strategy, query, recovery, module:NAME, or a file that `verify export json` has written.
+    """Draw TABLE: strategy, query, retry, module:NAME, or a file that `verify export json` has written.
 
     Exit status 0: it is drawn; 1: a picture cannot be laid out; 2: there is no such table, state or event.
     """

@@ -185,7 +185,8 @@ class Settings:
 
     Args:
         cache_ttl_s: how long an adopted strategy is trusted without any proof, 60 to 1800 seconds.
-        retry_attempts: how often an RPC that failed transiently is sent again, 1 to 10.
+        retry_attempts: how often one request of the application is sent again because of transport errors, over both
+            stacks together, 1 to 10.
         detection_timeout_s: how long a caller waits for detection at most, 10 to 120 seconds.
         logging_level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
         commit_when: `drained`: the pending strategy becomes active once no ticket is open on the old one;

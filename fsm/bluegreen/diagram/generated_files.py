@@ -36,7 +36,7 @@ ABOUT: Final = "Everything here is drawn from the code. Draw it again with `blue
 _MACHINES: Final[Mapping[str, str]] = {
     "strategy": "Which strategy does the next query go to? One for each scope.",
     "query": "What may be repaired, and when does a ticket end? One for each query.",
-    "recovery": "What is tried again after an error? One for each operation.",
+    "retry": "What is sent again after an error, how often, and where? One for each request.",
     "sharing": "Whose word counts, when a shared store and a process differ? One for each scope with a store.",
     "lease": "Who detects for all processes? One for each scope, in the store.",
 }

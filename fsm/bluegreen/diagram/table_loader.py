@@ -1,7 +1,7 @@
 """Tables by the name under which a command line gets them: a short name, `module:NAME`, or a file of JSON.
 
->>> table_named("query").name, table_named("bluegreen.machines.retry:RECOVERY").name
-('query', 'recovery')
+>>> table_named("query").name, table_named("bluegreen.machines.retry:RETRY").name
+('query', 'retry')
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import transitions
 from bluegreen.errors import TableError
 from bluegreen.machines.lease import LEASE
 from bluegreen.machines.query import QUERY
-from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.store_sync import SHARING
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import Declaration
 from bluegreen.verify.export.formats import read_json
 
 SHIPPED: Final[Mapping[str, Declaration]] = {
-    table.name: table for table in (STRATEGY, QUERY, RECOVERY, SHARING, LEASE)
+    table.name: table for table in (STRATEGY, QUERY, RETRY, SHARING, LEASE)
 }
 """The tables of this library, by name."""
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
-from bluegreen.machines.retry import POLICY
 from bluegreen.machines.strategy.events import QueryCancelled, QueryCompleted, QueryFailed
 from bluegreen.table.guards import Fact
 from bluegreen.table.table import State, Table, forbid, go, ignore, stay
@@ -82,9 +81,16 @@ class Refused456:
 
 @attrs.frozen
 class Errored:
-    """An RPC of the query failed."""
+    """An RPC of the query failed.
+
+    Args:
+        doubt: what that leaves open.
+        may_resend: whether the request of the application that has failed may be sent again; false once its
+            `retry_attempts` are used up.
+    """
 
     doubt: Doubt = "none"
+    may_resend: bool = True
     name: ClassVar[str] = "errored"
 
 
@@ -137,21 +143,25 @@ class Lose:
 
 QueryEffect = EndTicket | Replay | Lose
 
-_RESTARTS: Final = POLICY["456"].attempts or 0
-_RERUNS: Final = 1
+RESTARTS: Final = 2
+"""How often a query that has executed nothing is begun again (spec, section 5: 456)."""
+RERUNS: Final = 1
+"""How often a query that may have been executed is run again."""
 
-restarts_left = Fact("restarts_left", (True, False), lambda c, _: c.restarts < _RESTARTS).is_(True)
+restarts_left = Fact("restarts_left", (True, False), lambda c, _: c.restarts < RESTARTS).is_(True)
 may_restart = restarts_left.named("replays left")
 _reads = Fact("reads", (True, False), lambda c, _: c.reads)
 _allowed = Fact("replay", ("never", "reads"), lambda c, _: c.replay)
 _rows = Fact("rows_out", (True, False), lambda c, _: c.rows)
-_rerun_left = Fact("rerun_left", (True, False), lambda c, _: c.reruns < _RERUNS)
+_rerun_left = Fact("rerun_left", (True, False), lambda c, _: c.reruns < RERUNS)
 _doubt = Fact("doubt", ("none", "harmless", "execute", "gone"), lambda _, e: e.doubt)
+_resends = Fact("resends", (True, False), lambda _, e: e.may_resend)
 _id_known = Fact("id_known", (True, False), lambda c, _: c.query_id is not None)
 
 may_rerun = (_reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _rerun_left.is_(True)).named(
     "read without rows out"
 )
+may_resend = _resends.is_(True).named("resends left")
 answered = _doubt.is_("none").named("server's answer")
 harmless = _doubt.is_("harmless").named("transport, nothing executed")
 unknown = _doubt.is_("gone").named("unknown to its stack")
@@ -238,7 +248,7 @@ def _why_not_again(context: QueryContext) -> str:
         return "it can write, so it is not run again"
     if context.replay == "never":
         return 'replay is set to "never"'
-    return "it was replayed once already"
+    return "it was replayed once already" if context.reruns else "its request was sent as often as it may be"
 
 
 STARTED: Final = "Started"
@@ -321,7 +331,7 @@ ROWS = (
     stay(
         STARTED,
         Errored,
-        guard=harmless & may_restart,
+        guard=harmless & may_restart & may_resend,
         update=restart,
         effects=(fails, replays),
         why="nothing was executed",
@@ -330,14 +340,14 @@ ROWS = (
         STARTED,
         Errored,
         FAILED,
-        guard=harmless & ~may_restart,
+        guard=harmless & ~(may_restart & may_resend),
         effects=(fails,),
         why="the attempts are used up: the transport's error goes to the application",
     ),
     stay(
         STARTED,
         Errored,
-        guard=ambiguous & may_rerun,
+        guard=ambiguous & may_rerun & may_resend,
         update=rerun,
         effects=(fails, replays),
         why="its begin executes as well, so it may have been executed; but it only reads",
@@ -346,7 +356,7 @@ ROWS = (
         STARTED,
         Errored,
         FAILED,
-        guard=ambiguous & ~may_rerun,
+        guard=ambiguous & ~(may_rerun & may_resend),
         effects=(fails, loses_ambiguous),
         why="its begin executes as well, so it may have been executed (I11)",
     ),
@@ -354,7 +364,7 @@ ROWS = (
         PREPARED,
         Errored,
         STARTED,
-        guard=harmless & may_restart,
+        guard=harmless & may_restart & may_resend,
         update=restart,
         effects=(fails, replays),
         why="nothing was executed",
@@ -363,7 +373,7 @@ ROWS = (
         PREPARED,
         Errored,
         FAILED,
-        guard=harmless & ~may_restart,
+        guard=harmless & ~(may_restart & may_resend),
         effects=(fails,),
         why="the attempts are used up: the transport's error goes to the application",
     ),
@@ -371,7 +381,7 @@ ROWS = (
         PREPARED,
         Errored,
         STARTED,
-        guard=ambiguous & may_rerun,
+        guard=ambiguous & may_rerun & may_resend,
         update=rerun,
         effects=(fails, replays),
         why="it may have been executed, but it only reads",
@@ -380,7 +390,7 @@ ROWS = (
         PREPARED,
         Errored,
         FAILED,
-        guard=ambiguous & ~may_rerun,
+        guard=ambiguous & ~(may_rerun & may_resend),
         effects=(fails, loses_ambiguous),
         why="it may have been executed (I11)",
     ),
@@ -388,7 +398,7 @@ ROWS = (
         _RUNNING,
         Errored,
         STARTED,
-        guard=~answered & may_rerun,
+        guard=~answered & may_rerun & may_resend,
         update=rerun,
         effects=(fails, replays_execution),
         why="its stack is out of reach; nobody has seen a row",
@@ -397,7 +407,7 @@ ROWS = (
         _RUNNING,
         Errored,
         FAILED,
-        guard=~answered & ~may_rerun,
+        guard=~answered & ~(may_rerun & may_resend),
         effects=(fails, loses_running),
         why="never run a statement that can write twice, never hand out rows twice",
     ),
@@ -441,6 +451,13 @@ QUERY: Final[Table[QueryContext, QueryEvent, QueryEffect]] = Table(
         Errored("harmless"),
         Errored("execute"),
         Errored("gone"),
+        Errored("harmless", may_resend=False),
+        Errored("execute", may_resend=False),
     ),
 )
 """The query machine."""
+
+
+def is_replayed(state: str, context: QueryContext, event: QueryEvent) -> bool:
+    """Return whether the query is begun again after `event`. Nothing changes."""
+    return not {replays, replays_execution}.isdisjoint(QUERY.row(state, context, event).effects)

@@ -126,7 +126,10 @@ class UnlistedRefusal:
 
 @attrs.frozen
 class RequestRetried:
-    """A request is sent again on the same stack, after `delay_s` seconds; this is retry number `attempt`."""
+    """The transport failed an RPC under `ticket`: it is sent again after `delay_s` seconds, there or elsewhere.
+
+    This is resend number `attempt` of the application's request.
+    """
 
     scope: Scope
     at_s: float

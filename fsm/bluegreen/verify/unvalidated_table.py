@@ -1,7 +1,7 @@
 """A table that stands whatever is found wrong with it: to be drawn, to be explored, to see who else notices.
 
->>> from bluegreen.machines.retry import RECOVERY
->>> Unchecked("lost", "Nowhere", RECOVERY.states, RECOVERY.events, RECOVERY.rows).findings[0].kind
+>>> from bluegreen.machines.retry import RETRY
+>>> Unchecked("lost", "Nowhere", RETRY.states, RETRY.events, RETRY.rows).findings[0].kind
 'unknown state'
 """
 

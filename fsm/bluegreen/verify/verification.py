@@ -1,9 +1,9 @@
 """Any machine: what a user says about a table of their own, and all that can be asked of it.
 
->>> from bluegreen.machines.retry import RECOVERY, Attempts
+>>> from bluegreen.machines.retry import RETRY, Attempts
 >>> from bluegreen.verify.properties.base import Always
->>> bounded = Always("bounded", "at most three retries", lambda taken: taken.step.context.transient <= 3)
->>> found = Verification(RECOVERY, Attempts(), properties=(bounded,)).explore()
+>>> bounded = Always("bounded", "at most three resends", lambda taken: taken.step.context.resends <= 3)
+>>> found = Verification(RETRY, Attempts(), properties=(bounded,)).explore()
 >>> found.complete, found.violations, found.missed
 (True, (), ())
 """

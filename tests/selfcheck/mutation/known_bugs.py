@@ -22,6 +22,7 @@ from bluegreen.machines.query import (
     harmless,
     loses_ambiguous,
     may_rerun,
+    may_resend,
     may_restart,
     replays,
     replays_execution,
@@ -146,23 +147,28 @@ def _everybody() -> Iterable[Row | Rows]:
 
 
 def _nothing_done(
-    state: str, begun_again: Guard, *, passed_on: Guard | None = None, unsure: Guard | None = None
+    state: str,
+    begun_again: Guard,
+    *,
+    passed_on: Guard | None = None,
+    unsure: Guard | None = None,
+    again: Guard = may_restart & may_resend,
 ) -> Iterable[Row | Rows]:
     """Some errors of a query are taken to say that nothing was executed: it begins again."""
     yield go(
         state,
         Errored,
         "Started",
-        guard=begun_again & may_restart,
+        guard=begun_again & again,
         update=restart,
         effects=(fails, replays),
         why=_WHY,
     )
-    yield go(state, Errored, "Failed", guard=begun_again & ~may_restart, effects=(fails,), why=_WHY)
+    yield go(state, Errored, "Failed", guard=begun_again & ~again, effects=(fails,), why=_WHY)
     if passed_on is not None:
         yield go(state, Errored, "Failed", guard=passed_on, effects=(fails,), why=_WHY)
     if unsure is not None:
-        read, lost = unsure & may_rerun, unsure & ~may_rerun
+        read, lost = unsure & may_rerun & may_resend, unsure & ~(may_rerun & may_resend)
         yield go(state, Errored, "Started", guard=read, update=rerun, effects=(fails, replays), why=_WHY)
         yield go(state, Errored, "Failed", guard=lost, effects=(fails, loses_ambiguous), why=_WHY)
 
@@ -235,6 +241,11 @@ FIELD_BUGS: Final = (
     FieldBug(
         "a begin that executes is sent again",
         _nothing_done("Started", harmless | ambiguous, passed_on=answered),
+        QUERY,
+    ),
+    FieldBug(
+        "a request that was sent as often as it may be begins again elsewhere",
+        _nothing_done("Started", harmless, passed_on=answered, unsure=ambiguous, again=may_restart),
         QUERY,
     ),
     FieldBug(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bluegreen.errors import unreachable
 from bluegreen.machines.query import EndTicket, Lose, QueryEffect, Replay
-from bluegreen.machines.retry import AuthenticateAgain, DetectAgain, Escalate, RecoveryEffect, RetryAfter
+from bluegreen.machines.retry import GiveUp, RenewSession, RetryEffect, RetryElsewhere, RetryHere
 from bluegreen.machines.strategy.effects import (
     Audit,
     Authenticate,
@@ -44,11 +44,11 @@ def of_a_query(effect: QueryEffect) -> str:
             unreachable(effect)
 
 
-def of_an_attempt(effect: RecoveryEffect) -> float:
+def of_a_request(effect: RetryEffect) -> float:
     match effect:
-        case RetryAfter():
+        case RetryHere() | RetryElsewhere():
             return effect.delay_s
-        case DetectAgain() | AuthenticateAgain() | Escalate():
+        case RenewSession() | GiveUp():
             return 0
         case _:
             unreachable(effect)

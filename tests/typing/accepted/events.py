@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bluegreen.machines.query import QUERY, Errored, Prepared, QueryContext
-from bluegreen.machines.retry import RECOVERY, Attempts, TransientError
+from bluegreen.machines.retry import RETRY, Attempts, TransientError
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import AuthSuccess, Error456, QueryCompleted, Reset, StrategyAnnounced
 from bluegreen.machines.strategy.table import STRATEGY
@@ -17,7 +17,7 @@ step(STRATEGY, taken.state, taken.context, StrategyAnnounced(Strategy.GREEN, 1))
 step(STRATEGY, "Stable", Context(active=Strategy.BLUE), QueryCompleted(ticket))
 step(QUERY, "Started", QueryContext(ticket), Prepared("q-1"))
 step(QUERY, "Started", QueryContext(ticket), Errored("execute"))
-step(RECOVERY, "Trying", Attempts(), TransientError())
+step(RETRY, "Trying", Attempts(), TransientError())
 
 allowed: bool = may(STRATEGY, "Stable", Context(), Reset())
 told: str = explain(STRATEGY, "Stable", Context(), Error456("green", state_version=3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bluegreen.errors import unreachable
 from bluegreen.machines.query import EndTicket, QueryEffect, Replay
-from bluegreen.machines.retry import DetectAgain, Escalate, RecoveryEffect, RetryAfter
+from bluegreen.machines.retry import GiveUp, RetryEffect, RetryElsewhere, RetryHere
 from bluegreen.machines.strategy.effects import (
     Audit,
     Authenticate,
@@ -35,7 +35,7 @@ def without_lose(effect: QueryEffect) -> None:
             unreachable(effect)  # mypy: arg-type; pyright: reportArgumentType
 
 
-def without_authenticate_again(effect: RecoveryEffect) -> None:
-    if isinstance(effect, (RetryAfter, DetectAgain, Escalate)):
+def without_renew_session(effect: RetryEffect) -> None:
+    if isinstance(effect, (RetryHere, RetryElsewhere, GiveUp)):
         return
     unreachable(effect)  # mypy: arg-type; pyright: reportArgumentType

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bluegreen.machines.query import QUERY, Prepared, QueryContext
-from bluegreen.machines.retry import RECOVERY, Attempts
+from bluegreen.machines.retry import RETRY, Attempts
 from bluegreen.machines.strategy import events
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import Reset
@@ -18,7 +18,7 @@ step(STRATEGY, "Stable", Context(), Prepared("q-1"))  # mypy: misc; pyright: rep
 step(STRATEGY, "Stable", Context(), "reset")  # mypy: misc; pyright: reportArgumentType
 step(STRATEGY, "Stable", Context(), Reset)  # mypy: misc; pyright: reportArgumentType
 step(QUERY, "Started", query, Reset())  # mypy: misc; pyright: reportArgumentType
-step(RECOVERY, "Trying", Attempts(), Reset())  # mypy: misc; pyright: reportArgumentType
+step(RETRY, "Trying", Attempts(), Reset())  # mypy: misc; pyright: reportArgumentType
 may(STRATEGY, "Stable", Context(), Prepared("q-1"))  # mypy: misc; pyright: reportArgumentType
 explain(STRATEGY, "Stable", Context(), Prepared("q-1"))  # mypy: misc; pyright: reportArgumentType
 STRATEGY.row("Stable", Context(), Prepared("q-1"))  # mypy: arg-type; pyright: reportArgumentType

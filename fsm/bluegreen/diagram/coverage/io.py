@@ -1,7 +1,7 @@
 """How often each row of a table was taken, from files: what tests have counted, and journals of real runs.
 
->>> from bluegreen.machines.retry import RECOVERY
->>> counted(RECOVERY, ()).steps
+>>> from bluegreen.machines.retry import RETRY
+>>> counted(RETRY, ()).steps
 0
 """
 
@@ -32,9 +32,9 @@ _BEGUN: Final = b'{"journal":'
 def tally_json(tallies: Iterable[Tally]) -> str:
     """Return tallies as JSON, for `counted` to read.
 
-    >>> from bluegreen.machines.retry import RECOVERY
-    >>> json.loads(tally_json([Tally(RECOVERY)]))["tallies"][0]["table"]
-    'recovery'
+    >>> from bluegreen.machines.retry import RETRY
+    >>> json.loads(tally_json([Tally(RETRY)]))["tallies"][0]["table"]
+    'retry'
     """
     return json.dumps({"format": FORMAT, "tallies": [one.as_dict() for one in tallies]}) + "\n"
 

@@ -1,10 +1,10 @@
 """Which rows of a table were taken, how often, and which never can be: what is drawn over its diagram.
 
->>> from bluegreen.machines.retry import RECOVERY
+>>> from bluegreen.machines.retry import RETRY
 >>> from bluegreen.verify.coverage.counter import Tally
->>> found = overlay(RECOVERY, Tally(RECOVERY), explored(RECOVERY))
+>>> found = overlay(RETRY, Tally(RETRY), explored(RETRY))
 >>> found.taken, len(found.rows), found.percent
-(0, 18, 0.0)
+(0, 9, 0.0)
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 Two graphs can be compared whether they come from the same process or not. So this module is also run by itself, with
 the tables and the library of another revision: it uses only what has been there since tables are exported.
 
->>> from bluegreen.verify.pytest_plugin.builtin_tables import RECOVERY_VERIFICATION
->>> found = graph_of(RECOVERY_VERIFICATION.table, [("", RECOVERY_VERIFICATION)])
+>>> from bluegreen.verify.pytest_plugin.builtin_tables import RETRY_VERIFICATION
+>>> found = graph_of(RETRY_VERIFICATION.table, [("", RETRY_VERIFICATION)])
 >>> len(found.states), found.complete
-(108, True)
+(24, True)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FORBIDDEN: Final = "forbidden"
 SHORT: Final[Mapping[str, str]] = {
     "strategy": "bluegreen.machines.strategy.table:STRATEGY",
     "query": "bluegreen.machines.query:QUERY",
-    "recovery": "bluegreen.machines.retry:RECOVERY",
+    "retry": "bluegreen.machines.retry:RETRY",
 }
 """Short names of the shipped tables."""
 

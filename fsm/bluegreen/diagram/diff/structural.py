@@ -1,11 +1,11 @@
 """What differs between two tables, row by row: for whoever has to judge a change.
 
->>> from bluegreen.machines.retry import RECOVERY
+>>> from bluegreen.machines.retry import RETRY
 >>> from bluegreen.table.rows import Declaration
->>> fewer = Declaration("recovery", "Trying", RECOVERY.states, RECOVERY.events, RECOVERY.rows[1:])
->>> [str(one) for one in diff(RECOVERY, fewer)]
-['removed row Trying.transient_error[retries left]']
->>> diff(RECOVERY, RECOVERY)
+>>> fewer = Declaration("retry", "Unplaced", RETRY.states, RETRY.events, RETRY.rows[1:])
+>>> [str(one) for one in diff(RETRY, fewer)]
+['removed row Unplaced.placed']
+>>> diff(RETRY, RETRY)
 ()
 
 A row is known by its name: state, event and guard. One that is called otherwise is another row, with one exception:
@@ -101,9 +101,9 @@ def diff(old: Declaration, new: Declaration) -> tuple[Change, ...]:
 def does(row: Arrow) -> str:
     """Return what a row does with its event, in a word or two.
 
-    >>> from bluegreen.machines.retry import RECOVERY
-    >>> [does(row) for row in diagram_of(RECOVERY).arrows[:2]]
-    ['stay', '-> Escalated']
+    >>> from bluegreen.machines.retry import RETRY
+    >>> [does(row) for row in diagram_of(RETRY).arrows[:2]]
+    ['-> Trying', 'forbid']
     """
     return row.outcome if row.target is None else f"-> {row.target}"
 

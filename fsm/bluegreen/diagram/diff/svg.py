@@ -1,9 +1,9 @@
 """What differs between two tables, as a picture: changes are labelled, drawn in their own lines, and coloured.
 
 >>> from bluegreen.diagram.diff.inputs import compared, side
->>> same = side("recovery")
+>>> same = side("retry")
 >>> [box.name for box in picture(compared(same, same)).boxes]
-['Trying', 'Settled', 'Escalated']
+['Unplaced', 'Trying']
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def summary(compared: Compared) -> str:
     """Return how much differs, by what became of it, in words.
 
     >>> from bluegreen.diagram.diff.inputs import compared, side
-    >>> same = side("recovery")
+    >>> same = side("retry")
     >>> summary(compared(same, same))
     'no row differs'
     """

@@ -1,10 +1,10 @@
 """A comparison of two tables as text, as Markdown for a pull request, and as JSON.
 
 >>> from bluegreen.diagram.diff.inputs import compared, side
->>> same = side("recovery")
+>>> same = side("retry")
 >>> print(text(compared(same, same)))
-recovery against recovery: no row differs
-behaviour: the same; all 108 pairs of states and contexts that can be reached were compared
+retry against retry: no row differs
+behaviour: the same; all 24 pairs of states and contexts that can be reached were compared
 """
 
 from __future__ import annotations

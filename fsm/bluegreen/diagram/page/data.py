@@ -5,12 +5,12 @@ for each event that may be sent there the row, the values of the facts that deci
 Where no first context is known, a table is written down as it is, and its facts are free to choose.
 
     >>> from bluegreen.diagram.page.initial_states import beginnings_of
-    >>> from bluegreen.machines.retry import RECOVERY
-    >>> data = compiled(beginnings_of(RECOVERY))
+    >>> from bluegreen.machines.retry import RETRY
+    >>> data = compiled(beginnings_of(RETRY))
     >>> data["mode"], len(data["nodes"]), data["inputs"][0]["label"]
-    ('compiled', 108, 'transient_error')
-    >>> free(RECOVERY)["facts"][0]["name"]
-    'transient_left'
+    ('compiled', 24, 'placed(3)')
+    >>> free(RETRY)["facts"][0]["name"]
+    'resends'
 """
 
 from __future__ import annotations

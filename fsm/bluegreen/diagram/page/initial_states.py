@@ -2,8 +2,8 @@
 
     >>> [one.label for one in beginnings_of(QUERY)]
     ['reads, replay reads', 'reads, replay never', 'writes, replay reads', 'writes, replay never']
-    >>> beginnings_of(RECOVERY)[0].first
-    Attempts(transient=0, refused=0, denied=0, limit=3)
+    >>> beginnings_of(RETRY)[0].first
+    Attempts(resends=0, renewals=0, limit=3)
 
 Source: spec, section 6.
 """
@@ -19,7 +19,7 @@ import attrs
 
 from bluegreen.config.settings import Settings
 from bluegreen.machines.query import QUERY, QueryContext
-from bluegreen.machines.retry import RECOVERY
+from bluegreen.machines.retry import RETRY
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import Declaration
@@ -27,7 +27,7 @@ from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import TICKETS, strategy_events
 from bluegreen.verify.exploration.version_abstraction import NOW, rebase
-from bluegreen.verify.pytest_plugin.builtin_tables import RECOVERY_VERIFICATION
+from bluegreen.verify.pytest_plugin.builtin_tables import RETRY_VERIFICATION
 from bluegreen.verify.verification import Verification
 
 MOST_TICKETS: Final = 4
@@ -66,7 +66,7 @@ def beginnings_of(found: object, tickets: int = TICKETS) -> tuple[Beginning, ...
         return tuple(_strategy(tickets))
     if found is QUERY:
         return tuple(_query())
-    return (Beginning("", RECOVERY_VERIFICATION, RECOVERY_VERIFICATION.context),) if found is RECOVERY else ()
+    return (Beginning("", RETRY_VERIFICATION, RETRY_VERIFICATION.context),) if found is RETRY else ()
 
 
 def _strategy(tickets: int) -> Iterator[Beginning]:

@@ -1,8 +1,8 @@
 """A table as a Markdown table: a line for each event, a column for each state, and what happens in each cell.
 
->>> from bluegreen.machines.retry import RECOVERY
->>> print(cells(RECOVERY).splitlines()[-1])
-| answered | → Settled: nothing is left to recover | ignore: the operation is over | forbid: the error is with ... |
+>>> from bluegreen.machines.retry import RETRY
+>>> print(cells(RETRY).splitlines()[-1])
+| not_authenticated | forbid: no stack has been asked | [renewals left] stay: authentication: a new session ... |
 """
 
 from __future__ import annotations

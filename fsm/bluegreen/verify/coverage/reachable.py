@@ -1,9 +1,9 @@
 """What some run of a table takes: its rows, the outcomes of its guards, and which row comes right after which.
 
->>> from bluegreen.machines.retry import RECOVERY, Attempts
+>>> from bluegreen.machines.retry import RETRY, Attempts
 >>> from bluegreen.verify.verification import Verification
->>> found = reach(Verification(RECOVERY, Attempts()))
->>> len(found.tally.rows) == len(RECOVERY.rows), found.complete
+>>> found = reach(Verification(RETRY, Attempts()))
+>>> len(found.tally.rows) == len(RETRY.rows), found.complete
 (True, True)
 """
 

@@ -1,11 +1,11 @@
 """What tests do to tables: while it is installed, every step over one of some tables is counted.
 
 >>> from bluegreen.table.step import step
->>> from bluegreen.machines.retry import RECOVERY, Answered, Attempts
->>> watch = CoverageRecorder([RECOVERY])
+>>> from bluegreen.machines.retry import RETRY, Attempts, Placed
+>>> watch = CoverageRecorder([RETRY])
 >>> with watch.installed():
-...     after = step(RECOVERY, "Trying", Attempts(), Answered())
->>> watch.tally(RECOVERY).times(after.row)
+...     after = step(RETRY, "Unplaced", Attempts(), Placed(3))
+>>> watch.tally(RETRY).times(after.row)
 1
 """
 

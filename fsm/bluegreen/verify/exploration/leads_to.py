@@ -44,9 +44,9 @@ def never_followed(
     The second part is empty if nothing can come any more. None: what is called for always follows.
 
     >>> from bluegreen.verify.exploration.single_table import explore
-    >>> from bluegreen.machines.retry import RECOVERY, Attempts
+    >>> from bluegreen.machines.retry import RETRY, Attempts
     >>> begun = Eventually("E", "whatever begins ends", lambda taken: True, lambda taken: False, of="step")
-    >>> explore(RECOVERY, Attempts(), lambda *_: RECOVERY.samples, (begun,)).violations[0].name
+    >>> explore(RETRY, Attempts(), lambda *_: RETRY.samples, (begun,)).violations[0].name
     'E'
     """
     calls: dict[Any, tuple[Any, SentEvent]] = {}

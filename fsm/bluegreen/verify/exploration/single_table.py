@@ -1,7 +1,7 @@
 """Explore one table by itself: any machine, with every event that its user can think of, at any time.
 
->>> from bluegreen.machines.retry import RECOVERY, Attempts
->>> found = explore(RECOVERY, Attempts(), lambda state, context: RECOVERY.samples)
+>>> from bluegreen.machines.retry import RETRY, Attempts
+>>> found = explore(RETRY, Attempts(), lambda state, context: RETRY.samples)
 >>> found.complete, found.violations, found.missed
 (True, (), ())
 """

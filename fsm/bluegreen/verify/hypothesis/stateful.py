@@ -219,12 +219,12 @@ def state_machine_for(
 
     >>> from hypothesis import settings
     >>> from hypothesis.stateful import run_state_machine_as_test
-    >>> from bluegreen.machines.retry import RECOVERY, Attempts
+    >>> from bluegreen.machines.retry import RETRY, Attempts
     >>> from bluegreen.verify.hypothesis.systems_under_test import MachineSubject
-    >>> made = state_machine_for(RECOVERY, lambda: MachineSubject(RECOVERY, Attempts()))
+    >>> made = state_machine_for(RETRY, lambda: MachineSubject(RETRY, Attempts()))
     >>> run_state_machine_as_test(made, settings=settings(max_examples=20, database=None))
     >>> made.__name__, made.tally.steps > 0
-    ('RecoveryMachine', True)
+    ('RetryMachine', True)
     """
     tally, frame = Tally(table), inspect.currentframe()
     caller = (

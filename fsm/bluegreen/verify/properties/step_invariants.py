@@ -192,6 +192,12 @@ def _reports_loss(taken: Taken) -> bool:
     return bool(_effects(taken, Lose)) == (over and _perhaps_ran(taken) and not answered)
 
 
+def _limited(taken: Taken) -> bool:
+    """A request that may not be sent again begins nothing again."""
+    event = taken.event
+    return not isinstance(event, Errored) or event.may_resend or not _effects(taken, Replay)
+
+
 def _answered(taken: Taken) -> bool:
     """The server's own answer ends the query: it is neither hidden nor taken for a reason to begin again."""
     event = taken.event
@@ -218,6 +224,7 @@ QUERY_ALWAYS: Final = (
     Always("Q moved on", "each event leads where it should", _moved_on),
     Always("Q told", "a query that may have been executed, and is lost, is told of; no other is", _reports_loss),
     Always("Q answered", "the server's own answer ends the query, and is passed on", _answered),
+    Always("Q limited", "no query begins anew for a request that may not be sent again", _limited),
     Always("Q remembered", "rows that were handed out and attempts are counted", _remembered),
     Always("I2 isolated", "a query's ticket stays as it is until the query begins anew", _isolated),
     Always("I5 ends once", "a query that ends, or begins anew, ends its ticket, once", _ends_once),

@@ -19,14 +19,15 @@ import attrs
 
 from bluegreen.machines.query import QUERY, QueryContext
 from bluegreen.machines.retry import (
-    RECOVERY,
-    Answered,
+    RENEWALS,
+    RETRY,
     Attempts,
-    DetectionFailed,
-    Escalate,
-    NotAuthenticated,
+    GiveUp,
+    Placed,
+    RenewSession,
+    RetryElsewhere,
+    RetryHere,
     TransientError,
-    WrongStrategy,
 )
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.table import STRATEGY
@@ -34,7 +35,7 @@ from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import strategy_events
 from bluegreen.verify.exploration.version_abstraction import NOW, rebase
 from bluegreen.verify.hypothesis.systems_under_test import ManagerSubject
-from bluegreen.verify.properties.base import Always, Eventually, Sometimes, Taken
+from bluegreen.verify.properties.base import Always, Sometimes, Taken
 from bluegreen.verify.properties.step_invariants import QUERY_ALWAYS, STEPS
 from bluegreen.verify.pytest_plugin.builtin_store_tables import LEASE_VERIFICATION, SHARING_VERIFICATION
 from bluegreen.verify.verification import Verification
@@ -42,61 +43,78 @@ from bluegreen.verify.verification import Verification
 __all__ = [
     "LEASE_VERIFICATION",
     "QUERY_VERIFICATION",
-    "RECOVERY_VERIFICATION",
+    "RETRY_VERIFICATION",
     "SHARING_VERIFICATION",
     "STRATEGY_VERIFICATION",
 ]
 
-_COUNTED: Final[dict[type[Any], tuple[str, int]]] = {
-    TransientError: ("transient", 3),
-    WrongStrategy: ("refused", 2),
-    NotAuthenticated: ("denied", 2),
-}
-"""Where each kind of error is counted, and how often it is tried again."""
+_RESENDS: Final = (RetryHere, RetryElsewhere)
 
 
-def _again(taken: Taken) -> bool:
-    name, most = _COUNTED.get(taken.event.__class__, ("", 0))
-    if taken.state != "Trying" or not name:
+def _is(taken: Taken, *effects: type[Any]) -> bool:
+    return any(isinstance(effect, effects) for effect in taken.step.effects)
+
+
+def _counted(taken: Taken) -> bool:
+    """Each resend is counted under its number, each renewal too, and a new placement begins with no renewal."""
+    before, after = taken.context, taken.step.context
+    if isinstance(taken.event, Placed):
+        return bool(after == attrs.evolve(before, renewals=0, limit=taken.event.limit))
+    resends, renewals = before.resends + _is(taken, *_RESENDS), before.renewals + _is(taken, RenewSession)
+    numbers = [effect.attempt for effect in taken.step.effects if isinstance(effect, _RESENDS)]
+    counted = attrs.evolve(before, resends=resends, renewals=renewals)
+    return bool(after == counted) and numbers in ([], [resends])
+
+
+def _bounded(taken: Taken) -> bool:
+    """No request is sent again beyond its limits."""
+    if _is(taken, *_RESENDS):
+        return bool(taken.context.resends < taken.context.limit)
+    return not _is(taken, RenewSession) or bool(taken.context.renewals < RENEWALS)
+
+
+def _tried(taken: Taken) -> bool:
+    """A transport error is given up only if no resend is left, or no stack may get the request."""
+    event, context = taken.event, taken.context
+    if taken.state != "Trying" or not isinstance(event, TransientError):
         return True
-    before: int = getattr(taken.context, name)
-    if before == most:
-        return taken.step.state == "Escalated"
-    return taken.step.state == "Trying" and bool(
-        taken.step.context == attrs.evolve(taken.context, **{name: before + 1})
-    )
+    possible = context.resends < context.limit and (event.here or event.elsewhere)
+    return _is(taken, *_RESENDS) is possible and _is(taken, GiveUp) is not possible
 
 
-def _escalated(taken: Taken) -> bool:
-    return (taken.step.state == "Escalated" != taken.state) == (Escalate() in taken.step.effects)
+def _kept(taken: Taken) -> bool:
+    """The last resend goes elsewhere if it can, and no earlier one does that can stay."""
+    event, context = taken.event, taken.context
+    if not isinstance(event, TransientError) or not _is(taken, *_RESENDS):
+        return True
+    is_last = context.resends == context.limit - 1
+    return _is(taken, RetryElsewhere) is (event.elsewhere and (is_last or not event.here))
 
 
-def _ends_as_it_should(taken: Taken) -> bool:
-    ends = {DetectionFailed: "Escalated", Answered: "Settled"}.get(taken.event.__class__)
-    return taken.state != "Trying" or ends in (None, taken.step.state)
+def _left(taken: Taken) -> bool:
+    """The stack is left exactly if the request is not sent there again."""
+    leaves = _is(taken, RetryElsewhere, GiveUp)
+    return taken.state == "Unplaced" or (taken.step.state == "Unplaced") is leaves
 
 
-RECOVERY_PROPERTIES: Final = (
-    Always("again", "each kind of error is tried again as often as it may be, and then escalated", _again),
-    Always("escalated", "an error is given to the caller when it is escalated, once", _escalated),
-    Always("settled", "an answer settles, a detection that failed escalates", _ends_as_it_should),
+RETRY_PROPERTIES: Final = (
+    Always("counted", "resends and renewals are counted", _counted),
+    Always("bounded", "a request is sent again and gets sessions as often as it may", _bounded),
+    Always("tried", "a transport error is given up only if nothing is left to try", _tried),
+    Always("kept", "the last resend is the other stack's, if the request can go there", _kept),
+    Always("left", "a stack is left if the request is not sent there again", _left),
     Always(
-        "over",
-        "once the caller has the error there is no answer",
-        lambda taken: taken.state != "Escalated" or not isinstance(taken.event, Answered),
+        "decided",
+        "each error is decided by one effect",
+        lambda taken: isinstance(taken.event, Placed) or len(taken.step.effects) == 1,
     ),
-    Sometimes(
-        "recovers",
-        "an error is followed by an answer",
-        lambda taken: taken.context != Attempts() and taken.step.state == "Settled",
+    Always(
+        "placed",
+        "an error comes from a stack that was asked",
+        lambda taken: taken.state == "Trying" or isinstance(taken.event, Placed),
     ),
-    Eventually(
-        "ends",
-        "whatever was tried, it ends",
-        lambda taken: taken.step.state == "Trying",
-        lambda taken: taken.step.state != "Trying",
-        of="step",
-    ),
+    Sometimes("elsewhere", "the other stack gets its chance", lambda taken: _is(taken, RetryElsewhere)),
+    Sometimes("renewed", "a session is renewed", lambda taken: _is(taken, RenewSession)),
 )
 
 STRATEGY_VERIFICATION: Final = Verification(
@@ -111,4 +129,4 @@ STRATEGY_VERIFICATION: Final = Verification(
 QUERY_VERIFICATION: Final = Verification(
     QUERY, QueryContext(Ticket(1, Strategy.BLUE, NOW), reads=True), properties=QUERY_ALWAYS
 )
-RECOVERY_VERIFICATION: Final = Verification(RECOVERY, Attempts(), properties=RECOVERY_PROPERTIES)
+RETRY_VERIFICATION: Final = Verification(RETRY, Attempts(), properties=RETRY_PROPERTIES)
