@@ -54,7 +54,7 @@ def test_a_step_has_the_state_the_context_the_effects_in_order_and_the_row() -> 
     assert taken.state == "Stable"
     assert taken.context == Context(active=B, state_version=1, verified=True)
     assert taken.effects == (
-        CacheStrategy(B, 300.0),
+        CacheStrategy(B),
         Publish(B, 1),
         CloseSessions(G),
         Audit(AuthSuccess(B, 0)),

@@ -78,14 +78,14 @@ def having(context: Context, **changes: Any) -> Context:
     return attrs.evolve(context, **changes)
 
 
-def on_blue(ttl_s: float = 300.0) -> list[Any]:
-    return [CacheStrategy(B, ttl_s), Publish(B, 8), CloseSessions(G), AUDIT]
+def on_blue() -> list[Any]:
+    return [CacheStrategy(B), Publish(B, 8), CloseSessions(G), AUDIT]
 
 
 COMMITTED = {"previous": B, "active": G, "pending": None, "state_version": 8, "verified": False}
 UNPROVED_HELD_DOWN = {"untried": (G, B), "held_down": B, "state_version": 8}
-TO_GREEN = [CacheStrategy(G, 300.0), Publish(G, 8), CloseSessions(B), AUDIT]
-TO_GREEN_UNDRAINED = [CacheStrategy(G, 300.0), Publish(G, 8), AUDIT]
+TO_GREEN = [CacheStrategy(G), Publish(G, 8), CloseSessions(B), AUDIT]
+TO_GREEN_UNDRAINED = [CacheStrategy(G), Publish(G, 8), AUDIT]
 BLUE_FIRST = {"untried": (B, G), "state_version": 8}
 GREEN_FIRST = {"untried": (G, B), "state_version": 8}
 TRY_BLUE = [ClearCache(), Authenticate(B), AUDIT]
@@ -94,6 +94,7 @@ WITHDRAWN = {"pending": None, "state_version": 8}
 HELD_DOWN = {"pending": None, "untried": (B, G), "held_down": G, "state_version": 8}
 GAVE_UP = {"untried": (), "state_version": 8}
 GIVING_UP = [ClearCache(), AUDIT, UNAVAILABLE]
+TIMED_OUT = [ClearCache(), AUDIT, Raise("no strategy within 30 s", "timed_out")]
 
 Case = tuple[str, str, Context, Any, str, "str | None", "dict[str, Any]", "list[Any]"]
 
@@ -150,7 +151,7 @@ CASES: list[Case] = [
     (S, "stale, already active", STABLE, StrategyAnnounced(B, STALE), "ignore", None, {}, []),
     (P, "fresh, active: withdrawn", PENDING, StrategyAnnounced(B, FRESH), "go", S, WITHDRAWN, on_blue()),
     (P, "withdrawn, and green in use", having(PENDING, open_green=1), StrategyAnnounced(B, FRESH), "go", S,
-     WITHDRAWN, [CacheStrategy(B, 300.0), Publish(B, 8), AUDIT]),
+     WITHDRAWN, [CacheStrategy(B), Publish(B, 8), AUDIT]),
     (P, "already pending", PENDING, StrategyAnnounced(G, FRESH), "ignore", None, {}, []),
     (P, "already pending, stale", PENDING, StrategyAnnounced(G, STALE), "ignore", None, {}, []),
     (P, "stale", PENDING, StrategyAnnounced(B, STALE), "ignore", None, {}, []),
@@ -168,9 +169,9 @@ CASES: list[Case] = [
     (D, "fresh, old queries open", having(AGAIN, open_blue=1), AuthSuccess(G, FRESH), "go", S,
      {"active": G, "previous": B, "untried": (), "state_version": 8}, TO_GREEN_UNDRAINED),
     (D, "stale", FIRST, AuthSuccess(B, STALE), "ignore", None, {}, []),
-    (S, "", STABLE, AuthSuccess(B, FRESH), "stay", None, {}, [CacheStrategy(B, 300.0)]),
+    (S, "", STABLE, AuthSuccess(B, FRESH), "stay", None, {}, [CacheStrategy(B)]),
     (S, "unverified until now", having(STABLE, verified=False), AuthSuccess(B, FRESH), "stay", None,
-     {"verified": True}, [CacheStrategy(B, 300.0)]),
+     {"verified": True}, [CacheStrategy(B)]),
     (S, "stale", having(STABLE, verified=False), AuthSuccess(B, STALE), "stay", None, {}, []),
     (S, "for a query on the other one", STABLE, AuthSuccess(G, FRESH), "stay", None, {}, []),
     (P, "", PENDING, AuthSuccess(G, FRESH), "stay", None, {"proved": True}, []),
@@ -198,7 +199,7 @@ CASES: list[Case] = [
     (D, "the default before the last verified", having(AGAIN, settings=DEFAULT_GREEN), DetectionTimedOut(),
      "go", S, {"active": G, "previous": B, "untried": (), "state_version": 8, "verified": False},
      [CloseSessions(B), AUDIT]),
-    (D, "no fallback", FIRST, DetectionTimedOut(), "go", F, GAVE_UP, GIVING_UP),
+    (D, "no fallback", FIRST, DetectionTimedOut(), "go", F, GAVE_UP, TIMED_OUT),
     (S, "", STABLE, DetectionTimedOut(), "ignore", None, {}, []),
     (P, "", PENDING, DetectionTimedOut(), "ignore", None, {}, []),
     (F, "", FAILED, DetectionTimedOut(), "ignore", None, {}, []),
@@ -316,7 +317,12 @@ def test_a_cell_does_what_the_specification_says(case: Case) -> None:
     assert taken.row is row
     assert taken.state == (target or state)
     assert taken.context == attrs.evolve(context, **changes)
-    assert list(taken.effects) == [Audit(event) if effect == AUDIT else effect for effect in effects]
+    expected = [Audit(event) if effect == AUDIT else effect for effect in effects]
+    verified = taken.context.verified if taken.context.pending is None else taken.context.proved
+    assert list(taken.effects) == [
+        attrs.evolve(effect, verified=verified) if isinstance(effect, Publish) else effect
+        for effect in expected
+    ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)

@@ -43,7 +43,7 @@ LeaseEvent = LeaseAsked | LeaseReleased | LeaseExpired
 
 @attrs.frozen
 class Grant:
-    """Whoever has asked holds the lease now."""
+    """Give the lease to `holder`, for as long as it has asked for."""
 
     holder: str
 
@@ -114,7 +114,10 @@ def leased(lease: Lease | None, holder: str, ttl_s: float, now: Stamp) -> Lease 
         now: of the store's host.
     """
     taken = step(LEASE, *_standing(lease, now), LeaseAsked(holder))
-    return Lease(holder, now.monotonic_s + ttl_s, now.boot) if taken.effects else None
+    for effect in taken.effects:
+        if isinstance(effect, Grant):
+            return Lease(effect.holder, now.monotonic_s + ttl_s, now.boot)
+    return None
 
 
 def released(lease: Lease | None, holder: str, now: Stamp) -> Lease | None:

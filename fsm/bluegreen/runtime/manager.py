@@ -167,7 +167,10 @@ class StrategyManager:
 
     @property
     def pending(self) -> Strategy | None:
-        """The strategy that the server announced, while a transition is pending."""
+        """The strategy that the server announced, while a transition is pending.
+
+        A connection opens a session there ahead of time: so the effect `Authenticate` is carried out.
+        """
         return self._snapshot.context.pending
 
     @property
@@ -198,7 +201,7 @@ class StrategyManager:
         """Take one step and carry out its effects. For tickets there are `start` and `end`.
 
         Returns:
-            The step, with its effects: `Authenticate` is for the caller, who has the connection.
+            The step, with its effects.
 
         Raises:
             EventForbidden: the state does not accept the event, or it ends a ticket that is not open;
@@ -361,7 +364,7 @@ class StrategyManager:
         if exchange is None:
             return
         if state in _ROUTES and context.route is not None:
-            exchange.decided(context.route, verified=_is_verified(context))
+            exchange.decided(context.route, verified=context.route_verified)
         else:
             exchange.undecided()
 
@@ -380,7 +383,7 @@ class StrategyManager:
         )
         context = self._snapshot.context
         if self._snapshot.state in _ROUTES and context.route is not None:
-            exchange.decided(context.route, verified=_is_verified(context))
+            exchange.decided(context.route, verified=context.route_verified)
         self._exchange = exchange
 
     def attend(self) -> None:
@@ -680,7 +683,7 @@ class StrategyManager:
             case IssueTicket() | CloseSessions():
                 pass  # done under the lock
             case Authenticate():
-                pass  # the caller has the connection
+                pass  # done by the next caller that has a connection: see `_try`, and `pending`
             case ClearCache():
                 if self._exchange is not None:
                     self._exchange.undecided()
@@ -695,11 +698,9 @@ class StrategyManager:
                     effect.state_version,
                 )
                 if self._exchange is not None:
-                    self._exchange.decided(effect.strategy, verified=_is_verified(after.context))
+                    self._exchange.decided(effect.strategy, verified=effect.verified)
             case Raise():
-                if taken.row.event is DetectionTimedOut:
-                    return self._timed_out()
-                return StrategyUnavailable(self.scope, effect.reason, self._failures)
+                return _ERRORS[effect.error](self.scope, effect.reason, self._failures)
             case Audit():
                 now_s = self._clock()
                 self._audience.audited(Record(self.scope, after.sequence, now_s, before, effect.event, taken))
@@ -741,11 +742,6 @@ class StrategyManager:
             self._exchange.after_fork()
 
 
-def _is_verified(context: Context) -> bool:
-    """Whether what new queries get was found to serve."""
-    return context.verified if context.pending is None else context.proved
-
-
 def _runs(timer: Timer, moment: Snapshot) -> bool:
     if moment.state not in timer.states:
         return False
@@ -763,3 +759,5 @@ def _calling(prove: Callable[[Strategy, float], object]) -> Prove:
 _CACHE: Final = next(timer for timer in TIMERS if isinstance(timer.event, CacheExpired))
 _TIMED: Final = frozenset(type(timer.event) for timer in TIMERS)
 _STARTED: Final = QueryStarted()
+_ERRORS: Final = {"unavailable": StrategyUnavailable, "timed_out": DetectionTimedOutError}
+"""The errors that the effect `Raise` names."""

@@ -38,7 +38,7 @@ RECEIVERS: Final[Mapping[type[Any], str]] = {
     effects.IssueTicket: "queries",
     effects.Authenticate: "detection",
     effects.CacheStrategy: "sessions",
-    effects.ClearCache: "sessions",
+    effects.ClearCache: "store",
     effects.CloseSessions: "sessions",
     effects.Publish: "store",
     effects.Raise: "application",

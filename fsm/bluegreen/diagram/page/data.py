@@ -63,7 +63,7 @@ def describe_effect(effect: Any, version: int | None) -> str:
 
     >>> from bluegreen.machines.strategy.effects import Publish
     >>> describe_effect(Publish("green", 4), 3)
-    'Publish(green, version {+1})'
+    'Publish(green, version {+1}, True)'
     """
     if not attrs.has(effect.__class__):
         return str(effect)

@@ -70,6 +70,11 @@ class Context:
         return self.pending or self.active
 
     @property
+    def route_verified(self) -> bool:
+        """True if `route` was found to serve."""
+        return self.verified if self.pending is None else self.proved
+
+    @property
     def fallback(self) -> Strategy | None:
         """What a detection without an answer falls back to: the configured default, else what was last used."""
         return self.settings.default_strategy or self.active

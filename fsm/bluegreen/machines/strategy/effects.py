@@ -1,5 +1,8 @@
 """Effects of the strategy machine: what is to be done, in the imperative, and the functions that make them.
 
+`StrategyManager` carries them out, in the order of the row: `IssueTicket` and `CloseSessions` under its lock, the
+others after it. `Authenticate` needs a connection, which a manager does not have; see there.
+
 A function gets (context before, context after, event), and returns the effect, or None if there is nothing to do.
 
 Source: spec, sections 2 and 4.
@@ -7,7 +10,7 @@ Source: spec, sections 2 and 4.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -29,22 +32,25 @@ class IssueTicket:
 
 @attrs.frozen
 class Authenticate:
-    """Open a session on this strategy now."""
+    """Open a session on this strategy now.
+
+    The next caller that has a connection does so. It reads the strategy off the context, since other steps may have
+    been taken meanwhile: a detection tries the first of `untried`, and a connection prewarms a session on `pending`.
+    """
 
     strategy: Strategy
 
 
 @attrs.frozen
 class CacheStrategy:
-    """Trust this strategy for `ttl_s` seconds from now."""
+    """Trust this strategy from now on, until the timer of `cache_expired` is due."""
 
     strategy: Strategy
-    ttl_s: float
 
 
 @attrs.frozen
 class ClearCache:
-    """Trust nothing that was cached."""
+    """Trust nothing that was cached: this process does not know where its queries go, so it tells no store."""
 
 
 @attrs.frozen
@@ -56,17 +62,30 @@ class CloseSessions:
 
 @attrs.frozen
 class Publish:
-    """Tell other processes that this strategy is the one to use."""
+    """Tell other processes that this strategy is the one to use.
+
+    Args:
+        strategy: where new queries go.
+        state_version: since which version.
+        verified: whether the strategy was found to serve.
+    """
 
     strategy: Strategy
     state_version: int
+    verified: bool = True
 
 
 @attrs.frozen
 class Raise:
-    """Tell the caller that neither strategy can be used."""
+    """Raise an error in the caller whose event led here.
+
+    Args:
+        reason: the error's text.
+        error: `unavailable`: `StrategyUnavailable`; `timed_out`: its subclass `DetectionTimedOutError`.
+    """
 
     reason: str
+    error: Literal["unavailable", "timed_out"] = "unavailable"
 
 
 @attrs.frozen
@@ -107,7 +126,7 @@ def authenticate(before: Context, after: Context, _: Any) -> StrategyEffect | No
 
 def cache(_: Context, after: Context, __: Any) -> StrategyEffect | None:
     """CacheStrategy: the active strategy is good as of now."""
-    return CacheStrategy(after.active, after.settings.cache_ttl_s) if after.active else None
+    return CacheStrategy(after.active) if after.active else None
 
 
 def clear_cache(_: Context, __: Context, ___: Any) -> StrategyEffect | None:
@@ -130,12 +149,17 @@ def close_drained(before: Context, after: Context, __: Any) -> StrategyEffect | 
 
 def publish(_: Context, after: Context, __: Any) -> StrategyEffect | None:
     """Publish what new queries get."""
-    return Publish(after.route, after.state_version) if after.route else None
+    return Publish(after.route, after.state_version, after.route_verified) if after.route else None
 
 
 def raise_unavailable(_: Context, __: Context, ___: Any) -> StrategyEffect | None:
     """Raise: both strategies failed."""
     return Raise("both strategies failed")
+
+
+def raise_timed_out(_: Context, after: Context, __: Any) -> StrategyEffect | None:
+    """Raise: no strategy was found in time."""
+    return Raise(f"no strategy within {after.settings.detection_timeout_s:g} s", "timed_out")
 
 
 def audit(_: Context, __: Context, event: Any) -> StrategyEffect | None:

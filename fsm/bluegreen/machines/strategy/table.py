@@ -26,6 +26,7 @@ from bluegreen.machines.strategy.effects import (
     issue_ticket,
     issue_ticket_alone,
     publish,
+    raise_timed_out,
     raise_unavailable,
 )
 from bluegreen.machines.strategy.events import (
@@ -235,7 +236,7 @@ ROWS = (
         FAILED,
         guard=~has_fallback,
         update=give_up,
-        effects=(clear_cache, audit, raise_unavailable),
+        effects=(clear_cache, audit, raise_timed_out),
         why="nothing answered, and nothing is known to fall back to",
     ),
     stay(DETECTING, CooldownEnded, update=lift_hold, why="the hold-down is over"),
