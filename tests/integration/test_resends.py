@@ -213,7 +213,7 @@ def test_a_refusal_of_the_strategy_costs_no_resend(
 ) -> None:
     with way(both_serve, managing(both_serve, quick(retry_attempts=1))) as ask:
         login(ask, both_serve)
-        wrong = {"action": "status", "code": "UNKNOWN", "details": "status: 456"}
+        wrong: dict[str, Any] = {"action": "status", "code": "UNKNOWN", "details": "status: 456"}
         both_serve.fault(**wrong, method="prepareStatement", strategy="blue", count=1)
         both_serve.fault(
             action="status", code="UNAVAILABLE", method="prepareStatement", strategy="green", count=1
