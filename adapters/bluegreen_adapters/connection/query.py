@@ -14,6 +14,7 @@ import attrs
 
 from bluegreen.machines.query import (
     QUERY,
+    DiscardRows,
     EndTicket,
     Errored,
     Lose,
@@ -21,6 +22,7 @@ from bluegreen.machines.query import (
     QueryEvent,
     Refused456,
     Replay,
+    RowsHandedOut,
 )
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket
@@ -160,6 +162,22 @@ class Placement:
 
 
 @attrs.define(eq=False)
+class RowCollection:
+    """Rows of one run of a query that a connector collects before it returns any of them to the application.
+
+    An RPC that fetches belongs to the collection that the query has when the RPC begins. If the query begins again, the
+    collection is void, and so is whatever its RPCs may still bring: none of them reaches the new run.
+
+    Attributes:
+        is_open: true until its rows are handed out or void. Written under the query's lock.
+        is_void: true once the connector has to throw its rows away and to fetch from the beginning. Likewise.
+    """
+
+    is_open: bool = True
+    is_void: bool = False
+
+
+@attrs.define(eq=False)
 class Query:
     """A query between its begin and its end.
 
@@ -180,6 +198,7 @@ class Query:
         place: where it runs; none while it is being moved, and if that has failed.
         execution: the RPC that executed it, once it was accepted.
         generation: how often it was begun.
+        collection: the last collection of its rows; None: each batch reaches the application at once.
         cleared: whether the server has freed it.
         retried: how often in a row the transport has failed an RPC of it, on whichever stack.
     """
@@ -193,6 +212,7 @@ class Query:
     place: Placement | None = None
     execution: Rpc | None = None
     generation: int = 0
+    collection: RowCollection | None = None
     cleared: bool = False
     retried: int = 0
     left: Placement | None = None
@@ -277,6 +297,44 @@ class Query:
         with self._lock:
             yield self._claimed is None and self.generation == place.generation
 
+    # What its connector collects before the application sees it.
+
+    @property
+    def is_collectable(self) -> bool:
+        """True as long as the application has seen no row, so that collecting rows makes a difference."""
+        return self.context is not None and not self.context.rows
+
+    @property
+    def is_void(self) -> bool:
+        """True if rows that its connector has collected are void, until it collects from the beginning."""
+        return self.collection is not None and self.collection.is_void
+
+    def collect(self) -> RowCollection:
+        """Begin to collect rows before the application sees any. The caller must call `hand_out` in the end.
+
+        If another caller is collecting rows of the same query, the rows of the two cannot be told apart: all of them
+        count as handed out.
+        """
+        with self._lock:
+            if self.collection is not None and self.collection.is_open:
+                self.hand_out(self.collection)
+            else:
+                self.collection = RowCollection()
+            return self.collection
+
+    def hand_out(self, collection: RowCollection) -> bool:
+        """Record that the application gets the rows of a collection; return True.
+
+        Return False if the query has begun again: the rows are void, and the application must not get them.
+        """
+        with self._lock:
+            if collection.is_void:
+                return False
+            collection.is_open = False
+            if self.context is not None and self.context.received:
+                self.advance(RowsHandedOut())
+            return True
+
     def claim(self, *, whoever_executes: bool) -> Future[None] | None:
         """Claim the query, to repair or to end it. Return none, or what to wait for before trying again.
 
@@ -333,6 +391,9 @@ class Query:
             context = attrs.evolve(self.context, reads=True) if reads else self.context
             taken = step(QUERY, self.state, context, event)
             self.state, self.context = taken.state, taken.context
+            if any(isinstance(effect, DiscardRows) for effect in taken.effects):
+                assert self.collection is not None  # otherwise each batch counts as handed out
+                self.collection.is_open, self.collection.is_void = False, True
         ends = tuple(effect for effect in taken.effects if isinstance(effect, EndTicket))
         replay = next((effect for effect in taken.effects if isinstance(effect, Replay)), None)
         lost = next((effect.reason for effect in taken.effects if isinstance(effect, Lose)), None)
