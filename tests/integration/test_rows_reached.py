@@ -57,6 +57,8 @@ UNREACHED: Final = {
         if "waits" not in state.tags
     },
     "Executing.exhausted": "the batch that ends a result is reported first",
+    "Executing.rows_handed_out": "it is sent only if the connector has received rows",
+    "Fetching.rows_handed_out[!rows received]": "it is sent only if the connector has received rows",
     "Completed.prepared": "to end a query waits until it has begun again",
     "Failed.prepared": "to fail a query waits until it has begun again",
     "Apart.write_accepted": "another thread must meet a failure of the store while a write is under way",
@@ -108,6 +110,7 @@ def driven() -> Driven:
         with row_driver.rigs() as rig_of:
             row_driver.renewals(rig_of)
             row_driver.queries(rig_of)
+            row_driver.collections(rig_of)
             row_driver.two_connections(rig_of)
             row_driver.late_answers(rig_of)
         row_driver.stores(60)

@@ -56,6 +56,13 @@ def test_nothing_is_wrong_under_the_other_settings_that_the_tables_look_at(setti
     assert (found.violations, found.unreached, found.ok) == ((), (), True)
 
 
+def test_nothing_is_wrong_where_connectors_collect_rows() -> None:
+    found = judge(1, 1, ModelOptions(events=(), steps=("exhaust", "collect")))
+    assert (found.violations, found.unreached, found.ok) == ((), (), True)
+    without = judge(1, 1, ModelOptions(events=(), steps=("exhaust",)))
+    assert found.searched.states > without.searched.states
+
+
 def _seen(space: Modular, levels: Any) -> set[tuple[str, Strategy, int, str, Any, tuple[str, ...]]]:
     """Each (phase, machine without its news, queries) of an exploration."""
     seen: set[Any] = set()

@@ -193,6 +193,33 @@ def _at_later_status(rig: Rig, text: str, fault: dict[str, Any], count: int | No
 _PHASES: Final = (_at_begin, _at_execute, _at_status_of_prepared, _at_status, _at_later_status)
 
 
+def collections(rig_of: Callable[..., Any]) -> None:
+    """Drive queries whose connector collects batches before the application has a row: through a fault, to each end."""
+    for fault, again in product((REFUSED, BROKEN), (True, False)):
+        with rig_of() as rig:
+            _collected(rig, fault, again=again)
+    for end in _ENDS:
+        with rig_of() as rig:
+            query = rig.mine.started(READ)
+            kept = rig.mine.link.bound[query.queryId]
+            collection = kept.collect()
+            rig.mine.fetch(query)
+            rig.tries(lambda rig=rig, query=query, end=end: end(rig, query))
+            kept.hand_out(collection)
+
+
+def _collected(rig: Rig, fault: dict[str, Any], *, again: bool) -> None:
+    query = rig.mine.started(READ)
+    kept = rig.mine.link.bound[query.queryId]
+    collection = kept.collect()
+    rig.mine.fetch(query)
+    if again:
+        rig.fault(fault, "status", count=1)
+        rig.tries(lambda: rig.mine.status(query))
+    kept.hand_out(collection)
+    rig.tries(lambda: rig.mine.fetch(query), lambda: rig.mine.clear(query))
+
+
 def _clear(rig: Rig, query: Any) -> None:
     rig.mine.clear(query)
 

@@ -18,6 +18,7 @@ from bluegreen.machines.query import (
     QueryContext,
     QueryEvent,
     Refused456,
+    RowsHandedOut,
 )
 from bluegreen.machines.strategy.context import Context
 from bluegreen.machines.strategy.events import (
@@ -115,7 +116,9 @@ query_events: st.SearchStrategy[QueryEvent] = st.sampled_from(
         Prepared("q-2"),
         Executed(),
         BatchFetched(True),
+        BatchFetched(True, handed_out=False),
         BatchFetched(False),
+        RowsHandedOut(),
         Exhausted(),
         Cleared(),
         Cancelled(),
@@ -132,19 +135,21 @@ query_events: st.SearchStrategy[QueryEvent] = st.sampled_from(
 
 @st.composite
 def query_contexts(draw: st.DrawFn, state: str = "Started") -> QueryContext:
-    """Any context of a query that `state` allows: no id before Prepared, one after it."""
+    """Any context of a query that `state` allows: no id before Prepared, one after it; no row before Fetching."""
     flags: dict[str, Any] = {
         "Started": st.none(),
         "Prepared": st.just("q-1"),
         "Executing": st.just("q-1"),
         "Fetching": st.just("q-1"),
     }
+    rows, received = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
     return QueryContext(
         Ticket(1, draw(strategies), draw(st.integers(0, 9))),
         reads=draw(st.booleans()),
         replay=draw(st.sampled_from(["never", "reads"])),
         query_id=draw(flags.get(state, st.sampled_from([None, "q-1"]))),
-        rows=draw(st.booleans()),
+        rows=rows,
+        received=received and state not in ("Started", "Prepared", "Executing"),
         restarts=draw(st.integers(0, 2)),
         reruns=draw(st.integers(0, 1)),
     )

@@ -217,7 +217,9 @@ def test_every_thread_has_a_way_to_use_its_connection(threads: int) -> None:
 def test_a_query_is_fetched_whole_or_page_by_page_and_its_cursor_closed(page: int | None) -> None:
     connection = FakeConnection()
     statement = Statement("SELECT 1 /*+ rows(3) */", rows=3, page=page)
-    assert statement.complaint(ask(connection, statement)) is None
+    rows: list[Any] = []
+    ask(connection, statement, rows)
+    assert statement.complaint(rows) is None
     assert connection.cursors_closed == 1
 
 
@@ -352,6 +354,14 @@ def test_a_read_that_had_handed_out_rows_when_its_stack_vanished_is_lost_as_allo
 def test_a_read_that_had_handed_out_nothing_must_survive_its_stack() -> None:
     found = counted(FAILED, vanished=(vanished("SELECT 1", 1.5, handed_rows=False),))
     assert (found.failed, found.lost_as_allowed) == (1, 0)
+
+
+def test_read_whose_rows_the_application_had_not_seen_must_survive_once() -> None:
+    unseen, gone = attrs.evolve(FAILED, seen=False), vanished("SELECT 1", 1.5)
+    found = counted(unseen, vanished=(gone,))
+    assert (found.failed, found.lost_as_allowed) == (1, 0)
+    again = counted(unseen, vanished=(vanished("SELECT 1", 1.2), gone))
+    assert (again.failed, again.lost_as_allowed) == (0, 1)
 
 
 @pytest.mark.parametrize(("executed", "allowed"), [(True, 1), (False, 0)])

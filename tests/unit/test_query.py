@@ -1,8 +1,8 @@
 """The query machine does what section 3 of its specification says.
 
 The cases were written down from the specification's text, not from the rows. `reads`: the statement
-provably only reads; `rows`: a row has reached the application; `reruns`: how often it was replayed after it
-was executed.
+provably only reads; `rows`: a row has reached the application; `received`: the connector has received rows, and the
+application has seen none of them; `reruns`: how often it was replayed after it was executed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bluegreen.machines.query import (
     BatchFetched,
     Cancelled,
     Cleared,
+    DiscardRows,
     EndTicket,
     Errored,
     Executed,
@@ -28,6 +29,7 @@ from bluegreen.machines.query import (
     QueryContext,
     Refused456,
     Replay,
+    RowsHandedOut,
 )
 from bluegreen.machines.strategy.events import QueryCancelled, QueryCompleted, QueryFailed
 from bluegreen.table.rows import RowKind
@@ -39,6 +41,8 @@ NEW = QueryContext(TICKET)
 """A statement that can write, or that is not provably a read."""
 WRITE = attrs.evolve(NEW, query_id="q-1")
 READ = attrs.evolve(WRITE, reads=True)
+RECEIVED = attrs.evolve(READ, received=True)
+COLLECTED = BatchFetched(handed_out=False)
 
 LIVE = ("Started", "Prepared", "Executing", "Fetching")
 RUNNING = ("Executing", "Fetching")
@@ -52,6 +56,12 @@ SERVER, HARMLESS, ON_EXECUTE, GONE = (
 )
 
 USED_UP = Errored("harmless", may_resend=False)
+BROKEN = (
+    (Refused456(), "its stack stopped serving it; "),
+    (HARMLESS, "its stack is out of reach; "),
+    (ON_EXECUTE, "its stack is out of reach; "),
+    (GONE, "its stack does not know it any more; "),
+)
 
 CAN_WRITE = "it can write, so it is not run again"
 ROWS_OUT = "rows of it have already been handed out"
@@ -77,6 +87,17 @@ CASES: list[Case] = [
     ("Fetching", "rows", WRITE, BatchFetched(), "stay", None, {"rows": True}, []),
     ("Fetching", "no more rows", having(WRITE, rows=True), BatchFetched(rows=False), "stay", None, {}, []),
     ("Fetching", "", WRITE, Exhausted(), "stay", None, {}, []),
+    # Rows that a connector collects before the application sees them.
+    ("Executing", "collected", WRITE, COLLECTED, "go", "Fetching", {"received": True}, []),
+    ("Fetching", "collected", WRITE, COLLECTED, "stay", None, {"received": True}, []),
+    ("Fetching", "collected, no more rows", RECEIVED, BatchFetched(rows=False, handed_out=False), "stay", None, {}, []),
+    ("Fetching", "collected after rows out", having(WRITE, rows=True), COLLECTED, "stay", None, {}, []),
+    ("Fetching", "rows at once after collected ones", RECEIVED, BatchFetched(), "stay", None,
+     {"rows": True, "received": False}, []),
+    ("Fetching", "collected", RECEIVED, RowsHandedOut(), "stay", None, {"rows": True, "received": False}, []),
+    ("Fetching", "again", having(WRITE, rows=True), RowsHandedOut(), "ignore", None, {}, []),
+    ("Fetching", "nothing received", WRITE, RowsHandedOut(), "ignore", None, {}, []),
+    ("Executing", "nothing received", WRITE, RowsHandedOut(), "ignore", None, {}, []),
     # Out of order.
     ("Started", "", NEW, Executed(), "forbid", None, {}, []),
     ("Started", "", NEW, BatchFetched(), "forbid", None, {}, []),
@@ -84,6 +105,8 @@ CASES: list[Case] = [
     ("Prepared", "", WRITE, Prepared("q-2"), "forbid", None, {}, []),
     ("Prepared", "", WRITE, BatchFetched(), "forbid", None, {}, []),
     ("Prepared", "", WRITE, Exhausted(), "forbid", None, {}, []),
+    ("Started", "", NEW, RowsHandedOut(), "forbid", None, {}, []),
+    ("Prepared", "", WRITE, RowsHandedOut(), "forbid", None, {}, []),
     # 456 before execution: replayed, at most twice, reads and writes alike.
     ("Started", "first", NEW, Refused456(), "stay", None, {"restarts": 1}, [FAILS, Replay(execute=False)]),
     ("Started", "second", having(NEW, restarts=1), Refused456(), "stay", None, {"restarts": 2},
@@ -148,12 +171,7 @@ for Running in RUNNING:
         (Running, "", WRITE, Prepared("q-2"), "forbid", None, {}, []),
         (Running, "", WRITE, Executed(), "forbid", None, {}, []),
     ]
-    for Broken, Fault in (
-        (Refused456(), "its stack stopped serving it; "),
-        (HARMLESS, "its stack is out of reach; "),
-        (ON_EXECUTE, "its stack is out of reach; "),
-        (GONE, "its stack does not know it any more; "),
-    ):
+    for Broken, Fault in BROKEN:
         CASES += [
             (Running, "read", READ, Broken, "go", "Started", {"query_id": None, "reruns": 1},
              [FAILS, Replay(execute=True)]),
@@ -172,6 +190,18 @@ for Running in RUNNING:
          [FAILS, Lose("its stack is out of reach; " + NO_RESEND)]),
     )  # fmt: skip
 
+
+# The application has seen none of its rows: the connector throws them away, and the query runs again.
+for Broken, Fault in BROKEN:
+    CASES += [
+        ("Fetching", "read, rows received", RECEIVED, Broken, "go", "Started",
+         {"query_id": None, "received": False, "reruns": 1}, [FAILS, DiscardRows(), Replay(execute=True)]),
+        ("Fetching", "write, rows received", having(RECEIVED, reads=False), Broken, "go", "Failed", {},
+         [FAILS, Lose(Fault + CAN_WRITE)]),
+        ("Fetching", "second time, rows received", having(RECEIVED, reruns=1), Broken, "go", "Failed", {},
+         [FAILS, Lose(Fault + ONCE)]),
+    ]  # fmt: skip
+
 # A final state ends the ticket exactly once.
 for Over in FINAL:
     CASES += [
@@ -182,6 +212,7 @@ for Over in FINAL:
         Prepared("q-2"),
         Executed(),
         BatchFetched(),
+        RowsHandedOut(),
         Exhausted(),
         Refused456(),
         SERVER,
@@ -220,6 +251,7 @@ def test_every_state_and_event_of_the_specification_has_a_case() -> None:
                 "prepared",
                 "executed",
                 "batch_fetched",
+                "rows_handed_out",
                 "exhausted",
                 "cleared",
                 "cancelled",
@@ -268,6 +300,17 @@ def test_a_write_that_may_have_been_executed_is_not_sent_again(state: str, unsur
     taken = step(QUERY, state, context, unsure)
     assert taken.state == "Failed"
     assert [type(effect) for effect in taken.effects] == [EndTicket, Lose]
+
+
+@pytest.mark.parametrize("broken", [Refused456(), HARMLESS, GONE], ids=["456", "transport", "gone"])
+def test_a_read_runs_again_until_its_collected_rows_are_handed_out(broken: Any) -> None:
+    collected = step(QUERY, "Executing", READ, COLLECTED)
+    again = step(QUERY, collected.state, collected.context, broken)
+    assert (again.state, again.context.received) == ("Started", False)
+    seen = step(QUERY, collected.state, collected.context, RowsHandedOut())
+    lost = step(QUERY, seen.state, seen.context, broken)
+    assert lost.state == "Failed"
+    assert ROWS_OUT in str(lost.effects)
 
 
 @pytest.mark.parametrize("context", [NEW, having(NEW, reads=True)], ids=["write", "read"])

@@ -116,6 +116,8 @@ FIELD = {
     "clear on the wrong stack": "query_completed(blue)",
     "late 456 clears a fresh cache": "error_456(blue)",
     "replay of a write": "refused_456",
+    "rows of two runs are put together": "refused_456",
+    "rows that the application has seen are fetched again": "refused_456",
     "timer as the only way out": "connection_opened",
     "lost wake-up: what a detection found is told to nobody": "auth_success(blue)",
     "an announcement switches at once": "strategy_announced(green)",

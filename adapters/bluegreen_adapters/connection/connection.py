@@ -29,7 +29,7 @@ from bluegreen_adapters.connection import current_query, statement_logging
 from bluegreen_adapters.connection.acceptance import record_of
 from bluegreen_adapters.connection.evidence import Fault, Request
 from bluegreen_adapters.connection.protocol import Credentials, Protocol, Role, read
-from bluegreen_adapters.connection.query import BeginReply, Placement, Query, QueryId, Rpc
+from bluegreen_adapters.connection.query import BeginReply, Placement, Query, QueryId, RowCollection, Rpc
 from bluegreen_adapters.connection.recovery import ErrorTypes, QueryRecovery
 from bluegreen_adapters.connection.requests import Blank, Failure, Outcome, Reply
 from bluegreen_adapters.connection.session_pool import NotAccepted
@@ -236,24 +236,29 @@ class Connection:
 
     def _use(self, rpc: Rpc, query: Query, failed: Failure | None = None) -> Flow[Any]:
         """An RPC of a query: to its own stack, whatever has happened to the cluster since."""
+        collection = query.collection if rpc.method.effect == "fetched" else None
         while True:
             with self.repairs.executing(rpc, query):
                 place = yield from self.repairs.place_of(query)
+                if collection is not None and collection.is_void:  # it must not take rows of the new run
+                    raise self.repairs.discarded(query)
                 outcome: Outcome = failed or (yield from self._wire.send(rpc, query, place))
-                done = yield from self._answered(rpc, query, place, outcome)
+                done = yield from self._answered(rpc, query, place, outcome, collection)
             if done is not None:
                 yield from self.sessions.prewarm()
                 return self._wire.strip_internal_fields(done.message)
             failed = None
 
-    def _answered(self, rpc: Rpc, query: Query, place: Placement, outcome: Outcome) -> Flow[Reply | None]:
+    def _answered(
+        self, rpc: Rpc, query: Query, place: Placement, outcome: Outcome, collection: RowCollection | None
+    ) -> Flow[Reply | None]:
         """Take note of an answer, and return it; return none if the RPC is to be sent again: if the query
         had to be begun anew after a failure, or has been meanwhile, so that rows would be handed out twice.
         """
         if isinstance(outcome, Reply):
             with query.held_at(place) as unmoved:
                 if unmoved or rpc.method.effect != "fetched":
-                    self.repairs.progressed(rpc, query, outcome.message)
+                    self.repairs.progressed(rpc, query, outcome.message, collection)
                     return outcome
             return None
         if outcome.then == "continue":

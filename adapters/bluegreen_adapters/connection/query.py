@@ -15,6 +15,7 @@ import attrs
 from bluegreen.errors import unreachable
 from bluegreen.machines.query import (
     QUERY,
+    DiscardRows,
     EndTicket,
     Errored,
     Lose,
@@ -23,6 +24,7 @@ from bluegreen.machines.query import (
     QueryEvent,
     Refused456,
     Replay,
+    RowsHandedOut,
     is_replayed,
 )
 from bluegreen.machines.retry import RETRY, Attempts, RetryEffect, RetryEvent
@@ -185,6 +187,22 @@ class Placement:
 
 
 @attrs.define(eq=False)
+class RowCollection:
+    """Rows of one run of a query that a connector collects before it returns any of them to the application.
+
+    An RPC that fetches belongs to the collection that the query has when the RPC begins. If the query begins again, the
+    collection is void, and so is whatever its RPCs may still bring: none of them reaches the new run.
+
+    Attributes:
+        is_open: true until its rows are handed out or void. Written under the query's lock.
+        is_void: true once the connector has to throw its rows away and to fetch from the beginning. Likewise.
+    """
+
+    is_open: bool = True
+    is_void: bool = False
+
+
+@attrs.define(eq=False)
 class Query:
     """A query between its begin and its end.
 
@@ -205,6 +223,7 @@ class Query:
         place: where it runs; none while it is being moved, and if that has failed.
         execution: the RPC that executed it, once it was accepted.
         generation: how often it was begun.
+        collection: the last collection of its rows; None: each batch reaches the application at once.
         cleared: whether the server has freed it.
     """
 
@@ -217,6 +236,7 @@ class Query:
     place: Placement | None = None
     execution: Rpc | None = None
     generation: int = 0
+    collection: RowCollection | None = None
     cleared: bool = False
     left: Placement | None = None
     alone: Strategy | None = None
@@ -299,6 +319,44 @@ class Query:
         counts: false if the query has been moved since, or is being moved or ended."""
         with self._lock:
             yield self._claimed is None and self.generation == place.generation
+
+    # What its connector collects before the application sees it.
+
+    @property
+    def is_collectable(self) -> bool:
+        """True as long as the application has seen no row, so that collecting rows makes a difference."""
+        return self.context is not None and not self.context.rows
+
+    @property
+    def is_void(self) -> bool:
+        """True if rows that its connector has collected are void, until it collects from the beginning."""
+        return self.collection is not None and self.collection.is_void
+
+    def collect(self) -> RowCollection:
+        """Begin to collect rows before the application sees any. The caller must call `hand_out` in the end.
+
+        If another caller is collecting rows of the same query, the rows of the two cannot be told apart: all of them
+        count as handed out.
+        """
+        with self._lock:
+            if self.collection is not None and self.collection.is_open:
+                self.hand_out(self.collection)
+            else:
+                self.collection = RowCollection()
+            return self.collection
+
+    def hand_out(self, collection: RowCollection) -> bool:
+        """Record that the application gets the rows of a collection; return True.
+
+        Return False if the query has begun again: the rows are void, and the application must not get them.
+        """
+        with self._lock:
+            if collection.is_void:
+                return False
+            collection.is_open = False
+            if self.context is not None and self.context.received:
+                self.advance(RowsHandedOut())
+            return True
 
     def claim(self, *, whoever_executes: bool) -> Future[None] | None:
         """Claim the query, to repair or to end it. Return none, or what to wait for before trying again.
@@ -392,6 +450,9 @@ class Query:
             context = attrs.evolve(self.context, reads=True) if reads else self.context
             taken = step(QUERY, self.state, context, event)
             self.state, self.context = taken.state, taken.context
+            if any(isinstance(effect, DiscardRows) for effect in taken.effects):
+                assert self.collection is not None  # otherwise each batch counts as handed out
+                self.collection.is_open, self.collection.is_void = False, True
         ends, result = list[EndTicket](), StepResult()
         effects: tuple[QueryEffect, ...] = taken.effects
         for effect in effects:
@@ -400,6 +461,8 @@ class Query:
                     ends.append(effect)
                 case Replay():
                     result = attrs.evolve(result, replay=effect)
+                case DiscardRows():
+                    pass  # done under the lock
                 case Lose():
                     result = attrs.evolve(result, lost=effect.reason)
                 case _:

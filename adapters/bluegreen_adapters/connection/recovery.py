@@ -33,7 +33,7 @@ from bluegreen.runtime.telemetry import LossReported, QueryReplayed
 from bluegreen.types import Strategy, Ticket
 from bluegreen_adapters.connection.evidence import Fault, Request
 from bluegreen_adapters.connection.protocol import read
-from bluegreen_adapters.connection.query import Placement, Query, Rpc, StepResult
+from bluegreen_adapters.connection.query import Placement, Query, RowCollection, Rpc, StepResult
 from bluegreen_adapters.connection.requests import Failure, Outcome, Reply
 from bluegreen_adapters.connection.session_pool import AcceptedElsewhere, NotAccepted, describe_outcome
 from bluegreen_adapters.connection.transport import RpcTransport
@@ -41,10 +41,18 @@ from bluegreen_adapters.connection.transport import RpcTransport
 
 @attrs.frozen
 class ErrorTypes:
-    """Which exceptions the application gets; an adapter derives its own from ours and from its driver's."""
+    """Which exceptions the application gets; an adapter derives its own from ours and from its driver's.
+
+    Args:
+        lost: a query cannot be finished.
+        unavailable: no strategy can be used.
+        discarded: the query has begun again, so the rows that its connector has collected are void. Only code that
+            collects rows gets it; that code has to fetch from the beginning.
+    """
 
     lost: type[QueryLost] = QueryLost
     unavailable: type[StrategyUnavailable] = StrategyUnavailable
+    discarded: type[StrategyUnavailable] = StrategyUnavailable
 
 
 class _Tickets(dict[int, Ticket]):
@@ -301,8 +309,14 @@ class QueryRecovery:
             self._manager.end(end.event)
         return settled
 
-    def progressed(self, rpc: Rpc, query: Query, message: Any) -> None:
-        """Tell the query's machine what an answer means."""
+    def progressed(
+        self, rpc: Rpc, query: Query, message: Any, collection: RowCollection | None = None
+    ) -> None:
+        """Tell the query's machine what an answer means.
+
+        Args:
+            collection: the collection to which rows in the answer belong; None: the application gets them at once.
+        """
         method = rpc.method
         with contextlib.suppress(EventForbidden):  # an order that only the server can judge: it has answered
             if method.effect == "executed":
@@ -310,7 +324,8 @@ class QueryRecovery:
                 self.stepped(query, Executed())
             elif method.effect == "fetched":
                 rows = any(read(message, field) for field in method.rows)
-                self.stepped(query, BatchFetched(rows))
+                handed_out = collection is None or not collection.is_open
+                self.stepped(query, BatchFetched(rows, handed_out=handed_out))
                 if read(message, method.done) if method.done else not rows:
                     self.stepped(query, Exhausted())
 
@@ -380,6 +395,11 @@ class QueryRecovery:
         translated = self._raised.unavailable(error.scope, error.reason, error.failures)
         translated.__cause__ = error
         return translated
+
+    def discarded(self, query: Query) -> StrategyUnavailable:
+        """Return the error that says that the rows which the connector has collected are void."""
+        reason = f"query {query.public_id} has begun again: throw its rows away, and fetch from the beginning"
+        return self._raised.discarded(self._manager.scope, reason)
 
     def lost(self, query: Query, reason: str) -> QueryLost:
         """Return the error that says that a query cannot be finished."""

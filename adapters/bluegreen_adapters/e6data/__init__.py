@@ -90,8 +90,8 @@ def install(settings: Settings | None = None, *, store: str | None = None) -> No
 
 
 def uninstall() -> None:
-    """Undo `install`. Connections that are open stay covered, except that a cursor of theirs that is let go
-    without `clear` is then noticed only when its connection is."""
+    """Undo `install`. Connections that are open stay covered, with two exceptions: a cursor of theirs that is dropped
+    without `clear` is then noticed only when its connection is, and each batch counts as seen when it is received."""
     if importlib.util.find_spec("e6data_python_connector") is not None:
         importlib.import_module("bluegreen_adapters.e6data.patches").unpatch()
 

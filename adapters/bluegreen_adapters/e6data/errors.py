@@ -53,3 +53,7 @@ class Unavailable(StrategyUnavailable, OperationalError, _InactiveRpcError):  # 
 
     def __str__(self) -> str:
         return StrategyUnavailable.__str__(self)
+
+
+class RowsDiscarded(Unavailable):
+    """The query has begun again, so the rows that its cursor has collected are void. `fetching` catches it."""

@@ -25,7 +25,8 @@ from bluegreen.types import Scope
 from bluegreen_adapters.connection.connection import Connection, ErrorTypes
 from bluegreen_adapters.connection.protocol import Credentials, Metadata, Protocol
 from bluegreen_adapters.connection.query import QueryId
-from bluegreen_adapters.e6data.errors import Lost, Unavailable
+from bluegreen_adapters.e6data.errors import Lost, RowsDiscarded, Unavailable
+from bluegreen_adapters.e6data.fetching import wrap_async_fetch, wrap_fetch
 from bluegreen_adapters.e6data.protocol import CLUSTER_PROTOCOL, PROTOCOL
 from bluegreen_adapters.grpc.aio import AsyncSwitchingChannel
 from bluegreen_adapters.grpc.channel import SwitchingChannel
@@ -85,7 +86,9 @@ def _link(
     owner: Any, settings: Settings | None, protocol: Protocol, credentials: Credentials | None
 ) -> Connection:
     manager = join_store(managed(scope_of(owner), settings))
-    return Connection(manager, protocol, credentials=credentials, raised=ErrorTypes(Lost, Unavailable))
+    return Connection(
+        manager, protocol, credentials=credentials, raised=ErrorTypes(Lost, Unavailable, RowsDiscarded)
+    )
 
 
 def _supplied_by(connection: Any, made: Callable[[Any], tuple[Any, Metadata]]) -> Credentials:
@@ -223,6 +226,8 @@ def _bindings(stock: Any, settings: Settings | None) -> Any:
     return SimpleNamespace(**{**vars(stock), "ClusterServiceStub": covered})
 
 
+_COLLECTS: Final = "collects batches, and must fetch from the beginning if the query begins again"
+
 SEAMS: Final = (
     Seam("e6data_grpc", "Connection", "_create_client", _create_client, "makes the channel of a connection"),
     Seam(
@@ -239,6 +244,10 @@ SEAMS: Final = (
         _execute,
         "runs a statement again after errors that merely mention a refusal",
     ),
+    Seam("e6data_grpc", "Cursor", "fetchall", wrap_fetch, _COLLECTS),
+    Seam("e6data_grpc", "Cursor", "fetchmany", wrap_fetch, _COLLECTS),
+    Seam("async_cursor", "AsyncCursor", "fetchall", wrap_async_fetch, _COLLECTS),
+    Seam("async_cursor", "AsyncCursor", "fetchmany", wrap_async_fetch, _COLLECTS),
     Seam(
         "async_connection",
         "AsyncConnection",

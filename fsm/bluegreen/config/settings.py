@@ -193,7 +193,7 @@ class Settings:
             `first_safe_point`: at the first safe point.
         drain_timeout_s: how long a transition waits for the old strategy's tickets, 1 to 86400 seconds.
         default_strategy: what to fall back to if detection times out: none, `blue` or `green`.
-        replay: `reads`: a query that only reads, and has not handed out a row, is run again when its
+        replay: `reads`: a query that only reads, and of which the application has no row, is run again when its
             stack vanishes; `never`: nothing is replayed after it was executed.
         failed_cooldown_s: how long a scope in Failed refuses at once, how long a strategy that was announced and
             then refused is held down, and after how long a connection opens one more session ahead of time, if it has

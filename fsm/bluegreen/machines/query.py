@@ -45,10 +45,24 @@ class Executed:
 
 @attrs.frozen
 class BatchFetched:
-    """A batch was fetched; `rows` says whether it has handed rows to the application."""
+    """A batch was fetched.
+
+    Args:
+        rows: whether there are rows in it.
+        handed_out: whether the application has them by that. If a connector collects batches before it returns any
+            row, its adapter says False here, and sends `RowsHandedOut` when the connector returns.
+    """
 
     rows: bool = True
+    handed_out: bool = True
     name: ClassVar[str] = "batch_fetched"
+
+
+@attrs.frozen
+class RowsHandedOut:
+    """The application has got rows that the connector had received before."""
+
+    name: ClassVar[str] = "rows_handed_out"
 
 
 @attrs.frozen
@@ -94,7 +108,17 @@ class Errored:
     name: ClassVar[str] = "errored"
 
 
-QueryEvent = Prepared | Executed | BatchFetched | Exhausted | Cleared | Cancelled | Refused456 | Errored
+QueryEvent = (
+    Prepared
+    | Executed
+    | BatchFetched
+    | RowsHandedOut
+    | Exhausted
+    | Cleared
+    | Cancelled
+    | Refused456
+    | Errored
+)
 
 
 @attrs.frozen
@@ -107,6 +131,7 @@ class QueryContext:
         replay: the setting of that name.
         query_id: its id on the stack where it runs now.
         rows: whether a row has reached the application.
+        received: whether the connector has received rows of this run of which the application has seen none.
         restarts: how often it was replayed before it was executed.
         reruns: how often it was replayed after.
     """
@@ -116,6 +141,7 @@ class QueryContext:
     replay: str = "reads"
     query_id: str | None = None
     rows: bool = False
+    received: bool = False
     restarts: int = 0
     reruns: int = 0
 
@@ -135,13 +161,22 @@ class Replay:
 
 
 @attrs.frozen
+class DiscardRows:
+    """Have the connector throw away the rows that it has received, and fetch from the beginning.
+
+    They are of a run that has ended. Another run may return its rows in another order, so that rows of two runs must
+    never be put together.
+    """
+
+
+@attrs.frozen
 class Lose:
     """Raise `QueryLost` with this reason."""
 
     reason: str
 
 
-QueryEffect = EndTicket | Replay | Lose
+QueryEffect = EndTicket | Replay | DiscardRows | Lose
 
 RESTARTS: Final = 2
 """How often a query that has executed nothing is begun again (spec, section 5: 456)."""
@@ -153,6 +188,7 @@ may_restart = restarts_left.named("replays left")
 _reads = Fact("reads", (True, False), lambda c, _: c.reads)
 _allowed = Fact("replay", ("never", "reads"), lambda c, _: c.replay)
 _rows = Fact("rows_out", (True, False), lambda c, _: c.rows)
+_received = Fact("rows_received", (True, False), lambda c, _: c.received)
 _rerun_left = Fact("rerun_left", (True, False), lambda c, _: c.reruns < RERUNS)
 _doubt = Fact("doubt", ("none", "harmless", "execute", "gone"), lambda _, e: e.doubt)
 _resends = Fact("resends", (True, False), lambda _, e: e.may_resend)
@@ -162,6 +198,7 @@ may_rerun = (_reads.is_(True) & _allowed.is_("reads") & _rows.is_(False) & _reru
     "read without rows out"
 )
 may_resend = _resends.is_(True).named("resends left")
+has_received = _received.is_(True).named("rows received")
 answered = _doubt.is_("none").named("server's answer")
 harmless = _doubt.is_("harmless").named("transport, nothing executed")
 unknown = _doubt.is_("gone").named("unknown to its stack")
@@ -174,8 +211,14 @@ def take_id(context: QueryContext, event: Prepared) -> QueryContext:
 
 
 def note_rows(context: QueryContext, event: BatchFetched) -> QueryContext:
-    """Remember that rows have reached the application."""
-    return attrs.evolve(context, rows=context.rows or event.rows)
+    """Remember that rows have reached the application, or the connector alone."""
+    rows = context.rows or (event.rows and event.handed_out)
+    return attrs.evolve(context, rows=rows, received=not rows and (context.received or event.rows))
+
+
+def note_handed_out(context: QueryContext, _: RowsHandedOut) -> QueryContext:
+    """Remember that the rows that the connector had received have reached the application."""
+    return attrs.evolve(context, rows=True, received=False)
 
 
 def restart(context: QueryContext, _: Any) -> QueryContext:
@@ -185,7 +228,7 @@ def restart(context: QueryContext, _: Any) -> QueryContext:
 
 def rerun(context: QueryContext, _: Any) -> QueryContext:
     """Begin anew: it only reads, and nothing of it was seen."""
-    return attrs.evolve(context, query_id=None, reruns=context.reruns + 1)
+    return attrs.evolve(context, query_id=None, received=False, reruns=context.reruns + 1)
 
 
 def completes(before: QueryContext, _: QueryContext, __: Any) -> QueryEffect:
@@ -211,6 +254,11 @@ def replays(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffect:
 def replays_execution(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffect:
     """Replay the prepare and the execute."""
     return Replay(execute=True)
+
+
+def discards_rows(_: QueryContext, __: QueryContext, ___: Any) -> QueryEffect:
+    """DiscardRows: they are of a run that has ended."""
+    return DiscardRows()
 
 
 def loses_running(before: QueryContext, _: QueryContext, event: Any) -> QueryEffect:
@@ -265,13 +313,24 @@ _OVER: Final = (COMPLETED, CANCELLED, FAILED)
 
 ROWS = (
     go(STARTED, Prepared, PREPARED, update=take_id, why="the server has taken it on"),
-    forbid(STARTED, (Executed, BatchFetched, Exhausted), why="it has no id yet"),
+    forbid(STARTED, (Executed, BatchFetched, RowsHandedOut, Exhausted), why="it has no id yet"),
     forbid((PREPARED, *_RUNNING), Prepared, why="it has an id already"),
     go(PREPARED, Executed, EXECUTING, why="accepted for execution"),
-    forbid(PREPARED, (BatchFetched, Exhausted), why="it was not executed"),
+    forbid(PREPARED, (BatchFetched, RowsHandedOut, Exhausted), why="it was not executed"),
     forbid(_RUNNING, Executed, why="it is being executed already (I11)"),
     go(EXECUTING, BatchFetched, FETCHING, update=note_rows, why="the result has begun"),
     stay(FETCHING, BatchFetched, update=note_rows, why="the result goes on"),
+    ignore(EXECUTING, RowsHandedOut, why="no row of this run has been received"),
+    stay(
+        FETCHING,
+        RowsHandedOut,
+        guard=has_received,
+        update=note_handed_out,
+        why="the application has seen rows: from now on it is not run again",
+    ),
+    ignore(
+        FETCHING, RowsHandedOut, guard=~has_received, why="no row is there that the application has not seen"
+    ),
     go(EXECUTING, Exhausted, FETCHING, why="an empty result"),
     stay(FETCHING, Exhausted, why="the ticket ends with clear, which must reach the same stack"),
     go(_LIVE, Cleared, COMPLETED, effects=(completes,), why="the application is done with it"),
@@ -303,13 +362,31 @@ ROWS = (
         why="at most 2 attempts; nothing was executed, so that the server's last answer goes to the application",
     ),
     go(
-        _RUNNING,
+        EXECUTING,
         Refused456,
         STARTED,
         guard=may_rerun,
         update=rerun,
         effects=(fails, replays_execution),
         why="the drain promise was broken; nobody has seen a row",
+    ),
+    go(
+        FETCHING,
+        Refused456,
+        STARTED,
+        guard=may_rerun & ~has_received,
+        update=rerun,
+        effects=(fails, replays_execution),
+        why="the drain promise was broken; nobody has seen a row",
+    ),
+    go(
+        FETCHING,
+        Refused456,
+        STARTED,
+        guard=may_rerun & has_received,
+        update=rerun,
+        effects=(fails, discards_rows, replays_execution),
+        why="the drain promise was broken; the connector has rows, and the application has seen none of them",
     ),
     go(
         _RUNNING,
@@ -395,13 +472,31 @@ ROWS = (
         why="it may have been executed (I11)",
     ),
     go(
-        _RUNNING,
+        EXECUTING,
         Errored,
         STARTED,
         guard=~answered & may_rerun & may_resend,
         update=rerun,
         effects=(fails, replays_execution),
         why="its stack is out of reach; nobody has seen a row",
+    ),
+    go(
+        FETCHING,
+        Errored,
+        STARTED,
+        guard=~answered & may_rerun & may_resend & ~has_received,
+        update=rerun,
+        effects=(fails, replays_execution),
+        why="its stack is out of reach; nobody has seen a row",
+    ),
+    go(
+        FETCHING,
+        Errored,
+        STARTED,
+        guard=~answered & may_rerun & may_resend & has_received,
+        update=rerun,
+        effects=(fails, discards_rows, replays_execution),
+        why="its stack is out of reach; the connector has rows, and the application has seen none of them",
     ),
     go(
         _RUNNING,
@@ -413,36 +508,59 @@ ROWS = (
     ),
     # A final state ends the ticket exactly once.
     forbid(_OVER, (Cleared, Cancelled), why="it has ended already"),
-    ignore(_OVER, (Prepared, Executed, BatchFetched, Exhausted), why="late news of a query that has ended"),
+    ignore(
+        _OVER,
+        (Prepared, Executed, BatchFetched, RowsHandedOut, Exhausted),
+        why="late news of a query that has ended",
+    ),
     ignore(_OVER, (Refused456, Errored), why="it has ended: there is nothing to repair"),
 )
+
+
+# What the connector receives is of the present run: a query that begins again has received nothing.
+_fresh: Final = (_id_known.is_(True) & ~has_received).named("id known, no rows received")
 
 
 def _contexts() -> Iterator[QueryContext]:
     ticket = Ticket(1, "blue", 7)
     flags = (False, True)
-    for reads, replay, known, rows, times in product(flags, ("never", "reads"), flags, flags, (0, 2)):
-        yield QueryContext(ticket, reads, replay, "q-1" if known else None, rows, times, times)
+    seen = ((False, False), (False, True), (True, False))  # rows out, rows received
+    for reads, replay, known, (rows, received), times in product(
+        flags, ("never", "reads"), flags, seen, (0, 2)
+    ):
+        yield QueryContext(ticket, reads, replay, "q-1" if known else None, rows, received, times, times)
 
 
 QUERY: Final[Table[QueryContext, QueryEvent, QueryEffect]] = Table(
     name="query",
     initial=STARTED,
     states=(
-        State(STARTED, holds=_id_known.is_(False).named("no id")),
-        State(PREPARED, holds=_id_known.is_(True).named("id known"), tags=("repairable",)),
-        State(EXECUTING, holds=_id_known.is_(True).named("id known"), tags=("executed",)),
+        State(STARTED, holds=(_id_known.is_(False) & ~has_received).named("no id, no rows received")),
+        State(PREPARED, holds=_fresh, tags=("repairable",)),
+        State(EXECUTING, holds=_fresh, tags=("executed",)),
         State(FETCHING, holds=_id_known.is_(True).named("id known"), tags=("executed",)),
         *(State(name, final=True) for name in _OVER),
     ),
-    events=(Prepared, Executed, BatchFetched, Exhausted, Cleared, Cancelled, Refused456, Errored),
+    events=(
+        Prepared,
+        Executed,
+        BatchFetched,
+        RowsHandedOut,
+        Exhausted,
+        Cleared,
+        Cancelled,
+        Refused456,
+        Errored,
+    ),
     rows=ROWS,
     contexts=_contexts(),
     samples=(
         Prepared("q-2"),
         Executed(),
         BatchFetched(True),
+        BatchFetched(True, handed_out=False),
         BatchFetched(False),
+        RowsHandedOut(),
         Exhausted(),
         Cleared(),
         Cancelled(),

@@ -16,6 +16,7 @@ from bluegreen.machines.query import (
     Exhausted,
     Prepared,
     Refused456,
+    RowsHandedOut,
 )
 from bluegreen.machines.strategy.context import FAILED
 from bluegreen.machines.strategy.events import (
@@ -78,7 +79,8 @@ class ModelOptions:
         stale: whether news of earlier versions may arrive.
         lossy: whether the answer to an execution may be lost, or be one that leaves open what it did.
         kinds: whether the statements read: both by default.
-        steps: what queries do besides going on and being cleared: `cancel`, `error`, `exhaust`.
+        steps: what queries do besides going on and being cleared: `cancel`, `error`, `exhaust`, and `collect`: their
+            connector receives rows, and hands them out later.
         replay: the setting of that name.
         words: whether the store may say anything at any time, whatever was written there.
         at_once: whether a begin may execute as well, in protocols without an RPC of its own for that.
@@ -89,7 +91,7 @@ class ModelOptions:
     stale: bool = True
     lossy: bool = True
     kinds: tuple[bool, ...] = (True, False)
-    steps: tuple[str, ...] = ("cancel", "error", "exhaust")
+    steps: tuple[str, ...] = ("cancel", "error", "exhaust", "collect")
     replay: str = "reads"
     words: bool = False
     at_once: bool = True
@@ -244,11 +246,15 @@ class Moves:
             yield from rpc(_ran(query), Executed(), answer)
         else:
             yield from rpc(query, BatchFetched(True), answer)
+            if "collect" in self.liberties.steps:
+                yield from rpc(query, BatchFetched(True, handed_out=False), answer)
             if "exhaust" in self.liberties.steps:
                 yield from rpc(query, Exhausted(), answer)
         if self.liberties.lossy and not executed and answer in ("serve", "unavailable"):
             text = f"execute on {query.strategy}"
             yield from self._unclear(phase, self._trail(process), _ran(query), others, text)
+        if query.context.received:
+            yield from self._ended(process, query, others, RowsHandedOut(), "hand out")
         for name, event in (("cancel", Cancelled()), ("error", Errored("none"))):
             if name in self.liberties.steps:
                 yield from self._ended(process, query, others, event, name)

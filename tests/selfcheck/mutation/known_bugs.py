@@ -1,7 +1,7 @@
 """Bugs of connectors in the field, each introduced into our tables again.
 
 >>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
-(16, True)
+(19, True)
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from bluegreen.machines.query import (
     BatchFetched,
     Errored,
     Refused456,
+    RowsHandedOut,
     ambiguous,
     answered,
     fails,
     harmless,
     loses_ambiguous,
+    loses_running,
     may_rerun,
     may_resend,
     may_restart,
@@ -173,6 +175,14 @@ def _nothing_done(
         yield go(state, Errored, "Failed", guard=lost, effects=(fails, loses_ambiguous), why=_WHY)
 
 
+def _runs_again(event: type[Any], again: Guard) -> Iterable[Row | Rows]:
+    """A query begins again, and its connector keeps what it has received."""
+    yield go(
+        "Fetching", event, "Started", guard=again, update=rerun, effects=(fails, replays_execution), why=_WHY
+    )
+    yield go("Fetching", event, "Failed", guard=~again, effects=(fails, loses_running), why=_WHY)
+
+
 FIELD_BUGS: Final = (
     FieldBug("starvation while any query is in flight", _overlapping()),
     FieldBug(
@@ -207,6 +217,12 @@ FIELD_BUGS: Final = (
                 update=rerun, effects=(fails, replays_execution), why=_WHY,
             ),
         ),
+        QUERY,
+    ),
+    FieldBug("rows of two runs are put together", _runs_again(Refused456, may_rerun), QUERY),
+    FieldBug(
+        "rows that the application has seen are fetched again",
+        (ignore("Fetching", RowsHandedOut, why=_WHY),),
         QUERY,
     ),
     FieldBug("timer as the only way out", _timed()),

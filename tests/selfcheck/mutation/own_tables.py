@@ -34,6 +34,7 @@ DROPPED: Final = {
     "tickets": ("open_blue", "open_green"),
     "ticket's id": ("query_id",),
     "rows": ("rows",),
+    "received": ("received",),
     "restarts": ("restarts",),
     "reruns": ("reruns",),
 }

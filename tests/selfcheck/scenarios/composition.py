@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from bluegreen.diagram.labels import wrapped
 from bluegreen.diagram.renderers import dot
-from bluegreen.machines.query import EndTicket, Lose, Replay
+from bluegreen.machines.query import DiscardRows, EndTicket, Lose, Replay
 from bluegreen.machines.strategy import effects
 from bluegreen.machines.strategy.context import DETECTING
 from selfcheck.model.composition import ANSWERS, Composition
@@ -29,6 +29,7 @@ PARTS: Final[Mapping[str, str]] = {
     "detection": "detection, one at a time",
     "sessions": "sessions and cache",
     "store": "shared store",
+    "connector": "connector",
     "application": "application",
     "audit": "audit log",
 }
@@ -45,6 +46,7 @@ RECEIVERS: Final[Mapping[type[Any], str]] = {
     effects.Audit: "audit",
     EndTicket: "strategy",
     Replay: "strategy",
+    DiscardRows: "connector",
     Lose: "application",
 }
 """Whom each effect is for. A query that is replayed asks the strategy machine for a ticket again."""
@@ -72,8 +74,8 @@ def messages() -> Mapping[tuple[str, str], tuple[str, ...]]:
                 for effect in move.effects:
                     if isinstance(effect, EndTicket):
                         say("queries", "strategy", effect.event.name)
-                    elif isinstance(effect, Lose):
-                        say("queries", "application", type(effect).__name__)
+                    elif isinstance(effect, (DiscardRows, Lose)):
+                        say("queries", RECEIVERS[type(effect)], type(effect).__name__)
     order = _order(composition)
     return {ends: tuple(sorted(names, key=order)) for ends, names in said.items()}
 

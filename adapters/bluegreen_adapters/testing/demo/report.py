@@ -20,8 +20,8 @@ STOCK: Final = "stock connector"
 OURS: Final = "with bluegreen"
 
 CAPTION: Final = (
-    "Must survive: every query but those that had handed out rows, and writes that had been accepted, when "
-    "their stack vanished; the engine tells which. Latencies are of queries that succeeded; the stall is of "
+    "Must survive: every query but those of which the application had rows, and writes that had been accepted, "
+    "when their stack vanished. Latencies are of queries that succeeded; the stall is of "
     "any query that a switch met."
 )
 

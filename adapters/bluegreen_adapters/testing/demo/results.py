@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 
 from bluegreen_adapters.testing.engine import Statistics
@@ -18,6 +20,7 @@ class QueryResult:
         ended_s: likewise; of a query that never came back, when it was given up.
         error: the error that the application got, or none.
         wrong: what is wrong with the rows that the application got, or none.
+        seen: whether the application had rows of it by then; True also if that is not known.
     """
 
     text: str
@@ -26,6 +29,7 @@ class QueryResult:
     ended_s: float
     error: str | None = None
     wrong: str | None = None
+    seen: bool = True
 
     @property
     def latency_s(self) -> float:
@@ -52,10 +56,12 @@ class Ledger:
         """A thread has begun a query."""
         self._begun[thread] = (text, writes, at_s)
 
-    def ended(self, thread: int, at_s: float, error: str | None, wrong: str | None) -> None:
-        """The query of a thread has ended."""
+    def ended(
+        self, thread: int, at_s: float, error: str | None, wrong: str | None, seen: bool = True
+    ) -> None:
+        """Record that the query of a thread has ended."""
         text, writes, began_s = self._begun.pop(thread)
-        self.outcomes.append(QueryResult(text, writes, began_s, at_s, error, wrong))
+        self.outcomes.append(QueryResult(text, writes, began_s, at_s, error, wrong, seen))
         self.failed += error is not None
 
     def all_ended(self, at_s: float, error: str) -> None:
@@ -124,10 +130,17 @@ class Run:
 
     @property
     def bereft(self) -> dict[str, float]:
-        """Statements that nobody could bring to their end, and the earliest second of the load of which that
-        can be said: their stack went away after it had handed out rows of them, or accepted to execute a write.
+        """Statements that nobody could bring to their end, as far as the engine knows, and the earliest second of the
+        load of which that can be said: their stack went away after it had handed out rows of them, or accepted to
+        execute a write. Whether the application had seen those rows is in `QueryResult.seen`.
         """
         started_s = self.statistics.timeline[0].at_s
         return {
             gone.statement: gone.at_s - started_s for gone in self.statistics.vanished if gone.loss_allowed
         }
+
+    @property
+    def bereft_twice(self) -> frozenset[str]:
+        """Statements whose stack went away twice while they ran: a read is run again once."""
+        times = Counter(gone.statement for gone in self.statistics.vanished if gone.executed)
+        return frozenset(text for text, count in times.items() if count > 1)

@@ -1,13 +1,13 @@
 """The figures of the demo: counted from what the application saw and from what the engine counted. Pure.
 
-Failed is what the application saw fail. Whether that loss is allowed is decided by the engine alone, which
-knows what had been executed and handed out when a stack went away; the type of the error decides nothing.
+Failed is what the application saw fail. Whether that loss is allowed is decided by the engine, which knows what had
+been executed when a stack went away, and by the rows that the application had; the type of the error decides nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -27,8 +27,8 @@ class Figures:
         switches: switches played.
         queries: queries begun.
         failed: queries that ended in an error, or never, and that the specification says must survive.
-        lost_as_allowed: queries that ended in an error, and that nobody may run again: they had handed out
-            rows, or were writes that were accepted, when their stack went away.
+        lost_as_allowed: queries that ended in an error, and that nobody may run again: the application had rows
+            of them, or they were writes that were accepted, when their stack went away, or it was the second one.
         wrong: reads with other rows than they must return, and writes that were reported done and were not.
         executed_twice: writes that were executed more than once.
         misrouted: RPCs with a strategy, session, query or address of the other stack.
@@ -61,8 +61,8 @@ class Figures:
 def figures(run: Run) -> Figures:
     """Count one half."""
     failures = [outcome for outcome in run.outcomes if outcome.error is not None]
-    bereft = run.bereft
-    must_survive = [failure for failure in failures if not _is_allowed(failure, bereft)]
+    bereft, twice = run.bereft, run.bereft_twice
+    must_survive = [failure for failure in failures if not _is_allowed(failure, bereft, twice)]
     wrong = [complaint for outcome in run.outcomes if (complaint := _complaint(outcome, run)) is not None]
     latencies = sorted(outcome.latency_s for outcome in run.outcomes if outcome.error is None)
     stalls = [
@@ -88,10 +88,14 @@ def figures(run: Run) -> Figures:
     )
 
 
-def _is_allowed(failure: QueryResult, bereft: Mapping[str, float]) -> bool:
-    """Whether a query failed because its stack went away, and not before that for some reason of its own."""
+def _is_allowed(failure: QueryResult, bereft: Mapping[str, float], twice: Collection[str]) -> bool:
+    """Return whether a query failed because its stack went away, and not before that for some reason of its own.
+
+    A read has to survive that if the application had seen none of its rows, but once only.
+    """
     gone_s = bereft.get(failure.text)
-    return gone_s is not None and failure.ended_s >= gone_s
+    excused = failure.writes or failure.seen or failure.text in twice
+    return gone_s is not None and failure.ended_s >= gone_s and excused
 
 
 def _complaint(outcome: QueryResult, run: Run) -> str | None:

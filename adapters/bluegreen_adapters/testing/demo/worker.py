@@ -153,9 +153,10 @@ class Worker(threading.Thread):
             statement, began_s = next(self._asked), self._now_s()
             self._journal.tell(began=[self._number, statement.text, statement.rows is None, began_s])
             self._began_s = began_s
-            error, wrong = self._outcome(statement)
+            rows: list[Any] = []
+            error, wrong = self._outcome(statement, rows)
             self._began_s = None
-            self._journal.tell(ended=[self._number, self._now_s(), error, wrong])
+            self._journal.tell(ended=[self._number, self._now_s(), error, wrong, bool(rows)])
             self.queries += 1
             if error is not None:
                 self._stop_set.wait(AFTER_ERROR_S)
@@ -168,11 +169,12 @@ class Worker(threading.Thread):
         if began_s is not None and connection is not None and self._now_s() - began_s > bound_s:
             close(connection)
 
-    def _outcome(self, statement: Statement) -> tuple[str | None, str | None]:
+    def _outcome(self, statement: Statement, rows: list[Any]) -> tuple[str | None, str | None]:
+        """Run a statement; return its error, or what is wrong with its rows. `rows` gets what the application sees."""
         failed = True
         try:
             self._connection = self._slot.taken()
-            rows = ask(self._connection, statement)
+            ask(self._connection, statement, rows)
             failed = False
         except Exception as error:  # noqa: BLE001  whatever the application sees is counted
             return described(error), None
@@ -186,20 +188,19 @@ class Worker(threading.Thread):
         return time.monotonic() - self._started_s
 
 
-def ask(connection: Any, statement: Statement) -> list[Any]:
-    """Run a statement as applications do, and return its rows."""
+def ask(connection: Any, statement: Statement, rows: list[Any]) -> None:
+    """Run a statement as applications do, and add to `rows` what a call that fetches returns."""
     cursor = connection.cursor()
     try:
         cursor.execute(statement.text)
         if statement.rows is None:
-            return []
+            return
         if statement.page is None:
-            return list(cursor.fetchall())
-        rows: list[Any] = []
+            rows += cursor.fetchall()
+            return
         while page := cursor.fetchmany(statement.page):
             rows += page
             time.sleep(statement.pause_s)
-        return rows
     finally:
         cursor.close()
 

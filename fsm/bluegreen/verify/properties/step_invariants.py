@@ -14,6 +14,7 @@ from bluegreen.machines.query import (
     BatchFetched,
     Cancelled,
     Cleared,
+    DiscardRows,
     EndTicket,
     Errored,
     Executed,
@@ -22,6 +23,7 @@ from bluegreen.machines.query import (
     Prepared,
     Refused456,
     Replay,
+    RowsHandedOut,
 )
 from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
 from bluegreen.machines.strategy.events import (
@@ -155,11 +157,12 @@ _ORDER: Final = {
     Prepared: ("Started",),
     Executed: ("Prepared",),
     BatchFetched: ("Executing", "Fetching"),
+    RowsHandedOut: ("Executing", "Fetching"),
     Exhausted: ("Executing", "Fetching"),
     Cleared: _LIVE,
     Cancelled: _LIVE,
 }
-_LATE: Final = (Prepared, Executed, BatchFetched, Exhausted)
+_LATE: Final = (Prepared, Executed, BatchFetched, RowsHandedOut, Exhausted)
 
 
 def _ordered(taken: Taken) -> bool:
@@ -176,7 +179,7 @@ def _moved_on(taken: Taken) -> bool:
     """Where each answer leads, if it is what it should be."""
     right = {
         Prepared: "Prepared", Executed: "Executing", BatchFetched: "Fetching", Exhausted: "Fetching",
-        Cleared: "Completed", Cancelled: "Cancelled",
+        RowsHandedOut: taken.state, Cleared: "Completed", Cancelled: "Cancelled",
     }.get(_kind(taken))  # fmt: skip
     if taken.state not in _LIVE:
         return taken.step.state == taken.state
@@ -211,12 +214,27 @@ def _remembered(taken: Taken) -> bool:
     before, after, event = taken.context, taken.step.context, taken.event
     if taken.state not in _LIVE:
         return True
-    rows = before.rows or (isinstance(event, BatchFetched) and event.rows)
+    fetched = isinstance(event, BatchFetched) and event.rows
+    at_once = isinstance(event, BatchFetched) and event.rows and event.handed_out
+    rows = bool(before.rows or at_once or (before.received and isinstance(event, RowsHandedOut)))
     replayed = bool(_effects(taken, Replay))
+    received = bool(not rows and not replayed and (before.received or fetched))
     return (
-        bool(after.rows == rows)
+        bool(after.rows == rows and after.received == received)
         and after.restarts + after.reruns == before.restarts + before.reruns + replayed
     )
+
+
+def _discarded(taken: Taken) -> bool:
+    """A query that begins again has its connector throw away what it has received, before the replay."""
+    order = [
+        isinstance(effect, Replay)
+        for effect in taken.step.effects
+        if isinstance(effect, (DiscardRows, Replay))
+    ]
+    if True not in order:
+        return not order
+    return order == ([False, True] if taken.context.received else [True])
 
 
 QUERY_ALWAYS: Final = (
@@ -226,6 +244,7 @@ QUERY_ALWAYS: Final = (
     Always("Q answered", "the server's own answer ends the query, and is passed on", _answered),
     Always("Q limited", "no query begins anew for a request that may not be sent again", _limited),
     Always("Q remembered", "rows that were handed out and attempts are counted", _remembered),
+    Always("Q discarded", "rows of a run that has ended are thrown away before the next one begins", _discarded),
     Always("I2 isolated", "a query's ticket stays as it is until the query begins anew", _isolated),
     Always("I5 ends once", "a query that ends, or begins anew, ends its ticket, once", _ends_once),
     Always("I11 replayed", "what may have been executed is replayed only if it reads and shows no row", _replayed),
