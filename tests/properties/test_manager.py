@@ -91,7 +91,7 @@ STALE_NEWS = st.tuples(st.sampled_from(SAID), BOTH, st.integers(1, 3))
 ANY_NEWS = st.one_of(FRESH_NEWS, STALE_NEWS, st.tuples(st.sampled_from(BARE), BOTH, st.just(0)))
 PROVES = st.lists(
     st.tuples(
-        st.sampled_from(["accept", "456", "refuse", "456", "crash"]),
+        st.sampled_from(["accept", "456", "refuse", "456", "silent", "crash"]),
         st.sampled_from([0.0, 0.0, 0.5, 20.0, 31.0]),
         st.lists(ANY_NEWS, max_size=2),
     ),
@@ -250,6 +250,8 @@ class ManagerMachine(RuleBasedStateMachine):
             said.append((strategy, answer, elapsed, others))
             if answer == "crash":
                 raise OwnFault
+            if answer == "silent":  # nothing was heard: whoever leads next may ask it again
+                raise Refusal(answer, wrong_strategy=False, answered=False)
             self.heard.setdefault(version, []).append(strategy)  # I8
             if answer != "accept":
                 raise Refusal(answer, wrong_strategy=answer == "456")

@@ -13,7 +13,7 @@ BLUE, GREEN = "blue", "green"
 DETECTING, STABLE, PENDING, FAILED = "Detecting", "Stable", "PendingTransition", "Failed"
 
 Answer = str
-"""What a strategy says to a caller: `accept`, `456` or `refuse`; `crash`: the caller itself fails."""
+"""What a strategy says to a caller: `accept`, `456`, `refuse` or `silent`; `crash`: the caller itself fails."""
 
 
 def other(strategy: str) -> str:
@@ -234,7 +234,10 @@ class NaiveManager:
 
     def detection_timed_out(self) -> None:
         if self.state == DETECTING:
-            fallback = self.default or self.active
+            known = [
+                one for one in (self.default, self.active) if one in self.untried
+            ]  # the others have refused
+            fallback = known[0] if known else None
             if fallback is None:
                 self._fail()
             else:
@@ -293,11 +296,13 @@ class NaiveManager:
             self._lead(deadline, prove)
 
     def _lead(self, deadline: float, prove: Callable[[str], Answer]) -> None:
+        silent: set[tuple[str, int]] = set()
         while self.state == DETECTING:
-            if self.now >= deadline:
+            untried = [one for one in self.untried if (one, self.state_version) not in silent]
+            if self.now >= deadline or not untried:
                 self.detection_timed_out()
                 return
-            strategy, version = self.untried[0], self.state_version
+            strategy, version = untried[0], self.state_version
             answer = prove(strategy)
             if answer == "crash":
                 raise Crashed
@@ -305,5 +310,7 @@ class NaiveManager:
                 self.auth_success(strategy, version)
             elif answer == "456":
                 self.error_456(strategy, version)
+            elif answer == "silent":
+                silent.add((strategy, version))
             else:
                 self.auth_failure(strategy, version)

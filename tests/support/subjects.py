@@ -170,7 +170,7 @@ class BusyManager(ManagerSubject):
 
     def _late(self, strategy: Strategy, left_s: float) -> None:
         self.clock.advance(left_s)
-        raise Refusal("too late")
+        raise Refusal("too late", answered=False)
 
     def _gone(self, strategy: Strategy, left_s: float) -> None:
         raise Gone

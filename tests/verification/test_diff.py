@@ -121,6 +121,7 @@ FIELD = {
     "an announcement switches at once": "strategy_announced(green)",
     "a running query is moved over": "cleared",
     "a detection does not hear that it was refused": "error_456(blue)",
+    "a time-out falls back to what has just refused": "detection_timed_out",
     "one user's refusal moves everybody": "auth_failure(blue, others served)",
     "an engine's text taken for a refusal": "errored(none)",
     "a stack that does not know a query is taken for one that has refused it": "errored(gone)",

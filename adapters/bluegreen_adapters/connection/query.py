@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -182,6 +183,8 @@ class Query:
         generation: how often it was begun.
         cleared: whether the server has freed it.
         retried: how often in a row the transport has failed an RPC of it, on whichever stack.
+        place_by_s: until when the present call of the application waits for a strategy and a session, by the manager's
+            clock. One value for all waits of the call; the time that its requests take is added to it.
     """
 
     begin: Rpc
@@ -195,6 +198,7 @@ class Query:
     generation: int = 0
     cleared: bool = False
     retried: int = 0
+    place_by_s: float = math.inf
     left: Placement | None = None
     alone: Strategy | None = None
     answer: BaseException | None = attrs.field(default=None, repr=False)

@@ -76,8 +76,11 @@ class RpcTransport:
         state, attempts = RECOVERY.initial, Attempts(transient=min(query.retried, limit), limit=limit)
         failed_s: float | None = None
         while True:
-            version = self.manager.state_version
+            version, sent_s = self.manager.state_version, self.manager.now_s()
             outcome: Outcome = yield self._send(rpc, place)
+            query.place_by_s += (
+                self.manager.now_s() - sent_s
+            )  # neither a request nor a backoff waits for a place
             if isinstance(outcome, Reply):
                 query.retried = 0
                 self.observe_reply(outcome.message, place.session, version)
@@ -100,11 +103,12 @@ class RpcTransport:
                 if isinstance(effect, RetryAfter):
                     query.retried = attempts.transient
                     self._retried(rpc, place.ticket, effect)
+                    query.place_by_s += effect.delay_s
                     yield pause(effect.delay_s)
                     continue
                 if isinstance(effect, AuthenticateAgain):
                     # The declared types get lost on the way around the loop.
-                    renewed: Session | Failure = yield from self._renewed(place.session, kind)  # pyright: ignore[reportUnknownVariableType]
+                    renewed: Session | Failure = yield from self._renewed(query, place.session, kind)  # pyright: ignore[reportUnknownVariableType]
                     if isinstance(renewed, Failure):
                         return renewed
                     query.renews(place.session, renewed)  # pyright: ignore[reportUnknownArgumentType]
@@ -299,9 +303,9 @@ class RpcTransport:
             rpc.name, rewritten(rpc.request, fields, in_place=rpc.is_owned), metadata, rpc.left_s, rpc.options
         )
 
-    def _renewed(self, session: Session, kind: Request) -> Flow[Session | Failure]:
+    def _renewed(self, query: Query, session: Session, kind: Request) -> Flow[Session | Failure]:
         """Open a new session on the same stack: the old one is dead, so the request took no effect."""
-        version, left_s = self.manager.state_version, self.manager.settings.detection_timeout_s
+        version, left_s = self.manager.state_version, query.place_by_s - self.manager.now_s()
         try:
             return (yield from self.sessions.opened(session.strategy, left_s, instead_of=session))
         except NotAccepted as refused:

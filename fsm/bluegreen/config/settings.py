@@ -186,12 +186,14 @@ class Settings:
     Args:
         cache_ttl_s: how long an adopted strategy is trusted without any proof, 60 to 1800 seconds.
         retry_attempts: how often an RPC that failed transiently is sent again, 1 to 10.
-        detection_timeout_s: how long a caller waits for detection at most, 10 to 120 seconds.
+        detection_timeout_s: how long a call of the application waits at most for a strategy and a session there, 10 to
+            120 seconds. The time that its requests take does not count.
         logging_level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
         commit_when: `drained`: the pending strategy becomes active once no ticket is open on the old one;
             `first_safe_point`: at the first safe point.
         drain_timeout_s: how long a transition waits for the old strategy's tickets, 1 to 86400 seconds.
-        default_strategy: what to fall back to if detection times out: none, `blue` or `green`.
+        default_strategy: what to fall back to if a detection times out in which it has not refused: none, `blue` or
+            `green`.
         replay: `reads`: a query that only reads, and has not handed out a row, is run again when its
             stack vanishes; `never`: nothing is replayed after it was executed.
         failed_cooldown_s: how long a scope in Failed refuses at once, how long a strategy that was announced and

@@ -416,8 +416,8 @@ class StrategyManager:
 
         Args:
             prove: called with (strategy, seconds left) if this caller is the one that detects. It returns
-                if the strategy accepts the caller, and raises `Refusal` if not. Any other exception ends
-                this caller's part only: somebody else detects.
+                if the strategy accepts the caller, and raises `Refusal` if not; `Refusal(..., answered=False)` if
+                there was no answer in time. Any other exception ends this caller's part only: somebody else detects.
             session: what the ticket is to carry for its connection.
 
         Raises:
@@ -452,9 +452,21 @@ class StrategyManager:
         assert taken is not None
         return taken.ticket
 
-    def start_flow(self, prove: Prove, session: object = None, alone: Strategy | None = None) -> Flow[Ticket]:
-        """`start` as a flow, for drivers of other kinds; `alone` as in `try_start`."""
-        deadline_s = self._clock() + self.settings.detection_timeout_s
+    def start_flow(
+        self,
+        prove: Prove,
+        session: object = None,
+        alone: Strategy | None = None,
+        deadline_s: float | None = None,
+    ) -> Flow[Ticket]:
+        """`start` as a flow, for drivers of other kinds.
+
+        Args:
+            prove, session, alone: as in `start` and `try_start`.
+            deadline_s: until when the caller waits, by the manager's clock; by default for `detection_timeout_s`.
+        """
+        if deadline_s is None:
+            deadline_s = self._clock() + self.settings.detection_timeout_s
         missed = False
         while True:
             ticket = self.try_start(session, alone)
@@ -471,6 +483,9 @@ class StrategyManager:
         """Lead the detection until `deadline_s`, or wait for the one that is under way until one of the two
         ends. Single flight (invariant I9)."""
         mine = self._new_detection(deadline_s)
+        least_s = min(self.settings.probe_after_s, self.settings.detection_timeout_s / len(Strategy))
+        if deadline_s - self._clock() < least_s:
+            mine.decides = False
         try:
             with self._lock:
                 if self._detection is None or self._detection.finished:
@@ -542,23 +557,32 @@ class StrategyManager:
 
     def _try(self, detection: Detection, prove: Prove, tried: list[Strategy]) -> Flow[None]:
         """Try what is untried, in order, until the machine has settled. Each strategy once (invariant I8)."""
+        # Tries that were not answered, each with the version under which it was made: no refusals, so that the machine
+        # does not hear of them, and its `untried` still has the strategy to fall back to.
+        silent: set[tuple[Strategy, int]] = set()
         while not detection.finished:  # somebody may have timed it out, and lead another one by now
             state, context, _ = self._snapshot
             if state not in _WAITS:
                 return
             left_s = detection.deadline_s - self._clock()
-            if left_s <= 0:
+            untried = [one for one in context.untried if (one, context.state_version) not in silent]
+            if left_s <= 0 or not untried:
                 self._time_out(detection)
+                if not detection.decides:
+                    raise self._timed_out()
                 return
-            if len(context.untried) == len(Strategy):
+            if len(untried) == len(Strategy):
                 self._failures = {}
-            strategy = context.untried[0]
+            strategy = untried[0]
             tried.append(strategy)
             event: StrategyEvent = AuthSuccess(strategy, context.state_version)
             try:
                 yield from prove(strategy, left_s)
             except Refusal as refusal:
                 self._failures = {**self._failures, strategy.value: refusal.reason}
+                if not refusal.answered:
+                    silent.add((strategy, context.state_version))
+                    continue
                 refused = Error456 if refusal.wrong_strategy else AuthFailure
                 event = refused(strategy, context.state_version)
             self.send(event)
@@ -566,7 +590,8 @@ class StrategyManager:
     def _time_out(self, detection: Detection) -> None:
         """Give a detection up, unless it is over: then another one may be under way, which goes on."""
         try:
-            self._apply(DetectionTimedOut(), still=detection.close)
+            if detection.decides:
+                self._apply(DetectionTimedOut(), still=detection.close)
         finally:
             detection.finish()
 

@@ -71,5 +71,9 @@ class Context:
 
     @property
     def fallback(self) -> Strategy | None:
-        """What a detection without an answer falls back to: the configured default, else what was last used."""
-        return self.settings.default_strategy or self.active
+        """What a detection without an answer falls back to: the configured default, else what was last used.
+
+        Never a strategy that has refused in this detection: those are not in `untried` any more.
+        """
+        known = (self.settings.default_strategy, self.active)
+        return next((one for one in known if one in self.untried), None)

@@ -227,7 +227,8 @@ ROWS = (
         guard=has_fallback,
         update=adopt_fallback,
         effects=(close_drained, audit),
-        why="fall back, marked unverified; the cache stays empty",
+        why="fall back to the default, else to what was last used, but never to one that has refused in this "
+        "detection; marked unverified, and the cache stays empty (a try that was not answered is no refusal)",
     ),
     go(
         DETECTING,
@@ -236,7 +237,7 @@ ROWS = (
         guard=~has_fallback,
         update=give_up,
         effects=(clear_cache, audit, raise_unavailable),
-        why="nothing answered, and nothing is known to fall back to",
+        why="nothing answered, and whatever is known to fall back to has refused",
     ),
     stay(DETECTING, CooldownEnded, update=lift_hold, why="the hold-down is over"),
     ignore(DETECTING, DrainTimedOut, why="no transition is pending"),

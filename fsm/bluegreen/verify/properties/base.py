@@ -25,6 +25,7 @@ from bluegreen.machines.strategy.effects import IssueTicket
 from bluegreen.machines.strategy.events import (
     SAFE_POINTS,
     AuthFailure,
+    DetectionTimedOut,
     DrainTimedOut,
     Error456,
     QueryCancelled,
@@ -185,10 +186,19 @@ def _rolled_back(taken: Taken) -> bool:
 
 
 def _bounded(taken: Taken) -> bool:
-    """While one detection goes on, what it has not heard from only gets less, with each refusal by who refused."""
+    """While one detection goes on, what it has not heard from only gets less, with each refusal by who refused.
+
+    When its time is over, it does not end on what has refused.
+    """
     before, after, event = taken.context, taken.step.context, taken.event
     if taken.state != DETECTING:
         return True
+    if (
+        isinstance(event, DetectionTimedOut)
+        and taken.step.state == STABLE
+        and after.active not in before.untried
+    ):
+        return False
     if taken.step.state != DETECTING:
         return taken.step.state in (STABLE, FAILED)
     heard = isinstance(event, (Error456, AuthFailure)) and event.state_version == before.state_version
@@ -215,7 +225,7 @@ STRATEGY_ALWAYS: Final = (
     Always("I6 fenced", "stale news changes nothing, and the version never decreases", _fenced),
     Always("I6 versioned", "a change of (state, active, pending) is one version", _versioned),
     Always("I7 rollback", "a rollback drops what is pending and leaves what is active", _rolled_back),
-    Always("I8 detection bounded", "within a detection a strategy is tried once", _bounded),
+    Always("I8 detection bounded", "a detection tries a strategy once, and never ends on one that refused", _bounded),
     Always("I13 scoped", "what concerns one connection, while others are served, changes nothing for them", _scoped),
 )  # fmt: skip
 """What the specification, section 7, says of each step of the strategy machine alone."""

@@ -106,8 +106,13 @@ def _tried_first(taken: Taken) -> bool:
 
 
 def _gives_up(taken: Taken) -> bool:
-    """The detection is over: on the fall-back, unverified and not cached, or in Failed if there is none."""
-    fallback, after = taken.context.settings.default_strategy or taken.context.active, taken.step.context
+    """The detection is over: on the fall-back, unverified and not cached, or in Failed if there is none.
+
+    The default comes before what was last in use, and neither counts once it has refused in this detection.
+    """
+    before, after = taken.context, taken.step.context
+    known = [before.settings.default_strategy, before.active]
+    fallback = next((one for one in known if one is not None and one in before.untried), None)
     if fallback is None:
         return taken.step.state == FAILED
     cached = any(isinstance(effect, CacheStrategy) for effect in taken.step.effects)
@@ -188,7 +193,7 @@ RESPONSES: Final = (
              _refused, _tries_the_other),
     response("R2 hinted", "a detection tries first what is announced meanwhile", StrategyAnnounced,
              _promising, _tried_first),
-    response("R2 timed out", "a detection that takes too long ends on the fall-back, else in Failed",
+    response("R2 timed out", "a detection that takes too long ends on a fall-back that has not refused, else in Failed",
              DetectionTimedOut, _in(DETECTING), _gives_up),
     response("R2 adopted", "what answers a detection is active, and cached", AuthSuccess, _answered, _adopted),
     response("R2 confirmed", "what proves the active strategy good renews the cache", AuthSuccess,
