@@ -84,7 +84,7 @@ BARE = (
 )  # fmt: skip
 ENDINGS = (QueryCompleted, QueryCancelled, QueryFailed)
 SAFE_POINTS = (ConnectionOpened, CacheInvalidated, *ENDINGS)
-SECONDS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 20.0, 31.0, 150.0, 301.0, 3601.0])
+SECONDS = st.sampled_from([0.0, 0.06, 0.25, 0.5, 1.0, 2.0, 20.0, 31.0, 150.0, 301.0, 3601.0])
 
 FRESH_NEWS = st.tuples(st.sampled_from(SAID), BOTH, st.just(0))
 STALE_NEWS = st.tuples(st.sampled_from(SAID), BOTH, st.integers(1, 3))
@@ -381,6 +381,7 @@ class ManagerMachine(RuleBasedStateMachine):
             "state_version": context.state_version,
             "verified": context.verified,
             "proved": context.proved,
+            "failed_in_a_row": context.failed_in_a_row,
             "open": (context.open_blue, context.open_green),
         }
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, EndTicket, Errored, Executed, Lose, QueryContext, Replay
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import FAILURES_COUNTED, Context
 from bluegreen.machines.strategy.effects import Authenticate, CloseSessions, IssueTicket
 from bluegreen.machines.strategy.events import (
     AuthFailure,
@@ -508,3 +508,13 @@ def test_a_query_is_lost_only_if_it_may_have_been_executed_and_then_never_silent
 def test_a_query_is_executed_only_in_prepared(state: Any, sent: QuerySent) -> None:
     _, context, _ = sent
     assert may(QUERY, state.name, context, Executed()) is (state.name == "Prepared")
+
+
+@given(steps(), st.integers(0, FAILURES_COUNTED))
+def test_no_row_looks_at_what_is_counted_in_a_row(
+    taken: tuple[str, Context, StrategyEvent], failed: int
+) -> None:
+    """Only timers do: so one context stands for all that differ in their counts alone."""
+    state, context, event = taken
+    counted = attrs.evolve(context, failed_in_a_row=failed)
+    assert STRATEGY.row(state, counted, event) is STRATEGY.row(state, context, event)

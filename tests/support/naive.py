@@ -59,6 +59,7 @@ class NaiveManager:
         self.previous: str | None = None
         self.untried = self._both(None)
         self.held_down: str | None = None
+        self.failed_in_a_row = 0
         self.state_version = 0
         self.verified = False  # active has accepted a connection
         self.pending_proved = False  # pending has
@@ -86,8 +87,18 @@ class NaiveManager:
             "state_version": self.state_version,
             "verified": self.verified,
             "proved": self.pending_proved,
+            "failed_in_a_row": self.failed_in_a_row,
             "open": (self.open_on(BLUE), self.open_on(GREEN)),
         }
+
+    def cool_down_s(self) -> float:
+        """50 ms, doubled for each further failure in a row as long as that is not longer than the setting."""
+        seconds = min(0.05, self.failed_cooldown_s)
+        for _ in range(self.failed_in_a_row - 1):
+            if 2 * seconds > self.failed_cooldown_s:
+                break
+            seconds *= 2
+        return seconds
 
     # Moving from state to state.
 
@@ -137,6 +148,7 @@ class NaiveManager:
 
     def _fail(self) -> None:
         self.untried = []
+        self.failed_in_a_row = min(self.failed_in_a_row + 1, 12)
         self.state_version += 1
         self._enter(FAILED)
         raise Unavailable
@@ -217,11 +229,16 @@ class NaiveManager:
 
     def auth_success(self, strategy: str, version: int) -> None:
         if self.state == DETECTING and version == self.state_version:
+            self.failed_in_a_row = 0
             self._adopt(strategy, verified=True)
         elif self.state == STABLE and strategy == self.active and version == self.state_version:
+            if not self.verified:
+                self.failed_in_a_row = 0
             self.verified = True
             self.good_since = self.now
         elif self.state == PENDING and strategy == self.pending and version == self.state_version:
+            if not self.pending_proved:
+                self.failed_in_a_row = 0
             self.pending_proved = True
 
     def cache_expired(self) -> None:
@@ -281,7 +298,7 @@ class NaiveManager:
             self.drain_timed_out()
         if self.held_since is not None and self.now >= self.held_since + self.failed_cooldown_s:
             self.cooldown_ended()
-        if self.state == FAILED and self.now >= self.failed_since + self.failed_cooldown_s:
+        if self.state == FAILED and self.now >= self.failed_since + self.cool_down_s():
             self.reset()
 
     def start(self, number: int, prove: Callable[[str], Answer]) -> str:

@@ -19,7 +19,7 @@ from bluegreen.machines.query import (
     QueryEvent,
     Refused456,
 )
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import FAILURES_COUNTED, Context
 from bluegreen.machines.strategy.events import (
     EVENTS,
     QueryCancelled,
@@ -66,6 +66,7 @@ def contexts(draw: st.DrawFn, state: str) -> Context:
         open_green=draw(st.integers(0, 2)),
         verified=draw(st.booleans()),
         settings=draw(scope_settings),
+        failed_in_a_row=draw(st.integers(0, FAILURES_COUNTED)),
     )
 
 

@@ -83,7 +83,7 @@ def due_s(manager: StrategyManager, event: Any) -> float | None:
         facts = () if timer.armed is None else timer.armed.facts
         armed = timer.armed is None or timer.armed.holds({one.name: one.of(context, None) for one in facts})
         if armed and timer.event == event and state in timer.states:
-            return float(getattr(manager.settings, timer.after))
+            return timer.delay_s(context)
     return None
 
 

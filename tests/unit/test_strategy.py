@@ -16,7 +16,7 @@ import pytest
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.machines.strategy.context import BOTH, Context
+from bluegreen.machines.strategy.context import BOTH, FAILURES_COUNTED, Context
 from bluegreen.machines.strategy.effects import (
     Audit,
     Authenticate,
@@ -48,7 +48,7 @@ from bluegreen.machines.strategy.events import (
     StrategyAnnounced,
 )
 from bluegreen.machines.strategy.table import STRATEGY
-from bluegreen.machines.strategy.timers import TIMERS
+from bluegreen.machines.strategy.timers import TIMERS, cool_down
 from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket
@@ -92,7 +92,7 @@ TRY_BLUE = [ClearCache(), Authenticate(B), AUDIT]
 TRY_GREEN = [ClearCache(), Authenticate(G), AUDIT]
 WITHDRAWN = {"pending": None, "state_version": 8}
 HELD_DOWN = {"pending": None, "untried": (B, G), "held_down": G, "state_version": 8}
-GAVE_UP = {"untried": (), "state_version": 8}
+GAVE_UP = {"untried": (), "state_version": 8, "failed_in_a_row": 1}
 GIVING_UP = [ClearCache(), AUDIT, UNAVAILABLE]
 
 Case = tuple[str, str, Context, Any, str, "str | None", "dict[str, Any]", "list[Any]"]
@@ -158,6 +158,8 @@ CASES: list[Case] = [
     # auth_success
     (D, "fresh, first time", FIRST, AuthSuccess(B, FRESH), "go", S,
      {"active": B, "untried": (), "state_version": 8, "verified": True}, on_blue()),
+    (D, "fresh, after failures", having(AGAIN, failed_in_a_row=3), AuthSuccess(B, FRESH), "go", S,
+     {"untried": (), "state_version": 8, "failed_in_a_row": 0}, on_blue()),
     (D, "fresh, as before", AGAIN, AuthSuccess(B, FRESH), "go", S, {"untried": (), "state_version": 8}, on_blue()),
     (D, "fresh, another than before", AGAIN, AuthSuccess(G, FRESH), "go", S,
      {"active": G, "previous": B, "untried": (), "state_version": 8}, TO_GREEN),
@@ -171,9 +173,13 @@ CASES: list[Case] = [
     (S, "", STABLE, AuthSuccess(B, FRESH), "stay", None, {}, [CacheStrategy(B, 300.0)]),
     (S, "unverified until now", having(STABLE, verified=False), AuthSuccess(B, FRESH), "stay", None,
      {"verified": True}, [CacheStrategy(B, 300.0)]),
+    (S, "unverified until now, after failures", having(STABLE, verified=False, failed_in_a_row=3),
+     AuthSuccess(B, FRESH), "stay", None, {"verified": True, "failed_in_a_row": 0}, [CacheStrategy(B, 300.0)]),
     (S, "stale", having(STABLE, verified=False), AuthSuccess(B, STALE), "stay", None, {}, []),
     (S, "for a query on the other one", STABLE, AuthSuccess(G, FRESH), "stay", None, {}, []),
     (P, "", PENDING, AuthSuccess(G, FRESH), "stay", None, {"proved": True}, []),
+    (P, "after failures", having(PENDING, failed_in_a_row=3), AuthSuccess(G, FRESH), "stay", None,
+     {"proved": True, "failed_in_a_row": 0}, []),
     (P, "stale", PENDING, AuthSuccess(G, STALE), "stay", None, {}, []),
     (P, "proved already", having(PENDING, proved=True), AuthSuccess(G, FRESH), "stay", None, {}, []),
     (P, "old one", PENDING, AuthSuccess(B, FRESH), "stay", None, {}, []),
@@ -204,6 +210,12 @@ CASES: list[Case] = [
     (D, "last verified has refused, the default has not", having(LAST_TRY, settings=DEFAULT_GREEN),
      DetectionTimedOut(), "go", S,
      {"active": G, "previous": B, "untried": (), "state_version": 8, "verified": False}, [CloseSessions(B), AUDIT]),
+    (D, "no fallback, after failures", having(FIRST, failed_in_a_row=3), DetectionTimedOut(), "go", F,
+     {**GAVE_UP, "failed_in_a_row": 4}, GIVING_UP),
+    (D, "no fallback, after more failures than are counted", having(FIRST, failed_in_a_row=12), DetectionTimedOut(),
+     "go", F, {**GAVE_UP, "failed_in_a_row": 12}, GIVING_UP),
+    (D, "fallback, after failures", having(AGAIN, failed_in_a_row=3), DetectionTimedOut(), "go", S,
+     {"untried": (), "state_version": 8, "verified": False}, [CloseSessions(G), AUDIT]),
     (D, "no fallback", FIRST, DetectionTimedOut(), "go", F, GAVE_UP, GIVING_UP),
     (S, "", STABLE, DetectionTimedOut(), "ignore", None, {}, []),
     (P, "", PENDING, DetectionTimedOut(), "ignore", None, {}, []),
@@ -425,6 +437,27 @@ def test_every_setting_that_is_a_time_has_its_timer(event: Any, states: tuple[st
     timer = next(one for one in TIMERS if one.event == event)
     assert (timer.states, timer.after) == (states, after)
     assert getattr(Settings(), after) > 0
+
+
+@pytest.mark.parametrize(
+    ("longest_s", "expected"),
+    [
+        (1.0, [0.05, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8]),
+        (0.1, [0.05, 0.05, 0.1, 0.1]),
+        (0.02, [0.02, 0.02, 0.02]),
+    ],
+)
+def test_cool_down_doubles_and_stays_within_the_setting(longest_s: float, expected: list[float]) -> None:
+    found = [cool_down(longest_s, having(FAILED, failed_in_a_row=count)) for count in range(len(expected))]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("longest_s", [0.1, 1, 30, 60])
+def test_longest_cool_down_is_reached_before_failures_are_counted_no_more(longest_s: float) -> None:
+    last, before = (
+        cool_down(longest_s, having(FAILED, failed_in_a_row=FAILURES_COUNTED - n)) for n in (0, 1)
+    )
+    assert last == before > longest_s / 2
 
 
 def test_only_the_hold_down_timer_has_a_condition_and_it_is_that_something_is_held_down() -> None:

@@ -280,7 +280,7 @@ class StrategyManager:
             snapshot = Snapshot(state, attrs.evolve(context, settings=settings), sequence)
             self.settings, self._snapshot = settings, snapshot
             self._audience.least(settings.logging_level)
-            self._next_due_s = self._first_due(self._armed)
+            self._next_due_s = self._first_due(self._armed, snapshot.context)
         changed = {
             name: (getattr(before, name), getattr(settings, name))
             for name in changes
@@ -351,7 +351,7 @@ class StrategyManager:
         self._since_s = self._since_s if kept.state == before.state else now_s
         self._snapshot = after
         self._armed = self._arm(after, now_s)
-        self._next_due_s = self._first_due(self._armed)
+        self._next_due_s = self._first_due(self._armed, after.context)
 
     def _agree(self, heard: Strategy | None) -> None:
         """Hear what the store has said, which may not have come through; and tell it where new queries go from here."""
@@ -421,7 +421,7 @@ class StrategyManager:
             session: what the ticket is to carry for its connection.
 
         Raises:
-            StrategyUnavailable: both strategies failed, now or within the last `failed_cooldown_s`.
+            StrategyUnavailable: both strategies failed, now or within the cool-down.
             DetectionTimedOutError: no strategy was found within `detection_timeout_s`.
 
         Source: spec, section 2; business logic, "Strategy Selection Rules".
@@ -438,7 +438,7 @@ class StrategyManager:
                 begins there, and waits for no detection.
 
         Raises:
-            StrategyUnavailable: both strategies failed within the last `failed_cooldown_s`.
+            StrategyUnavailable: both strategies failed, and the cool-down has not passed.
         """
         self._end_abandoned()
         self._fire_due_timers()
@@ -620,7 +620,7 @@ class StrategyManager:
             if self._is_due(timer, now):
                 self._apply(timer.event, still=partial(self._is_due, timer, now))
         with self._lock:
-            self._next_due_s = self._first_due(self._armed)
+            self._next_due_s = self._first_due(self._armed, self._snapshot.context)
 
     def _apply(
         self, event: StrategyEvent, session: object = None, *, still: Callable[[], bool] | None = None
@@ -680,7 +680,7 @@ class StrategyManager:
             now_s = self._clock()
             armed = self._arm(after, now_s)
             since_s = since_s if taken.state == before.state else now_s
-            next_due_s = self._first_due(armed)
+            next_due_s = self._first_due(armed, taken.context)
         ended = event.ticket if isinstance(event, ENDINGS) else None
         # No call from here to the end: signals come at calls, and would find one part without the other.
         if ticket is not None:
@@ -736,17 +736,18 @@ class StrategyManager:
         """Return since when each timer runs: since now if its condition has just become true."""
         return {timer: self._armed.get(timer, now_s) for timer in TIMERS if _runs(timer, after)}
 
-    def _due_s(self, timer: Timer, since_s: float) -> float:
+    def _due_s(self, timer: Timer, since_s: float, context: Context) -> float:
         if timer is _CACHE:
             since_s = max(since_s, self._proved_s)
-        return since_s + float(getattr(self.settings, timer.after))
+        return since_s + timer.delay_s(context)
 
     def _is_due(self, timer: Timer, now: float) -> bool:
         since_s = self._armed.get(timer)
-        return since_s is not None and now >= self._due_s(timer, since_s)
+        return since_s is not None and now >= self._due_s(timer, since_s, self._snapshot.context)
 
-    def _first_due(self, armed: Mapping[Timer, float]) -> float:
-        return min((self._due_s(timer, since_s) for timer, since_s in armed.items()), default=float("inf"))
+    def _first_due(self, armed: Mapping[Timer, float], context: Context) -> float:
+        due_s = (self._due_s(timer, since_s, context) for timer, since_s in armed.items())
+        return min(due_s, default=float("inf"))
 
     def after_fork(self) -> None:
         """In a forked child: nobody else is here. Keep what was read, but no lock, ticket or detection."""
@@ -761,7 +762,7 @@ class StrategyManager:
         state, context, sequence = self._snapshot
         self._snapshot = Snapshot(state, attrs.evolve(context, open_blue=0, open_green=0), sequence)
         self._armed = self._arm(self._snapshot, self._clock())
-        self._next_due_s = self._first_due(self._armed)
+        self._next_due_s = self._first_due(self._armed, self._snapshot.context)
         if self._exchange is not None:
             self._exchange.after_fork()
 

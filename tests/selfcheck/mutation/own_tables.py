@@ -31,6 +31,7 @@ DROPPED: Final = {
     "verified": ("verified",),
     "proved": ("proved",),
     "state_version": ("state_version",),
+    "failures": ("failed_in_a_row",),
     "tickets": ("open_blue", "open_green"),
     "ticket's id": ("query_id",),
     "rows": ("rows",),

@@ -19,6 +19,9 @@ FAILED: Final = "Failed"
 
 BOTH: Final = (Strategy.BLUE, Strategy.GREEN)
 
+FAILURES_COUNTED: Final = 12
+"""Longest row of failures that is counted: the cool-down has stopped growing by then, whatever the settings say."""
+
 
 @attrs.frozen
 class Context:
@@ -37,6 +40,8 @@ class Context:
         verified: whether `active` has accepted a connection, rather than being announced or fallen back to.
         proved: whether `pending` has.
         settings: the scope's settings; never change.
+        failed_in_a_row: how many detections in a row have ended in Failed, up to `FAILURES_COUNTED`. No row looks at
+            it: the cool-down of Failed does.
 
     Source: spec, section 2.
     """
@@ -52,6 +57,7 @@ class Context:
     verified: bool = False
     proved: bool = False
     settings: Settings = attrs.field(factory=Settings)
+    failed_in_a_row: int = 0
 
     @classmethod
     def initial(cls, settings: Settings | None = None) -> Context:

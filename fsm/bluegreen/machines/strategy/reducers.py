@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import FAILURES_COUNTED, Context
 from bluegreen.machines.strategy.events import (
     AuthSuccess,
     QueryCancelled,
@@ -125,8 +125,9 @@ def cross_out(context: Context, event: Any) -> Context:
 
 
 def give_up(context: Context, _: Any) -> Context:
-    """Nothing is left to try."""
-    return _next(context, untried=())
+    """Nothing is left to try: one more failure in a row."""
+    failed = min(context.failed_in_a_row + 1, FAILURES_COUNTED)
+    return _next(context, untried=(), failed_in_a_row=failed)
 
 
 def adopt(context: Context, event: AuthSuccess) -> Context:
@@ -149,17 +150,23 @@ def _adopt(context: Context, strategy: Strategy, *, verified: bool) -> Context:
         untried=(),
         held_down=None if verified and context.held_down is strategy else context.held_down,
         verified=verified,
+        failed_in_a_row=0 if verified else context.failed_in_a_row,
     )
 
 
 def confirm(context: Context, _: Any) -> Context:
     """The server has confirmed the active strategy."""
-    return context if context.verified else attrs.evolve(context, verified=True)
+    return context if context.verified else _served(context, verified=True)
 
 
 def prove_pending(context: Context, _: Any) -> Context:
     """The pending strategy has accepted a connection."""
-    return context if context.proved else attrs.evolve(context, proved=True)
+    return context if context.proved else _served(context, proved=True)
+
+
+def _served(context: Context, **changes: Any) -> Context:
+    """A strategy was seen to serve: what is counted in a row begins anew."""
+    return attrs.evolve(context, failed_in_a_row=0, **changes)
 
 
 def hold_down_active(context: Context, event: Any) -> Context:

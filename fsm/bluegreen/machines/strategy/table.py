@@ -564,7 +564,7 @@ def _contexts() -> Iterator[Context]:
             known = active is not None and policy.default_strategy is None
             yield Context(
                 active, pending, green if active else None, untried, held_down, 7, *tickets, known,
-                pending is not None and drains, policy,
+                pending is not None and drains, policy, failed_in_a_row=1,
             )  # fmt: skip
 
 

@@ -23,9 +23,10 @@ from bluegreen.machines.query import (
     Refused456,
     Replay,
 )
-from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
+from bluegreen.machines.strategy.context import DETECTING, FAILED, FAILURES_COUNTED, PENDING, STABLE
 from bluegreen.machines.strategy.events import (
     AuthFailure,
+    AuthSuccess,
     ConnectionOpened,
     Error456,
     PersistentFailure,
@@ -108,11 +109,33 @@ def _refused(taken: Taken) -> bool:
     return True
 
 
+def is_seen_to_serve(taken: Taken) -> bool:
+    """Whether a step is the news that a strategy serves of which that was not known."""
+    before, event = taken.context, taken.event
+    if not isinstance(event, AuthSuccess) or event.state_version != before.state_version:
+        return False
+    unknown = {
+        STABLE: None if before.verified else before.active,
+        PENDING: None if before.proved else before.pending,
+    }
+    return taken.state == DETECTING or event.strategy is unknown.get(taken.state)
+
+
+def _failures_counted(taken: Taken) -> bool:
+    """Failed is entered with one more failure in a row; a strategy that serves ends the row, and nothing else does."""
+    before, after = taken.context.failed_in_a_row, taken.step.context.failed_in_a_row
+    if is_seen_to_serve(taken):
+        return bool(after == 0)
+    failed = taken.step.state == FAILED and taken.state != FAILED
+    return bool(after == (min(before + 1, FAILURES_COUNTED) if failed else before))
+
+
 LIVELY_ALWAYS: Final = (
     Always("I10 refused", "what cannot be done is refused, rather than taken for done", _refused),
     Always("L1 progress, stepwise", "a safe point with the old queries ended is in Stable on the new one", _committed),
     Always("L1 announced", "a fresh announcement of the other strategy is pending at once", _adopts_announcement),
     Always("L2 detected", "a refusal of what new queries get is answered by a detection", _detected),
+    Always("L3 counted", "failures in a row are counted until a strategy serves", _failures_counted),
     Always("L4 no flapping", "an announced strategy that refuses is held down", _not_flapping),
 )  # fmt: skip
 """What progress needs of each step of the strategy machine."""

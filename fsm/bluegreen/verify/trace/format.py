@@ -58,6 +58,9 @@ FORMER_ROWS: Final = {
 }  # fmt: skip
 """For rows that were narrowed: the name under which older journals have what they do. So these can still be read."""
 
+COUNTS: Final = ("failed_in_a_row",)
+"""What a context counts in a row."""
+
 KNOWN_LIMIT: Final = 1024
 """How many steps `Short` remembers; then all of them are forgotten."""
 
@@ -226,14 +229,18 @@ def formerly(step: str, row: Row) -> str:
 
 @lru_cache(maxsize=256)  # of a version there are few, and another version's do not come again
 def situation(state: str, context: Context) -> str:
-    """Return a state and a context, without its version and its settings."""
+    """Return a state and a context, without its version and its settings.
+
+    What is counted in a row stands in it only if it is more than 0, so that older journals can be read.
+    """
+    counts = "".join(f',"{name}":{count}' for name in COUNTS if (count := getattr(context, name)))
     untried = ",".join([_WORD[strategy] for strategy in context.untried])
     return (
         f'{{"state":{_quoted(state)},"active":{_WORD[context.active]},"pending":{_WORD[context.pending]},'
         f'"previous":{_WORD[context.previous]},"untried":[{untried}],'
         f'"held_down":{_WORD[context.held_down]},"open_blue":{context.open_blue},'
         f'"open_green":{context.open_green},"verified":{_WORD[context.verified]},'
-        f'"proved":{_WORD[context.proved]}}}'
+        f'"proved":{_WORD[context.proved]}{counts}}}'
     )
 
 
