@@ -207,7 +207,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
     @rule()
     def rollback(self) -> None:
-        """I7: the state before the announcement, version aside."""
+        """I7: the state before the announcement, version and hold-down aside."""
         pending = self.manager.state == "PendingTransition"
         entered = next((one for one in reversed(self.records) if one.step.state == "PendingTransition"), None)
         outcome = self._both((RollbackRequested, Strategy.BLUE, 0))
@@ -217,6 +217,7 @@ class ManagerMachine(RuleBasedStateMachine):
             assert entered.before.state == self.manager.state
             now, then = self.manager.snapshot.context, entered.before.context
             assert (now.active, now.pending, now.previous) == (then.active, then.pending, then.previous)
+            assert (now.held_down, now.rolled_back) == (entered.step.context.pending, True)
 
     @rule(seconds=SECONDS)
     def advance(self, seconds: float) -> None:
@@ -382,6 +383,8 @@ class ManagerMachine(RuleBasedStateMachine):
             "verified": context.verified,
             "proved": context.proved,
             "failed_in_a_row": context.failed_in_a_row,
+            "refused_in_a_row": {"blue": context.refused_blue, "green": context.refused_green},
+            "rolled_back": context.rolled_back,
             "open": (context.open_blue, context.open_green),
         }
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, EndTicket, Errored, Executed, Lose, QueryContext, Replay
-from bluegreen.machines.strategy.context import FAILURES_COUNTED, Context
+from bluegreen.machines.strategy.context import FAILURES_COUNTED, REFUSALS_COUNTED, Context
 from bluegreen.machines.strategy.effects import Authenticate, CloseSessions, IssueTicket
 from bluegreen.machines.strategy.events import (
     AuthFailure,
@@ -269,7 +269,9 @@ def test_i7_a_rollback_of_an_announcement_leads_back_to_the_state_before_it(situ
     assert announced.state == "PendingTransition"
     back = step(STRATEGY, announced.state, announced.context, RollbackRequested())
     assert back.state == state
-    assert attrs.evolve(back.context, state_version=context.state_version) == context
+    aside = {"state_version": 0, "held_down": None, "rolled_back": False}
+    assert attrs.evolve(back.context, **aside) == attrs.evolve(context, **aside)
+    assert (back.context.held_down, back.context.rolled_back) == (context.active.other, True)
 
 
 @given(situations("Stable"))
@@ -510,11 +512,14 @@ def test_a_query_is_executed_only_in_prepared(state: Any, sent: QuerySent) -> No
     assert may(QUERY, state.name, context, Executed()) is (state.name == "Prepared")
 
 
-@given(steps(), st.integers(0, FAILURES_COUNTED))
+REFUSALS = st.integers(0, REFUSALS_COUNTED)
+
+
+@given(steps(), st.integers(0, FAILURES_COUNTED), REFUSALS, REFUSALS)
 def test_no_row_looks_at_what_is_counted_in_a_row(
-    taken: tuple[str, Context, StrategyEvent], failed: int
+    taken: tuple[str, Context, StrategyEvent], failed: int, blue: int, green: int
 ) -> None:
     """Only timers do: so one context stands for all that differ in their counts alone."""
     state, context, event = taken
-    counted = attrs.evolve(context, failed_in_a_row=failed)
+    counted = attrs.evolve(context, failed_in_a_row=failed, refused_blue=blue, refused_green=green)
     assert STRATEGY.row(state, counted, event) is STRATEGY.row(state, context, event)

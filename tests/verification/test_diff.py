@@ -122,6 +122,8 @@ FIELD = {
     "a running query is moved over": "cleared",
     "a detection does not hear that it was refused": "error_456(blue)",
     "a time-out falls back to what has just refused": "detection_timed_out",
+    "the next announcement undoes a rollback": "rollback_requested",
+    "time ends a rollback": "strategy_announced(green)",
     "one user's refusal moves everybody": "auth_failure(blue, others served)",
     "an engine's text taken for a refusal": "errored(none)",
     "a stack that does not know a query is taken for one that has refused it": "errored(gone)",

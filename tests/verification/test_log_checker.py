@@ -439,13 +439,13 @@ def test_a_short_line_stands_for_the_whole_one_whatever_happens_in_between() -> 
 
 
 def test_every_field_of_a_context_is_in_a_line() -> None:
-    counted = attrs.evolve(Context.initial(), **dict.fromkeys(COUNTS, 1))
+    counted = attrs.evolve(Context.initial(), **dict.fromkeys(COUNTS, 1), held_down="blue", rolled_back=True)
     written = {*json.loads(situation("Stable", counted)), "state_version", "settings"}
     assert written == {"state", *(field.name for field in attrs.fields(Context))}
 
 
 def test_counts_of_nothing_are_in_no_line_so_that_older_journals_can_be_read() -> None:
-    assert not set(COUNTS) & set(json.loads(situation("Stable", Context.initial())))
+    assert not {*COUNTS, "rolled_back"} & set(json.loads(situation("Stable", Context.initial())))
 
 
 def test_the_exit_code_is_that_of_the_worst_file(tmp_path: Any) -> None:

@@ -196,10 +196,10 @@ class Settings:
             `green`.
         replay: `reads`: a query that only reads, and has not handed out a row, is run again when its
             stack vanishes; `never`: nothing is replayed after it was executed.
-        failed_cooldown_s: how long a scope in Failed refuses at once, at most: after the first failure it is 50 ms, and
-            it doubles with each further one; how long a strategy that was announced and then refused is held down; and
-            after how long a connection opens one more session ahead of time, if it has
-            opened a few at once, 0.1 to 60 seconds.
+        failed_cooldown_s: three times, 0.1 to 60 seconds. The longest for which a scope in Failed refuses at once:
+            after the first failure it is 50 ms, and it doubles with each further one. The shortest for which a strategy
+            that was announced and then refused is held down: it doubles with each refusal in a row, up to 64 times. And
+            after how long a connection opens one more session ahead of time, if it has opened a few at once.
         probe_after_s: how long a stack may take to answer a probe, which finds out whether it serves, 0.5 to 60
             seconds.
         forms: replies whose meaning the protocol does not list, each as `MEANING CODE: TEXT`, see `forms`. In the

@@ -1,7 +1,7 @@
 """Bugs of connectors in the field, each introduced into our tables again.
 
 >>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
-(17, True)
+(19, True)
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     ConnectionOpened,
+    CooldownEnded,
     DetectionTimedOut,
     Error456,
     PersistentFailure,
@@ -169,6 +170,10 @@ def _nothing_done(
         yield go(state, Errored, "Failed", guard=lost, effects=(fails, loses_ambiguous), why=_WHY)
 
 
+def _lift_all(context: Any, _: Any) -> Any:
+    return attrs.evolve(context, held_down=None, rolled_back=False)
+
+
 def _last_resort(context: Any) -> Any:
     return context.settings.default_strategy or context.active
 
@@ -247,6 +252,14 @@ FIELD_BUGS: Final = (
             go(DETECTING, DetectionTimedOut, STABLE, guard=_has_resort, update=_back_to_what_refused, why=_WHY),
             go(DETECTING, DetectionTimedOut, FAILED, guard=~_has_resort, update=give_up, why=_WHY),
         ),
+    ),
+    FieldBug(
+        "the next announcement undoes a rollback",
+        (go(PENDING, RollbackRequested, STABLE, update=drop_pending, why=_WHY),),
+    ),
+    FieldBug(
+        "time ends a rollback",
+        (stay((STABLE, DETECTING), CooldownEnded, update=_lift_all, why=_WHY),),
     ),
     FieldBug("one user's refusal moves everybody", _everybody()),
     FieldBug(

@@ -32,6 +32,8 @@ DROPPED: Final = {
     "proved": ("proved",),
     "state_version": ("state_version",),
     "failures": ("failed_in_a_row",),
+    "refusals": ("refused_blue", "refused_green"),
+    "rollback": ("rolled_back",),
     "tickets": ("open_blue", "open_green"),
     "ticket's id": ("query_id",),
     "rows": ("rows",),

@@ -43,6 +43,12 @@ def cool_down(longest_s: float, context: Context) -> float:
     return min(longest_s, FIRST_COOLDOWN_S * 2.0 ** min(max(context.failed_in_a_row - 1, 0), doublings))
 
 
+def hold_down(first_s: float, context: Context) -> float:
+    """Return how long a strategy is held down: `first_s`, and twice as long after each further refusal in a row."""
+    refused = 0 if context.held_down is None else context.refused_on(context.held_down)
+    return first_s * 2.0 ** max(refused - 1, 0)
+
+
 @attrs.frozen
 class Timer:
     """When the runtime owes the machine an event.
@@ -71,7 +77,7 @@ class Timer:
 TIMERS: Final = (
     Timer(CacheExpired(), (STABLE,), "cache_ttl_s"),
     Timer(DrainTimedOut(), (PENDING,), "drain_timeout_s"),
-    Timer(CooldownEnded(), (STABLE, DETECTING), "failed_cooldown_s", armed=armed_held_down),
+    Timer(CooldownEnded(), (STABLE, DETECTING), "failed_cooldown_s", hold_down, armed_held_down),
     Timer(Reset(), (FAILED,), "failed_cooldown_s", cool_down),
 )
 """Every time-out of a scope, as data. A detection's own bound is counted by whoever runs it."""

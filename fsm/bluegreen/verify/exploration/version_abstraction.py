@@ -19,8 +19,14 @@ NOW: Final = 1
 COUNTED: Final = 1
 """Every count in a row of every explored context."""
 
+_COUNTS: Final = (COUNTED, COUNTED, COUNTED)
+
 
 def rebase(context: Context) -> Context:
     """Return the context with version `NOW` and counts `COUNTED`."""
-    is_based = context.state_version == NOW and context.failed_in_a_row == COUNTED
-    return context if is_based else attrs.evolve(context, state_version=NOW, failed_in_a_row=COUNTED)
+    counts = (context.failed_in_a_row, context.refused_blue, context.refused_green)
+    if context.state_version == NOW and counts == _COUNTS:
+        return context
+    return attrs.evolve(
+        context, state_version=NOW, failed_in_a_row=COUNTED, refused_blue=COUNTED, refused_green=COUNTED
+    )
