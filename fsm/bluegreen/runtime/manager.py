@@ -98,6 +98,10 @@ class _Taken(NamedTuple):
     ticket: Ticket | None
 
 
+class _ImpossibleState(Exception):
+    """What is kept is not what the last step has left. Never leaves this module."""
+
+
 class StrategyManager:
     """The strategy machine of one scope, for threads. Get it with `managed`, so that a scope has only one.
 
@@ -125,6 +129,9 @@ class StrategyManager:
         self._clock = clock
         self._lock = threading.Lock()
         self._snapshot = Snapshot(STRATEGY.initial, Context.initial(self.settings), 0)
+        # The last snapshot that a step or a correction has left, and in which its state's condition holds. A step that
+        # finds another one has it examined first, so that no query meets an impossible state. Written with the lock.
+        self._sound = self._snapshot
         self._tickets: dict[int, Ticket] = {}
         self._numbers = itertools.count(1)
         self._asked = itertools.count(1)
@@ -278,7 +285,8 @@ class StrategyManager:
             before, (state, context, sequence) = self.settings, self._snapshot
             settings = attrs.evolve(before, **changes)
             snapshot = Snapshot(state, attrs.evolve(context, settings=settings), sequence)
-            self.settings, self._snapshot = settings, snapshot
+            sound = snapshot if self._snapshot is self._sound else self._sound
+            self.settings, self._snapshot, self._sound = settings, snapshot, sound
             self._audience.least(settings.logging_level)
             self._next_due_s = self._first_due(self._armed, snapshot.context)
         changed = {
@@ -309,11 +317,16 @@ class StrategyManager:
         Source: business logic, "State Validation Rules".
         """
         self._end_abandoned()
+        return self._correct()
+
+    def _correct(self) -> tuple[Inconsistency, ...]:
+        """Do what `repair` says, without a look at abandoned tickets: to end one is a step, which may come here."""
         with self._lock:
             kept = self._kept()
             findings = examined(kept)
             if findings:
                 self._restore(corrected(kept, findings))
+            self._sound = self._snapshot
         for one in findings:
             self._audience.say(
                 logging.WARNING, "%s: %s: %s: %s", self.scope, one.check, one.found, one.correction
@@ -616,6 +629,8 @@ class StrategyManager:
         now = self._clock()
         if now < self._next_due_s:
             return
+        if self._snapshot is not self._sound:
+            self._correct()
         for timer in TIMERS:
             if self._is_due(timer, now):
                 self._apply(timer.event, still=partial(self._is_due, timer, now))
@@ -627,6 +642,17 @@ class StrategyManager:
     ) -> _Taken | None:
         """Take one step under the lock, if `still` holds there; then carry out its effects without the lock.
 
+        An impossible state is corrected first: the step is then taken in a detection.
+        """
+        try:
+            return self._take(event, session, still)
+        except _ImpossibleState:
+            self._correct()
+            return self._take(event, session, still)
+
+    def _take(self, event: StrategyEvent, session: object, still: Callable[[], bool] | None) -> _Taken | None:
+        """Do what `_apply` says.
+
         All that a step changes is changed under the lock, tickets and session epochs too, or nothing is:
         not even an interrupt between two lines leaves a part of it.
         """
@@ -637,9 +663,11 @@ class StrategyManager:
         try:
             with self._lock:
                 waited_s = self._clock() - began_s if contended and began_s is not None else 0.0
+                before = self._snapshot
+                if before is not self._sound:
+                    raise _ImpossibleState
                 if still is not None and not still():
                     return None
-                before = self._snapshot
                 taken = self._step(before, event)
                 for effect in taken.effects:
                     if isinstance(effect, IssueTicket):
@@ -676,6 +704,9 @@ class StrategyManager:
             return before
         after = Snapshot(taken.state, taken.context, before.sequence + 1)
         armed, next_due_s, since_s = self._armed, self._next_due_s, self._since_s
+        # Only a row that leads somewhere can lead to an impossible state; the others count tickets and news.
+        is_sound = taken.row.outcome is not RowKind.GO or STRATEGY.holds(after.state, after.context)
+        sound = after if is_sound else self._sound
         if taken.row.outcome is RowKind.GO or type(event) in _TIMED:
             now_s = self._clock()
             armed = self._arm(after, now_s)
@@ -687,7 +718,8 @@ class StrategyManager:
             self._tickets[ticket.query] = ticket
         elif ended is not None:
             del self._tickets[ended.query]
-        self._armed, self._next_due_s, self._since_s, self._snapshot = armed, next_due_s, since_s, after
+        self._armed, self._next_due_s, self._since_s = armed, next_due_s, since_s
+        self._snapshot, self._sound = after, sound
         return after
 
     def _run_effects(self, before: Snapshot, after: Snapshot, taken: Step) -> None:
@@ -760,7 +792,9 @@ class StrategyManager:
             self._detection.done = Future()  # the lock inside of the old one may be held
             self._detection = None
         state, context, sequence = self._snapshot
+        was_sound = self._snapshot is self._sound
         self._snapshot = Snapshot(state, attrs.evolve(context, open_blue=0, open_green=0), sequence)
+        self._sound = self._snapshot if was_sound else self._sound
         self._armed = self._arm(self._snapshot, self._clock())
         self._next_due_s = self._first_due(self._armed, self._snapshot.context)
         if self._exchange is not None:
