@@ -113,10 +113,12 @@ class Refusal(BluegreenError):
     Attributes:
         reason: what the strategy answered, for messages: `status 456`, `UNAVAILABLE`.
         wrong_strategy: true for a 456, false for any other refusal.
+        answered: false if the strategy was silent until the time for it was over. That is no refusal: the detection
+            goes on with the other strategy, and may still fall back to this one.
     """
 
-    def __init__(self, reason: str, *, wrong_strategy: bool = True) -> None:
-        self.reason, self.wrong_strategy = reason, wrong_strategy
+    def __init__(self, reason: str, *, wrong_strategy: bool = True, answered: bool = True) -> None:
+        self.reason, self.wrong_strategy, self.answered = reason, wrong_strategy, answered
         super().__init__(reason)
 
 

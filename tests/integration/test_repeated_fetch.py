@@ -337,10 +337,12 @@ def test_cursor_that_cannot_be_put_back_fetches_as_before(
     way: Way, engine: EngineProcess, monkeypatch: pytest.MonkeyPatch, needed: str
 ) -> None:
     """Another version of the connector may keep its rows elsewhere."""
-    monkeypatch.setattr(fetching, needed, (*getattr(fetching, needed), "_no_such_attribute"))
     missing = (needed == "NEEDED") == (way.name == "sync")
     with way.open(engine) as connection:
         cursor = connection.cursor()
+        # Of the module that is in use: another test may have imported it anew.
+        used = type(cursor.raw).fetchall.__globals__  # type: ignore[attr-defined]
+        monkeypatch.setitem(used, needed, (*used[needed], "_no_such_attribute"))
         fault = hang(engine)
         cursor.execute(READ)
         if missing:

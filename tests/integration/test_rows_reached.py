@@ -57,6 +57,8 @@ UNREACHED: Final = {
         if "waits" not in state.tags
     },
     "Executing.exhausted": "the batch that ends a result is reported first",
+    "Detecting.cooldown_ended[rolled back]": "the timer does not run while a rollback holds",
+    "Stable.cooldown_ended[rolled back]": "the timer does not run while a rollback holds",
     "Executing.rows_handed_out": "it is sent only if the connector has received rows",
     "Fetching.rows_handed_out[!rows received]": "it is sent only if the connector has received rows",
     "Completed.prepared": "to end a query waits until it has begun again",

@@ -16,6 +16,7 @@ from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import is_news, news
+from bluegreen.verify.exploration.version_abstraction import rebase
 from bluegreen.verify.properties.base import STRATEGY_ALWAYS, Taken, broken
 
 
@@ -46,7 +47,7 @@ def reachable(settings: Settings, tickets: int) -> Iterator[Taken]:
                 continue
             yield taken
             after = taken.step.context
-            key = (taken.step.state, attrs.evolve(after, state_version=0))
+            key = (taken.step.state, rebase(after))
             if key not in seen and after.open_blue + after.open_green <= tickets:
                 seen.add(key)
                 waiting.append((taken.step.state, after))

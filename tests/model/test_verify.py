@@ -53,7 +53,7 @@ def test_a_bound_on_states_ends_a_search_and_is_told() -> None:
 def test_every_row_of_both_tables_fires_when_they_are_alone() -> None:
     strategy = explore_strategy(properties=STEPS)
     reads = explore_query(properties=QUERY_ALWAYS, reads=True)
-    assert (strategy.states, strategy.violations, strategy.missed) == (1062, (), ())
+    assert (strategy.states, strategy.violations, strategy.missed) == (1302, (), ())
     assert (reads.states, reads.violations, reads.missed) == (108, (), ())
 
 

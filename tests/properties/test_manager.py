@@ -84,14 +84,14 @@ BARE = (
 )  # fmt: skip
 ENDINGS = (QueryCompleted, QueryCancelled, QueryFailed)
 SAFE_POINTS = (ConnectionOpened, CacheInvalidated, *ENDINGS)
-SECONDS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 20.0, 31.0, 150.0, 301.0, 3601.0])
+SECONDS = st.sampled_from([0.0, 0.06, 0.25, 0.5, 1.0, 2.0, 20.0, 31.0, 150.0, 301.0, 3601.0])
 
 FRESH_NEWS = st.tuples(st.sampled_from(SAID), BOTH, st.just(0))
 STALE_NEWS = st.tuples(st.sampled_from(SAID), BOTH, st.integers(1, 3))
 ANY_NEWS = st.one_of(FRESH_NEWS, STALE_NEWS, st.tuples(st.sampled_from(BARE), BOTH, st.just(0)))
 PROVES = st.lists(
     st.tuples(
-        st.sampled_from(["accept", "456", "refuse", "456", "crash"]),
+        st.sampled_from(["accept", "456", "refuse", "456", "silent", "crash"]),
         st.sampled_from([0.0, 0.0, 0.5, 20.0, 31.0]),
         st.lists(ANY_NEWS, max_size=2),
     ),
@@ -207,7 +207,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
     @rule()
     def rollback(self) -> None:
-        """I7: the state before the announcement, version aside."""
+        """I7: the state before the announcement, version and hold-down aside."""
         pending = self.manager.state == "PendingTransition"
         entered = next((one for one in reversed(self.records) if one.step.state == "PendingTransition"), None)
         outcome = self._both((RollbackRequested, Strategy.BLUE, 0))
@@ -217,6 +217,7 @@ class ManagerMachine(RuleBasedStateMachine):
             assert entered.before.state == self.manager.state
             now, then = self.manager.snapshot.context, entered.before.context
             assert (now.active, now.pending, now.previous) == (then.active, then.pending, then.previous)
+            assert (now.held_down, now.rolled_back) == (entered.step.context.pending, True)
 
     @rule(seconds=SECONDS)
     def advance(self, seconds: float) -> None:
@@ -237,7 +238,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
         def prove(strategy: Strategy, left_s: float) -> None:
             assert not self.proving  # I9
-            assert 0 < left_s <= self.manager.settings.detection_timeout_s
+            assert 0 < left_s < self.manager.settings.detection_timeout_s + 1e-6  # but for rounding
             version = self.manager.state_version
             answer, elapsed, meanwhile = script.pop(0) if script else ("accept", 0.0, [])
             self.proving = True
@@ -250,6 +251,8 @@ class ManagerMachine(RuleBasedStateMachine):
             said.append((strategy, answer, elapsed, others))
             if answer == "crash":
                 raise OwnFault
+            if answer == "silent":  # nothing was heard: whoever leads next may ask it again
+                raise Refusal(answer, wrong_strategy=False, answered=False)
             self.heard.setdefault(version, []).append(strategy)  # I8
             if answer != "accept":
                 raise Refusal(answer, wrong_strategy=answer == "456")
@@ -379,6 +382,9 @@ class ManagerMachine(RuleBasedStateMachine):
             "state_version": context.state_version,
             "verified": context.verified,
             "proved": context.proved,
+            "failed_in_a_row": context.failed_in_a_row,
+            "refused_in_a_row": {"blue": context.refused_blue, "green": context.refused_green},
+            "rolled_back": context.rolled_back,
             "open": (context.open_blue, context.open_green),
         }
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, EndTicket, Errored, Executed, Lose, QueryContext, Replay
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import FAILURES_COUNTED, REFUSALS_COUNTED, Context
 from bluegreen.machines.strategy.effects import Authenticate, CloseSessions, IssueTicket
 from bluegreen.machines.strategy.events import (
     AuthFailure,
@@ -269,7 +269,9 @@ def test_i7_a_rollback_of_an_announcement_leads_back_to_the_state_before_it(situ
     assert announced.state == "PendingTransition"
     back = step(STRATEGY, announced.state, announced.context, RollbackRequested())
     assert back.state == state
-    assert attrs.evolve(back.context, state_version=context.state_version) == context
+    aside = {"state_version": 0, "held_down": None, "rolled_back": False}
+    assert attrs.evolve(back.context, **aside) == attrs.evolve(context, **aside)
+    assert (back.context.held_down, back.context.rolled_back) == (context.active.other, True)
 
 
 @given(situations("Stable"))
@@ -338,7 +340,8 @@ def test_l2_a_detection_that_hears_only_refusals_fails_after_one_from_each_strat
 @given(situations("Detecting"))
 def test_l2_a_detection_that_hears_nothing_ends_when_its_time_is_over(situation: Situation) -> None:
     state, context = situation
-    fallback = context.settings.default_strategy or context.active
+    known = (context.settings.default_strategy, context.active)
+    fallback = next((one for one in known if one in context.untried), None)
     taken = step(STRATEGY, state, context, DetectionTimedOut())
     if fallback is None:
         assert taken.state == "Failed"
@@ -507,3 +510,16 @@ def test_a_query_is_lost_only_if_it_may_have_been_executed_and_then_never_silent
 def test_a_query_is_executed_only_in_prepared(state: Any, sent: QuerySent) -> None:
     _, context, _ = sent
     assert may(QUERY, state.name, context, Executed()) is (state.name == "Prepared")
+
+
+REFUSALS = st.integers(0, REFUSALS_COUNTED)
+
+
+@given(steps(), st.integers(0, FAILURES_COUNTED), REFUSALS, REFUSALS)
+def test_no_row_looks_at_what_is_counted_in_a_row(
+    taken: tuple[str, Context, StrategyEvent], failed: int, blue: int, green: int
+) -> None:
+    """Only timers do: so one context stands for all that differ in their counts alone."""
+    state, context, event = taken
+    counted = attrs.evolve(context, failed_in_a_row=failed, refused_blue=blue, refused_green=green)
+    assert STRATEGY.row(state, counted, event) is STRATEGY.row(state, context, event)

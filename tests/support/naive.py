@@ -13,7 +13,7 @@ BLUE, GREEN = "blue", "green"
 DETECTING, STABLE, PENDING, FAILED = "Detecting", "Stable", "PendingTransition", "Failed"
 
 Answer = str
-"""What a strategy says to a caller: `accept`, `456` or `refuse`; `crash`: the caller itself fails."""
+"""What a strategy says to a caller: `accept`, `456`, `refuse` or `silent`; `crash`: the caller itself fails."""
 
 
 def other(strategy: str) -> str:
@@ -59,6 +59,9 @@ class NaiveManager:
         self.previous: str | None = None
         self.untried = self._both(None)
         self.held_down: str | None = None
+        self.failed_in_a_row = 0
+        self.refused_in_a_row = {BLUE: 0, GREEN: 0}
+        self.rolled_back = False
         self.state_version = 0
         self.verified = False  # active has accepted a connection
         self.pending_proved = False  # pending has
@@ -86,8 +89,28 @@ class NaiveManager:
             "state_version": self.state_version,
             "verified": self.verified,
             "proved": self.pending_proved,
+            "failed_in_a_row": self.failed_in_a_row,
+            "refused_in_a_row": self.refused_in_a_row,
+            "rolled_back": self.rolled_back,
             "open": (self.open_on(BLUE), self.open_on(GREEN)),
         }
+
+    def hold_down_s(self) -> float:
+        """Doubled for each further refusal in a row."""
+        assert self.held_down is not None
+        seconds = self.failed_cooldown_s
+        for _ in range(self.refused_in_a_row[self.held_down] - 1):
+            seconds *= 2
+        return seconds
+
+    def cool_down_s(self) -> float:
+        """50 ms, doubled for each further failure in a row as long as that is not longer than the setting."""
+        seconds = min(0.05, self.failed_cooldown_s)
+        for _ in range(self.failed_in_a_row - 1):
+            if 2 * seconds > self.failed_cooldown_s:
+                break
+            seconds *= 2
+        return seconds
 
     # Moving from state to state.
 
@@ -106,8 +129,11 @@ class NaiveManager:
         self._mind_the_hold()
 
     def _mind_the_hold(self) -> None:
-        """The hold-down's time runs in Stable and Detecting only; the timers' declaration says so."""
-        if self.held_down is None or self.state in (PENDING, FAILED):
+        """The hold-down's time runs in Stable and Detecting only; the timers' declaration says so.
+
+        A rollback has none.
+        """
+        if self.held_down is None or self.rolled_back or self.state in (PENDING, FAILED):
             self.held_since = None
         elif self.held_since is None:
             self.held_since = self.now
@@ -130,13 +156,26 @@ class NaiveManager:
         self.active = strategy
         self.untried = []
         self.verified = verified
-        if verified and self.held_down == strategy:  # it answers: there is nothing left to hold down
-            self.held_down = None
+        if verified:
+            self._serves(strategy)
+        elif self.rolled_back and self.held_down == strategy:  # the wish cannot be kept
+            self.held_down, self.rolled_back = None, False
         self.state_version += 1
         self._enter(STABLE)
 
+    def _serves(self, strategy: str) -> None:
+        """It answers: there is nothing left to hold down, and nothing is counted any more."""
+        self.failed_in_a_row = self.refused_in_a_row[strategy] = 0
+        if self.held_down == strategy:
+            self.held_down, self.rolled_back = None, False
+
+    def _hold_down(self, strategy: str) -> None:
+        self.held_down, self.rolled_back = strategy, False
+        self.refused_in_a_row[strategy] = min(self.refused_in_a_row[strategy] + 1, 7)
+
     def _fail(self) -> None:
         self.untried = []
+        self.failed_in_a_row = min(self.failed_in_a_row + 1, 12)
         self.state_version += 1
         self._enter(FAILED)
         raise Unavailable
@@ -151,10 +190,10 @@ class NaiveManager:
         """A fresh refusal of the strategy that is in use or being tried, whatever kind it is."""
         if self.state == STABLE and strategy == self.active and version == self.state_version:
             if not self.verified:  # announced, committed, and then refused
-                self.held_down = strategy
+                self._hold_down(strategy)
             self._detect(other(strategy))
         elif self.state == PENDING and strategy == self.pending and version == self.state_version:
-            self.held_down = self.pending
+            self._hold_down(strategy)
             self._detect(self.active)
 
     # Events.
@@ -191,6 +230,10 @@ class NaiveManager:
                 self.state_version += 1
                 self._enter(PENDING)
         elif self.state == PENDING and version == self.state_version and strategy == self.active:
+            self._withdraw_unless_rolled_back()
+
+    def _withdraw_unless_rolled_back(self) -> None:
+        if not self.rolled_back:  # a person's wish is worth more than what the server goes on announcing
             self._withdraw()
 
     def _withdraw(self) -> None:
@@ -219,9 +262,13 @@ class NaiveManager:
         if self.state == DETECTING and version == self.state_version:
             self._adopt(strategy, verified=True)
         elif self.state == STABLE and strategy == self.active and version == self.state_version:
+            if not self.verified:
+                self._serves(strategy)
             self.verified = True
             self.good_since = self.now
         elif self.state == PENDING and strategy == self.pending and version == self.state_version:
+            if not self.pending_proved:
+                self._serves(strategy)
             self.pending_proved = True
 
     def cache_expired(self) -> None:
@@ -234,14 +281,17 @@ class NaiveManager:
 
     def detection_timed_out(self) -> None:
         if self.state == DETECTING:
-            fallback = self.default or self.active
+            known = [
+                one for one in (self.default, self.active) if one in self.untried
+            ]  # the others have refused
+            fallback = known[0] if known else None
             if fallback is None:
                 self._fail()
             else:
                 self._adopt(fallback, verified=False)
 
     def cooldown_ended(self) -> None:
-        if self.state in (DETECTING, STABLE):
+        if self.state in (DETECTING, STABLE) and not self.rolled_back:
             self.held_down = None
             self._mind_the_hold()
 
@@ -251,16 +301,20 @@ class NaiveManager:
 
     def rollback_requested(self) -> None:
         if self.state == PENDING:
+            self.held_down, self.rolled_back = self.pending, True
             self._withdraw()
         elif self.state == STABLE and self.previous not in (None, self.active):
             self.pending = self.previous
-            self.held_down = None  # somebody wants it: that is worth more than what it once answered
+            # Somebody wants it: that is worth more than what it once answered, and than what the server announces.
+            self.held_down, self.rolled_back = self.active, True
             self.state_version += 1
             self._enter(PENDING)
         else:
             raise Forbidden
 
     def reset(self) -> None:
+        if self.state in (STABLE, PENDING) and self.rolled_back:
+            self.held_down, self.rolled_back = None, False
         if self.state != DETECTING:
             self._detect(self.active)
 
@@ -276,9 +330,9 @@ class NaiveManager:
             self.cache_expired()
         if self.state == PENDING and self.now >= self.pending_since + self.drain_timeout_s:
             self.drain_timed_out()
-        if self.held_since is not None and self.now >= self.held_since + self.failed_cooldown_s:
+        if self.held_since is not None and self.now >= self.held_since + self.hold_down_s():
             self.cooldown_ended()
-        if self.state == FAILED and self.now >= self.failed_since + self.failed_cooldown_s:
+        if self.state == FAILED and self.now >= self.failed_since + self.cool_down_s():
             self.reset()
 
     def start(self, number: int, prove: Callable[[str], Answer]) -> str:
@@ -293,11 +347,13 @@ class NaiveManager:
             self._lead(deadline, prove)
 
     def _lead(self, deadline: float, prove: Callable[[str], Answer]) -> None:
+        silent: set[tuple[str, int]] = set()
         while self.state == DETECTING:
-            if self.now >= deadline:
+            untried = [one for one in self.untried if (one, self.state_version) not in silent]
+            if self.now >= deadline or not untried:
                 self.detection_timed_out()
                 return
-            strategy, version = self.untried[0], self.state_version
+            strategy, version = untried[0], self.state_version
             answer = prove(strategy)
             if answer == "crash":
                 raise Crashed
@@ -305,5 +361,7 @@ class NaiveManager:
                 self.auth_success(strategy, version)
             elif answer == "456":
                 self.error_456(strategy, version)
+            elif answer == "silent":
+                silent.add((strategy, version))
             else:
                 self.auth_failure(strategy, version)

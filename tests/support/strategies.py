@@ -20,7 +20,7 @@ from bluegreen.machines.query import (
     Refused456,
     RowsHandedOut,
 )
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import FAILURES_COUNTED, REFUSALS_COUNTED, Context
 from bluegreen.machines.strategy.events import (
     EVENTS,
     QueryCancelled,
@@ -56,17 +56,25 @@ def contexts(draw: st.DrawFn, state: str) -> Context:
     untried: tuple[Strategy, ...] = ()
     if state == "Detecting":
         untried = draw(st.sampled_from([(BLUE,), (GREEN,), (BLUE, GREEN), (GREEN, BLUE)]))
+    # What is pending is never held down; in a transition, only what a rollback leaves can be.
+    held_down = draw(known) if state != "PendingTransition" else draw(st.sampled_from([None, active]))
     return Context(
         active=active,
         pending=pending,
         previous=draw(st.sampled_from([None, active.other])) if active is not None else None,
         untried=untried,
-        held_down=draw(known),
+        held_down=held_down,
         state_version=draw(st.integers(2, 9)),
         open_blue=draw(st.integers(0, 2)),
         open_green=draw(st.integers(0, 2)),
         verified=draw(st.booleans()),
         settings=draw(scope_settings),
+        failed_in_a_row=draw(st.integers(0, FAILURES_COUNTED)),
+        refused_blue=draw(st.integers(0, REFUSALS_COUNTED)),
+        refused_green=draw(st.integers(0, REFUSALS_COUNTED)),
+        rolled_back=held_down is not None
+        and draw(st.booleans())
+        and (state, held_down) != ("Stable", active),
     )
 
 

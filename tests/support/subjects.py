@@ -83,7 +83,7 @@ def due_s(manager: StrategyManager, event: Any) -> float | None:
         facts = () if timer.armed is None else timer.armed.facts
         armed = timer.armed is None or timer.armed.holds({one.name: one.of(context, None) for one in facts})
         if armed and timer.event == event and state in timer.states:
-            return float(getattr(manager.settings, timer.after))
+            return timer.delay_s(context)
     return None
 
 
@@ -170,7 +170,7 @@ class BusyManager(ManagerSubject):
 
     def _late(self, strategy: Strategy, left_s: float) -> None:
         self.clock.advance(left_s)
-        raise Refusal("too late")
+        raise Refusal("too late", answered=False)
 
     def _gone(self, strategy: Strategy, left_s: float) -> None:
         raise Gone

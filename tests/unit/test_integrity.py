@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bluegreen.errors import StrategyUnavailable
 from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE
-from bluegreen.machines.strategy.events import QueryCompleted, StrategyAnnounced
+from bluegreen.machines.strategy.events import (
+    AuthSuccess,
+    CacheExpired,
+    ConnectionOpened,
+    Error456,
+    QueryCompleted,
+    StrategyAnnounced,
+)
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.runtime.consistency import CORRECTIONS, ManagerView, corrected, examined
 from bluegreen.runtime.manager import StrategyManager
 from bluegreen.runtime.telemetry import Corrected, TelemetryEvent
 from bluegreen.table.step import step
 from bluegreen.types import Scope, Ticket
+from bluegreen.verify.unvalidated_table import Unchecked
 from bluegreen_adapters.stores.memory import MemoryStore
 from support.clock import FakeClock
+from support.flow_cluster import FlowCluster
 from support.managing import BLUE, GREEN, accepting
 
 pytestmark = pytest.mark.unjournaled
@@ -226,3 +239,126 @@ def test_each_check_has_its_correction() -> None:
     assert list(CORRECTIONS) == [
         "transition_state_validity", "strategy_consistency", "query_mapping_integrity", "cache_consistency",
     ]  # fmt: skip
+
+
+# An impossible state that a query meets before any check has run.
+
+
+GARBAGE: dict[str, tuple[object, ...]] = {
+    "active": (None, BLUE, GREEN, "pink", 7),
+    "pending": (None, BLUE, GREEN, "pink"),
+    "previous": (None, BLUE, "pink"),
+    "untried": ((), (BLUE,), (GREEN, BLUE), (BLUE, BLUE), ("pink",), (None,)),
+    "held_down": (None, BLUE, GREEN, "pink"),
+    "rolled_back": (True, False),
+    "open_blue": (-1, 0, 5, "x", None),
+    "open_green": (-1, 0, 5, "x"),
+    "failed_in_a_row": (-5, 0, 10**6, "x"),
+    "refused_green": (-5, 0, 10**6, None),
+    "verified": (True, False),
+    "proved": (True, False),
+}
+STATES = (*(state.name for state in STRATEGY.states), "Paused", "")
+
+
+def corrupt(manager: StrategyManager, state: str, changes: Mapping[str, object]) -> None:
+    """Replace what is kept, as a defect would: no converter and no validator sees it."""
+    context = attrs.evolve(manager.snapshot.context)
+    for name, value in changes.items():
+        object.__setattr__(context, name, value)
+    manager._snapshot = manager._snapshot._replace(state=state, context=context)
+
+
+@given(
+    st.sampled_from(STATES),
+    st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in GARBAGE.items()}),
+    st.sampled_from([0.0, 0.06, 5.0, 400.0]),
+)
+def test_query_that_meets_an_impossible_state_gets_a_strategy(
+    state: str, changes: dict[str, object], seconds: float
+) -> None:
+    """Whatever is kept: a possible state does what its rows say, and any other one leads to a detection."""
+    clock = FakeClock()
+    manager = StrategyManager(SCOPE, clock=clock)
+    ticket = manager.start(accepting)
+    corrupt(manager, state, changes)
+    clock.advance(seconds)
+    was_failed = not manager.examine() and state == FAILED
+    try:
+        assert manager.start(accepting).strategy in (BLUE, GREEN)
+    except StrategyUnavailable:
+        assert was_failed
+    assert manager.examine() == ()
+    assert manager.end(QueryCompleted(ticket))
+    assert manager.examine() == ()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        StrategyAnnounced(GREEN, 1),
+        Error456(BLUE, 1),
+        AuthSuccess(BLUE, 1),
+        ConnectionOpened(),
+        CacheExpired(),
+    ],
+    ids=lambda event: event.name,
+)
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [("Paused", {}), (STABLE, {"active": None}), (PENDING, {}), (FAILED, {"untried": (BLUE,)})],
+)
+def test_news_that_meets_an_impossible_state_leads_to_a_detection(
+    manager: StrategyManager, told: list[TelemetryEvent], event: Any, state: str, changes: dict[str, object]
+) -> None:
+    manager.start(accepting)
+    corrupt(manager, state, changes)
+    manager.send(event)
+    assert manager.state == DETECTING
+    (correction,) = (one for one in told if isinstance(one, Corrected))
+    assert correction.check == "transition_state_validity"
+
+
+def test_end_of_a_query_that_meets_an_impossible_state_is_counted(manager: StrategyManager) -> None:
+    first, second = manager.start(accepting), manager.start(accepting)
+    corrupt(manager, PENDING, {"open_blue": 0})
+    assert manager.end(QueryCompleted(first))
+    assert (manager.state, manager.open_tickets) == (DETECTING, (second,))
+
+
+def test_step_of_a_defective_table_that_leads_to_an_impossible_state_is_corrected(
+    manager: StrategyManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row forgets what is pending: the next query detects, and the application sees nothing of it."""
+    rows = tuple(
+        attrs.evolve(row, reducer=lambda context, event: attrs.evolve(context, pending=None))
+        if (row.state, row.event, row.target) == (STABLE, StrategyAnnounced, PENDING)
+        else row
+        for row in STRATEGY.rows
+    )
+    manager.start(accepting)
+    wrong = Unchecked(STRATEGY.name, STRATEGY.initial, STRATEGY.states, STRATEGY.events, rows)
+    monkeypatch.setattr("bluegreen.runtime.manager.STRATEGY", wrong)
+    manager.send(StrategyAnnounced(GREEN, manager.state_version))
+    assert manager.examine()
+    assert manager.start(accepting).strategy is BLUE
+    assert (manager.state, manager.examine()) == (STABLE, ())
+
+
+def test_application_that_meets_an_impossible_state_sees_nothing_of_it(manager: StrategyManager) -> None:
+    cluster = FlowCluster()
+    connection = cluster.connect(manager, "me")
+    open_query = connection.begin()
+    for state, changes in (
+        ("Paused", {}),
+        (STABLE, {"active": "pink"}),
+        (PENDING, {"pending": BLUE}),
+        (DETECTING, {}),
+    ):
+        corrupt(manager, state, changes)
+        assert connection.query() == "blue"
+    corrupt(manager, STABLE, {"active": None})
+    connection.call("execute", open_query)
+    corrupt(manager, STABLE, {"open_blue": -1})
+    connection.call("clear", open_query)
+    assert manager.open_tickets == ()

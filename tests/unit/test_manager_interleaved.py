@@ -16,7 +16,6 @@ from bluegreen.machines.strategy.events import (
     Error456,
     QueryCompleted,
     Reset,
-    RollbackRequested,
     StrategyAnnounced,
 )
 from bluegreen.runtime import manager as manager_module
@@ -236,7 +235,7 @@ def test_a_step_does_not_end_sessions_that_were_opened_after_it() -> None:
         on_blue(manager)
         announce(manager)
         last = query(manager)
-        manager.send(RollbackRequested())
+        manager.send(StrategyAnnounced(BLUE, manager.state_version))
         current[:] = [manager]
 
         def intrude() -> None:

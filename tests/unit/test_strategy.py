@@ -16,7 +16,7 @@ import pytest
 
 from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
-from bluegreen.machines.strategy.context import BOTH, Context
+from bluegreen.machines.strategy.context import BOTH, FAILURES_COUNTED, Context
 from bluegreen.machines.strategy.effects import (
     Audit,
     Authenticate,
@@ -48,7 +48,7 @@ from bluegreen.machines.strategy.events import (
     StrategyAnnounced,
 )
 from bluegreen.machines.strategy.table import STRATEGY
-from bluegreen.machines.strategy.timers import TIMERS
+from bluegreen.machines.strategy.timers import TIMERS, cool_down, hold_down
 from bluegreen.table.rows import RowKind
 from bluegreen.table.step import step
 from bluegreen.types import Strategy, Ticket
@@ -83,7 +83,7 @@ def on_blue() -> list[Any]:
 
 
 COMMITTED = {"previous": B, "active": G, "pending": None, "state_version": 8, "verified": False}
-UNPROVED_HELD_DOWN = {"untried": (G, B), "held_down": B, "state_version": 8}
+UNPROVED_HELD_DOWN = {"untried": (G, B), "held_down": B, "refused_blue": 1, "state_version": 8}
 TO_GREEN = [CacheStrategy(G), Publish(G, 8), CloseSessions(B), AUDIT]
 TO_GREEN_UNDRAINED = [CacheStrategy(G), Publish(G, 8), AUDIT]
 BLUE_FIRST = {"untried": (B, G), "state_version": 8}
@@ -91,8 +91,9 @@ GREEN_FIRST = {"untried": (G, B), "state_version": 8}
 TRY_BLUE = [ClearCache(), Authenticate(B), AUDIT]
 TRY_GREEN = [ClearCache(), Authenticate(G), AUDIT]
 WITHDRAWN = {"pending": None, "state_version": 8}
-HELD_DOWN = {"pending": None, "untried": (B, G), "held_down": G, "state_version": 8}
-GAVE_UP = {"untried": (), "state_version": 8}
+HELD_DOWN = {"pending": None, "untried": (B, G), "held_down": G, "refused_green": 1, "state_version": 8}
+ROLLED_BACK = {"held_down": G, "rolled_back": True}
+GAVE_UP = {"untried": (), "state_version": 8, "failed_in_a_row": 1}
 GIVING_UP = [ClearCache(), AUDIT, UNAVAILABLE]
 TIMED_OUT = [ClearCache(), AUDIT, Raise("no strategy within 30 s", "timed_out")]
 
@@ -140,6 +141,8 @@ CASES: list[Case] = [
      [Authenticate(G), AUDIT]),
     (D, "the one tried later, but held down", having(FIRST, held_down=G), StrategyAnnounced(G, FRESH), "ignore",
      None, {}, []),
+    (D, "the one tried later, but rolled back", having(AGAIN, **ROLLED_BACK), StrategyAnnounced(G, FRESH), "ignore",
+     None, {}, []),
     (D, "the one being tried", FIRST, StrategyAnnounced(B, FRESH), "ignore", None, {}, []),
     (D, "tried already", LAST_TRY, StrategyAnnounced(B, FRESH), "ignore", None, {}, []),
     (D, "stale", FIRST, StrategyAnnounced(G, STALE), "ignore", None, {}, []),
@@ -147,9 +150,12 @@ CASES: list[Case] = [
      [Authenticate(G), Publish(G, 8), AUDIT]),
     (S, "already active", STABLE, StrategyAnnounced(B, FRESH), "ignore", None, {}, []),
     (S, "held down", having(STABLE, held_down=G), StrategyAnnounced(G, FRESH), "ignore", None, {}, []),
+    (S, "rolled back", having(STABLE, **ROLLED_BACK), StrategyAnnounced(G, FRESH), "ignore", None, {}, []),
     (S, "stale", STABLE, StrategyAnnounced(G, STALE), "ignore", None, {}, []),
     (S, "stale, already active", STABLE, StrategyAnnounced(B, STALE), "ignore", None, {}, []),
     (P, "fresh, active: withdrawn", PENDING, StrategyAnnounced(B, FRESH), "go", S, WITHDRAWN, on_blue()),
+    (P, "fresh, active, which a rollback leaves", having(PENDING, held_down=B, rolled_back=True),
+     StrategyAnnounced(B, FRESH), "ignore", None, {}, []),
     (P, "withdrawn, and green in use", having(PENDING, open_green=1), StrategyAnnounced(B, FRESH), "go", S,
      WITHDRAWN, [CacheStrategy(B), Publish(B, 8), AUDIT]),
     (P, "already pending", PENDING, StrategyAnnounced(G, FRESH), "ignore", None, {}, []),
@@ -159,11 +165,21 @@ CASES: list[Case] = [
     # auth_success
     (D, "fresh, first time", FIRST, AuthSuccess(B, FRESH), "go", S,
      {"active": B, "untried": (), "state_version": 8, "verified": True}, on_blue()),
+    (D, "fresh, after failures", having(AGAIN, failed_in_a_row=3), AuthSuccess(B, FRESH), "go", S,
+     {"untried": (), "state_version": 8, "failed_in_a_row": 0}, on_blue()),
     (D, "fresh, as before", AGAIN, AuthSuccess(B, FRESH), "go", S, {"untried": (), "state_version": 8}, on_blue()),
     (D, "fresh, another than before", AGAIN, AuthSuccess(G, FRESH), "go", S,
      {"active": G, "previous": B, "untried": (), "state_version": 8}, TO_GREEN),
     (D, "fresh, the one held down", having(AGAIN, held_down=G), AuthSuccess(G, FRESH), "go", S,
      {"active": G, "previous": B, "untried": (), "held_down": None, "state_version": 8}, TO_GREEN),
+    (D, "fresh, refused often before", having(AGAIN, held_down=G, refused_green=5, refused_blue=2),
+     AuthSuccess(G, FRESH), "go", S,
+     {"active": G, "previous": B, "untried": (), "held_down": None, "refused_green": 0, "state_version": 8}, TO_GREEN),
+    (D, "fresh, the one rolled back", having(AGAIN, **ROLLED_BACK), AuthSuccess(G, FRESH), "go", S,
+     {"active": G, "previous": B, "untried": (), "held_down": None, "rolled_back": False, "state_version": 8},
+     TO_GREEN),
+    (D, "fresh, the other one rolled back", having(AGAIN, **ROLLED_BACK), AuthSuccess(B, FRESH), "go", S,
+     {"untried": (), "state_version": 8}, on_blue()),
     (D, "fresh, the other one held down", having(AGAIN, held_down=G), AuthSuccess(B, FRESH), "go", S,
      {"untried": (), "state_version": 8}, on_blue()),
     (D, "fresh, old queries open", having(AGAIN, open_blue=1), AuthSuccess(G, FRESH), "go", S,
@@ -172,9 +188,18 @@ CASES: list[Case] = [
     (S, "", STABLE, AuthSuccess(B, FRESH), "stay", None, {}, [CacheStrategy(B)]),
     (S, "unverified until now", having(STABLE, verified=False), AuthSuccess(B, FRESH), "stay", None,
      {"verified": True}, [CacheStrategy(B)]),
+    (S, "unverified until now, after failures", having(STABLE, verified=False, failed_in_a_row=3),
+     AuthSuccess(B, FRESH), "stay", None, {"verified": True, "failed_in_a_row": 0}, [CacheStrategy(B)]),
+    (S, "unverified until now, held down and refused before",
+     having(STABLE, verified=False, held_down=B, refused_blue=2, refused_green=3), AuthSuccess(B, FRESH), "stay", None,
+     {"verified": True, "held_down": None, "refused_blue": 0}, [CacheStrategy(B)]),
     (S, "stale", having(STABLE, verified=False), AuthSuccess(B, STALE), "stay", None, {}, []),
     (S, "for a query on the other one", STABLE, AuthSuccess(G, FRESH), "stay", None, {}, []),
     (P, "", PENDING, AuthSuccess(G, FRESH), "stay", None, {"proved": True}, []),
+    (P, "after failures", having(PENDING, failed_in_a_row=3), AuthSuccess(G, FRESH), "stay", None,
+     {"proved": True, "failed_in_a_row": 0}, []),
+    (P, "refused before", having(PENDING, refused_green=2, refused_blue=1), AuthSuccess(G, FRESH), "stay", None,
+     {"proved": True, "refused_green": 0}, []),
     (P, "stale", PENDING, AuthSuccess(G, STALE), "stay", None, {}, []),
     (P, "proved already", having(PENDING, proved=True), AuthSuccess(G, FRESH), "stay", None, {}, []),
     (P, "old one", PENDING, AuthSuccess(B, FRESH), "stay", None, {}, []),
@@ -199,6 +224,23 @@ CASES: list[Case] = [
     (D, "the default before the last verified", having(AGAIN, settings=DEFAULT_GREEN), DetectionTimedOut(),
      "go", S, {"active": G, "previous": B, "untried": (), "state_version": 8, "verified": False},
      [CloseSessions(B), AUDIT]),
+    (D, "the default has refused: last verified", having(AGAIN, untried=(B,), settings=DEFAULT_GREEN),
+     DetectionTimedOut(), "go", S, {"untried": (), "state_version": 8, "verified": False}, [CloseSessions(G), AUDIT]),
+    (D, "last verified has refused", LAST_TRY, DetectionTimedOut(), "go", F, GAVE_UP, TIMED_OUT),
+    (D, "last verified has refused, the default has not", having(LAST_TRY, settings=DEFAULT_GREEN),
+     DetectionTimedOut(), "go", S,
+     {"active": G, "previous": B, "untried": (), "state_version": 8, "verified": False}, [CloseSessions(B), AUDIT]),
+    (D, "fallback: held down, and still so", having(AGAIN, held_down=B), DetectionTimedOut(), "go", S,
+     {"untried": (), "state_version": 8, "verified": False}, [CloseSessions(G), AUDIT]),
+    (D, "fallback: rolled back, which is over", having(AGAIN, settings=DEFAULT_GREEN, **ROLLED_BACK),
+     DetectionTimedOut(), "go", S, {"active": G, "previous": B, "untried": (), "state_version": 8, "verified": False,
+                                    "held_down": None, "rolled_back": False}, [CloseSessions(B), AUDIT]),
+    (D, "no fallback, after failures", having(FIRST, failed_in_a_row=3), DetectionTimedOut(), "go", F,
+     {**GAVE_UP, "failed_in_a_row": 4}, TIMED_OUT),
+    (D, "no fallback, after more failures than are counted", having(FIRST, failed_in_a_row=12), DetectionTimedOut(),
+     "go", F, {**GAVE_UP, "failed_in_a_row": 12}, TIMED_OUT),
+    (D, "fallback, after failures", having(AGAIN, failed_in_a_row=3), DetectionTimedOut(), "go", S,
+     {"untried": (), "state_version": 8, "verified": False}, [CloseSessions(G), AUDIT]),
     (D, "no fallback", FIRST, DetectionTimedOut(), "go", F, GAVE_UP, TIMED_OUT),
     (S, "", STABLE, DetectionTimedOut(), "ignore", None, {}, []),
     (P, "", PENDING, DetectionTimedOut(), "ignore", None, {}, []),
@@ -206,6 +248,8 @@ CASES: list[Case] = [
     # cooldown_ended
     (D, "", having(AGAIN, held_down=G), CooldownEnded(), "stay", None, {"held_down": None}, []),
     (S, "", having(STABLE, held_down=G), CooldownEnded(), "stay", None, {"held_down": None}, []),
+    (D, "rolled back", having(AGAIN, **ROLLED_BACK), CooldownEnded(), "ignore", None, {}, []),
+    (S, "rolled back", having(STABLE, **ROLLED_BACK), CooldownEnded(), "ignore", None, {}, []),
     (P, "", PENDING, CooldownEnded(), "ignore", None, {}, []),
     (F, "", FAILED, CooldownEnded(), "ignore", None, {}, []),
     # drain_timed_out
@@ -216,16 +260,25 @@ CASES: list[Case] = [
     # rollback_requested
     (D, "", AGAIN, RollbackRequested(), "forbid", None, {}, []),
     (S, "previous known", having(STABLE, previous=G), RollbackRequested(), "go", P,
-     {"pending": G, "state_version": 8}, [Authenticate(G), Publish(G, 8), AUDIT]),
+     {"pending": G, "held_down": B, "rolled_back": True, "state_version": 8},
+     [Authenticate(G), Publish(G, 8), AUDIT]),
     (S, "previous known, held down", having(STABLE, previous=G, held_down=G), RollbackRequested(), "go", P,
-     {"pending": G, "held_down": None, "state_version": 8}, [Authenticate(G), Publish(G, 8), AUDIT]),
+     {"pending": G, "held_down": B, "rolled_back": True, "state_version": 8}, [Authenticate(G), Publish(G, 8), AUDIT]),
     (S, "no previous", STABLE, RollbackRequested(), "forbid", None, {}, []),
-    (P, "", PENDING, RollbackRequested(), "go", S, WITHDRAWN, on_blue()),
+    (P, "", PENDING, RollbackRequested(), "go", S, {**WITHDRAWN, **ROLLED_BACK}, on_blue()),
+    (P, "of a rollback", having(PENDING, held_down=B, rolled_back=True), RollbackRequested(), "go", S,
+     {**WITHDRAWN, **ROLLED_BACK}, on_blue()),
     (F, "", having(FAILED, previous=G), RollbackRequested(), "forbid", None, {}, []),
     # reset
     (D, "", FIRST, Reset(), "stay", None, {}, []),
     (S, "", STABLE, Reset(), "go", D, BLUE_FIRST, TRY_BLUE),
+    (S, "held down", having(STABLE, held_down=G), Reset(), "go", D, BLUE_FIRST, TRY_BLUE),
+    (S, "rolled back", having(STABLE, **ROLLED_BACK), Reset(), "go", D,
+     {**BLUE_FIRST, "held_down": None, "rolled_back": False}, TRY_BLUE),
     (P, "", PENDING, Reset(), "go", D, {"pending": None, **BLUE_FIRST}, TRY_BLUE),
+    (P, "of a rollback", having(PENDING, held_down=B, rolled_back=True), Reset(), "go", D,
+     {"pending": None, **BLUE_FIRST, "held_down": None, "rolled_back": False}, TRY_BLUE),
+    (F, "rolled back", having(FAILED, **ROLLED_BACK), Reset(), "go", D, BLUE_FIRST, TRY_BLUE),
     (F, "", FAILED, Reset(), "go", D, BLUE_FIRST, TRY_BLUE),
 ]  # fmt: skip
 
@@ -278,6 +331,10 @@ for Refused in (Error456, AuthFailure, PersistentFailure):
         (S, "fresh, active, never proved", having(STABLE, verified=False), Refused(B, FRESH), "go", D,
          UNPROVED_HELD_DOWN, TRY_GREEN),
         (P, "fresh, pending", having(PENDING, open_blue=1), Refused(G, FRESH), "go", D, HELD_DOWN, TRY_BLUE),
+        (P, "fresh, pending, refused before", having(PENDING, held_down=B, rolled_back=True, refused_green=6),
+         Refused(G, FRESH), "go", D, {**HELD_DOWN, "rolled_back": False, "refused_green": 7}, TRY_BLUE),
+        (P, "fresh, pending, refused more often than is counted", having(PENDING, refused_green=7, refused_blue=1),
+         Refused(G, FRESH), "go", D, {**HELD_DOWN, "refused_green": 7}, TRY_BLUE),
         (P, "stale", PENDING, Refused(G, STALE), "ignore", None, {}, []),
         (P, "active", PENDING, Refused(B, FRESH), old_stack, None, {}, []),
         (P, "active, stale", PENDING, Refused(B, STALE), old_stack, None, {}, []),
@@ -352,6 +409,7 @@ def exchanged(value: Any) -> Any:
     changed = {field.name: exchanged(getattr(value, field.name)) for field in attrs.fields(type(value))}
     if isinstance(value, Context):
         changed["open_blue"], changed["open_green"] = value.open_green, value.open_blue
+        changed["refused_blue"], changed["refused_green"] = value.refused_green, value.refused_blue
     return attrs.evolve(value, **changed)
 
 
@@ -427,19 +485,42 @@ def test_every_setting_that_is_a_time_has_its_timer(event: Any, states: tuple[st
     assert getattr(Settings(), after) > 0
 
 
-def test_only_the_hold_down_timer_has_a_condition_and_it_is_that_something_is_held_down() -> None:
+@pytest.mark.parametrize(
+    ("longest_s", "expected"),
+    [
+        (1.0, [0.05, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8]),
+        (0.1, [0.05, 0.05, 0.1, 0.1]),
+        (0.02, [0.02, 0.02, 0.02]),
+    ],
+)
+def test_cool_down_doubles_and_stays_within_the_setting(longest_s: float, expected: list[float]) -> None:
+    found = [cool_down(longest_s, having(FAILED, failed_in_a_row=count)) for count in range(len(expected))]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("longest_s", [0.1, 1, 30, 60])
+def test_longest_cool_down_is_reached_before_failures_are_counted_no_more(longest_s: float) -> None:
+    last, before = (
+        cool_down(longest_s, having(FAILED, failed_in_a_row=FAILURES_COUNTED - n)) for n in (0, 1)
+    )
+    assert last == before > longest_s / 2
+
+
+@pytest.mark.parametrize("setting_s", [0.1, 1.0, 60.0])
+def test_hold_down_doubles_with_each_refusal_of_the_strategy_up_to_64_times(setting_s: float) -> None:
+    contexts = [having(STABLE, held_down=G, refused_green=count, refused_blue=3) for count in range(8)]
+    assert [hold_down(setting_s, one) / setting_s for one in contexts] == [1, 1, 2, 4, 8, 16, 32, 64]
+    assert hold_down(setting_s, STABLE) == setting_s
+
+
+def test_only_the_hold_down_timer_has_a_condition_a_refusal_that_holds_down() -> None:
     armed = {timer.event: timer.armed for timer in TIMERS}
     guard = armed.pop(CooldownEnded())
     assert set(armed.values()) == {None}
     assert guard is not None
-    (fact,) = guard.facts
-    assert [
-        guard.holds({fact.name: fact.of(having(STABLE, held_down=held), None)}) for held in (None, *BOTH)
-    ] == [
-        False,
-        True,
-        True,
-    ]
+    cases = [having(STABLE, held_down=held) for held in (None, *BOTH)] + [having(STABLE, **ROLLED_BACK)]
+    facts = [{fact.name: fact.of(context, None) for fact in guard.facts} for context in cases]
+    assert list(map(guard.holds, facts)) == [False, True, True, False]
 
 
 def test_a_context_without_an_active_strategy_counts_as_drained() -> None:

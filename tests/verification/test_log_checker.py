@@ -43,7 +43,7 @@ from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Scope, Strategy
 from bluegreen.verify.trace.checker import check_log
-from bluegreen.verify.trace.format import FORMER_ROWS, Short, Whole, recorded, situation
+from bluegreen.verify.trace.format import COUNTS, FORMER_ROWS, Short, Whole, recorded, situation
 from bluegreen.verify.trace.writer import Journal
 
 TRIES = 1_000
@@ -439,8 +439,13 @@ def test_a_short_line_stands_for_the_whole_one_whatever_happens_in_between() -> 
 
 
 def test_every_field_of_a_context_is_in_a_line() -> None:
-    written = {*json.loads(situation("Stable", Context.initial())), "state_version", "settings"}
+    counted = attrs.evolve(Context.initial(), **dict.fromkeys(COUNTS, 1), held_down="blue", rolled_back=True)
+    written = {*json.loads(situation("Stable", counted)), "state_version", "settings"}
     assert written == {"state", *(field.name for field in attrs.fields(Context))}
+
+
+def test_counts_of_nothing_are_in_no_line_so_that_older_journals_can_be_read() -> None:
+    assert not {*COUNTS, "rolled_back"} & set(json.loads(situation("Stable", Context.initial())))
 
 
 def test_the_exit_code_is_that_of_the_worst_file(tmp_path: Any) -> None:

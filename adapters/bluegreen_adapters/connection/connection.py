@@ -164,6 +164,8 @@ class Connection:
         if self._unfreed:
             yield from self._free_unfreed(rpc)
         query = self._query_of(rpc)
+        if query is not None:
+            self.repairs.begin_wait(query)
         match rpc.method.role:
             case Role.AUTHENTICATE:
                 return (yield from self._authenticate(rpc))
@@ -354,6 +356,7 @@ class Connection:
         A connection of the same user lends its session: a stack that drains opens no new one. Any other connection
         needs a session of its own, so that the server decides what it may do.
         """
+        self.repairs.begin_wait(query)
         strategy, session = place.ticket.strategy, self.sessions.on(place.ticket.strategy)
         if session is None and self.sessions.is_same_user(owner.sessions):
             session = place.session
@@ -404,6 +407,8 @@ class Connection:
         query, held = self._query_of(rpc), _held_by(rpc)
         judged = yield from self._wire.judge_stream(rpc, query, failure)
         owner = query or held
+        if owner is not None:
+            self.repairs.begin_wait(owner)
         if owner is not None and owner.ticket is not None and judged.fault is Fault.WRONG_STRATEGY:
             self._wire.report(Error456(owner.ticket.strategy, rpc.state_version))
         if query is not None and query.ticket is not None:
@@ -483,7 +488,9 @@ class Connection:
         return self.bound.get(read(rpc.request, self.protocol.query) or "")
 
     def _query(self, rpc: Rpc) -> Query:
-        return Query(rpc, self.protocol.only_reads, self.manager.settings.replay)
+        query = Query(rpc, self.protocol.only_reads, self.manager.settings.replay)
+        self.repairs.begin_wait(query)
+        return query
 
     @contextmanager
     def _answering(self, query: Query) -> Generator[None, None, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -225,6 +226,8 @@ class Query:
         generation: how often it was begun.
         collection: the last collection of its rows; None: each batch reaches the application at once.
         cleared: whether the server has freed it.
+        place_by_s: until when the present call of the application waits for a strategy and a session, by the manager's
+            clock. One value for all waits of the call; the time that its requests take is added to it.
     """
 
     begin: Rpc
@@ -238,6 +241,7 @@ class Query:
     generation: int = 0
     collection: RowCollection | None = None
     cleared: bool = False
+    place_by_s: float = math.inf
     left: Placement | None = None
     alone: Strategy | None = None
     answer: BaseException | None = attrs.field(default=None, repr=False)

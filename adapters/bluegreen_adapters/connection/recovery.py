@@ -35,7 +35,12 @@ from bluegreen_adapters.connection.evidence import Fault, Request
 from bluegreen_adapters.connection.protocol import read
 from bluegreen_adapters.connection.query import Placement, Query, RowCollection, Rpc, StepResult
 from bluegreen_adapters.connection.requests import Failure, Outcome, Reply
-from bluegreen_adapters.connection.session_pool import AcceptedElsewhere, NotAccepted, describe_outcome
+from bluegreen_adapters.connection.session_pool import (
+    AcceptedElsewhere,
+    NotAccepted,
+    Session,
+    describe_outcome,
+)
 from bluegreen_adapters.connection.transport import RpcTransport
 
 
@@ -91,10 +96,10 @@ class QueryRecovery:
         self._protocol = wire.protocol
 
     def place_query(self, query: Query) -> Flow[Placement]:
-        """Give the query a ticket, and a session on the ticket's strategy.
+        """Give the query a ticket, and a session on the ticket's strategy, until `query.place_by_s` at the latest.
 
         Raises:
-            StrategyUnavailable: no strategy can be used.
+            StrategyUnavailable: no strategy can be used, or none was found and opened a session in time.
             NotAccepted: no strategy accepts the connection's credentials.
             QueryLost: the query has been ended meanwhile.
         """
@@ -104,7 +109,9 @@ class QueryRecovery:
             if query.alone is None and route is not None and sessions.is_avoided(route):
                 query.alone = route.other
             try:
-                ticket = yield from self._manager.start_flow(sessions.proved, weakref.ref(query), query.alone)
+                ticket = yield from self._manager.start_flow(
+                    sessions.proved, weakref.ref(query), query.alone, query.place_by_s
+                )
             except AcceptedElsewhere as found:  # this connection led the detection and is no witness
                 query.goes_alone(found.strategy, found.refused)
                 continue
@@ -115,13 +122,35 @@ class QueryRecovery:
             strategy, version, began_s = ticket.strategy, self._manager.state_version, self._manager.now_s()
             held = sessions.held(strategy)
             session = sessions.on(strategy) if held is None else None
+            left_s = self._left_s(query)
             try:
                 if session is None:
-                    session = yield from sessions.session_for(strategy, is_witness=query.alone is None)
+                    session = yield from self._opened(query, strategy, left_s)
             except NotAccepted as refused:
+                if refused.evidence.fault is Fault.AMBIGUOUS and left_s < sessions.share_s:
+                    # The stack was given less time than it may take, so that its silence says nothing about it.
+                    raise self._too_late(strategy) from refused.refusal
                 yield from self._turned_away(query, strategy, version, began_s, refused)
                 continue
             return query.settles(session)
+
+    def begin_wait(self, query: Query) -> None:
+        """Note that a call of the application begins: it waits for places for `detection_timeout_s` altogether."""
+        query.place_by_s = self._manager.now_s() + self._manager.settings.detection_timeout_s
+
+    def _left_s(self, query: Query) -> float:
+        return query.place_by_s - self._manager.now_s()
+
+    def _opened(self, query: Query, strategy: Strategy, left_s: float) -> Flow[Session]:
+        """Open a session for a query, if there is time left: a detection may have taken all of it."""
+        if left_s <= 0:
+            raise self._too_late(strategy)
+        is_witness = query.alone is None
+        return (yield from self._wire.sessions.session_for(strategy, left_s, is_witness=is_witness))
+
+    def _too_late(self, strategy: Strategy) -> StrategyUnavailable:
+        allowed_s = self._manager.settings.detection_timeout_s
+        return self.unavailable(f"no session on {strategy} within {allowed_s:g} s")
 
     def _turned_away(
         self, query: Query, strategy: Strategy, version: int, began_s: float, refused: NotAccepted
@@ -177,7 +206,10 @@ class QueryRecovery:
             query.goes_alone(other, refused)
             self.stepped(query, Errored("harmless"))
             return
-        accepted = not was_alone and (yield from sessions.is_accepted_by(other, is_witness=not others_served))
+        left_s, is_witness = self._left_s(query), not others_served
+        accepted = not was_alone and (
+            yield from sessions.is_accepted_by(other, left_s, is_witness=is_witness)
+        )
         if not accepted:
             self.finish(query, Errored())
             raise query.answer or refused

@@ -111,7 +111,8 @@ class NotAccepted(Exception):
     def refusal(self) -> Refusal:
         """The same as the error that a detection understands."""
         fault = self.evidence.fault
-        return Refusal(describe_outcome(self.outcome, fault), wrong_strategy=fault is Fault.WRONG_STRATEGY)
+        reason, is_456 = describe_outcome(self.outcome, fault), fault is Fault.WRONG_STRATEGY
+        return Refusal(reason, wrong_strategy=is_456, answered=fault is not Fault.AMBIGUOUS)
 
 
 class AcceptedElsewhere(Exception):
@@ -248,7 +249,7 @@ class SessionPool:
         """
         if self._supplied() is None:
             return Session(strategy, None, self._manager.session_generation(strategy))
-        side = self._on(strategy)
+        side, deadline_s = self._on(strategy), self._manager.now_s() + left_s
         while True:
             if (refused := self.held(strategy)) is not None:
                 raise refused
@@ -262,8 +263,8 @@ class SessionPool:
                 if opening is None:
                     opening = side.opening = Future()
             if leads:
-                return (yield from self._lead(opening, strategy, left_s, is_witness))
-            if not (yield Wait(opening, left_s)):
+                return (yield from self._lead(opening, strategy, deadline_s, is_witness))
+            if not (yield Wait(opening, deadline_s - self._manager.now_s())):
                 late = TimeoutError(f"no session on {strategy} within {left_s:g} s")
                 raise NotAccepted(Failure("DEADLINE_EXCEEDED", "", late), self._row(Fault.AMBIGUOUS))
             shared = opening.result()
@@ -272,13 +273,19 @@ class SessionPool:
             if shared is not None:  # None: its leader was stopped, so another caller has to lead
                 return shared
 
-    def session_for(self, strategy: Strategy, *, is_witness: bool = True) -> Flow[Session]:
+    def session_for(
+        self, strategy: Strategy, left_s: float | None = None, *, is_witness: bool = True
+    ) -> Flow[Session]:
         """Return the session on `strategy`, for a query that goes there; see `opened`.
+
+        Args:
+            left_s: seconds that the caller has left, if less than a stack may take.
 
         Raises:
             NotAccepted: it does not accept this connection.
         """
-        return (yield from self.opened(strategy, self._share_s, is_witness=is_witness))
+        left_s = self.share_s if left_s is None else min(left_s, self.share_s)
+        return (yield from self.opened(strategy, left_s, is_witness=is_witness))
 
     def proved(self, strategy: Strategy, left_s: float) -> Flow[None]:
         """Find out whether `strategy` accepts this connection: the `prove` of a detection.
@@ -291,7 +298,8 @@ class SessionPool:
             NotAccepted: neither strategy accepts this connection.
             AcceptedElsewhere: others are served there, so that it is this connection's own problem.
         """
-        left_s = min(left_s, self._share_s)
+        deadline_s = self._manager.now_s() + left_s
+        left_s = min(left_s, self.share_s)
         side = self._on(strategy)
         if side.warming is not None and side.warming.state_version != self._manager.state_version:
             side.warming = None  # an answer from before this detection proves nothing now
@@ -301,14 +309,15 @@ class SessionPool:
             if refused.evidence.then == "elsewhere":
                 self.turn_away(strategy, refused)
                 others_served = self.is_served_since(strategy)
-                if not (yield from self.is_accepted_by(strategy.other, is_witness=not others_served)):
+                left_s = deadline_s - self._manager.now_s()
+                if not (yield from self.is_accepted_by(strategy.other, left_s, is_witness=not others_served)):
                     raise
                 if others_served:
                     raise AcceptedElsewhere(strategy.other, refused) from None
             raise refused.refusal from None
 
     @property
-    def _share_s(self) -> float:
+    def share_s(self) -> float:
         """Longest time for one strategy, in seconds, so that a silent one leaves time for the other."""
         return self._manager.settings.detection_timeout_s / len(Strategy)
 
@@ -319,10 +328,11 @@ class SessionPool:
         """True if this connection opens sessions; False if a token travels with each request."""
         return self._supplied() is not None
 
-    def is_accepted_by(self, strategy: Strategy, *, is_witness: bool) -> Flow[bool]:
-        """Find out whether a strategy accepts this connection; a session that is open is not opened again."""
+    def is_accepted_by(self, strategy: Strategy, left_s: float, *, is_witness: bool) -> Flow[bool]:
+        """Find out within `left_s` seconds whether a strategy accepts this connection; a session that is open is not
+        opened again."""
         try:
-            yield from self.opened(strategy, self._share_s, is_witness=is_witness)
+            yield from self.session_for(strategy, left_s, is_witness=is_witness)
         except NotAccepted:
             return False
         return True
@@ -467,13 +477,13 @@ class SessionPool:
         self,
         opening: Future[Session | NotAccepted | None],
         strategy: Strategy,
-        left_s: float,
+        deadline_s: float,
         is_witness: bool,
     ) -> Flow[Session]:
         """Open the session for all who wait for it, and give each of them the result or the refusal."""
         session: Session | None = None
         try:
-            opened = session = yield from self._authenticated(strategy, left_s, is_witness)
+            opened = session = yield from self._authenticated(strategy, deadline_s, is_witness)
             self._on(strategy).session = opened
             return opened
         except NotAccepted as refused:
@@ -486,15 +496,15 @@ class SessionPool:
             if not opening.done():
                 opening.set_result(session)
 
-    def _authenticated(self, strategy: Strategy, left_s: float, is_witness: bool) -> Flow[Session]:
+    def _authenticated(self, strategy: Strategy, deadline_s: float, is_witness: bool) -> Flow[Session]:
         began_s = time.monotonic()
-        deadline_s = began_s + left_s
         generation, version = self._manager.session_generation(strategy), self._manager.state_version
         side = self._on(strategy)
         warm, side.warming = side.warming, None
         outcome: Outcome | None = None
         ahead = False
-        if warm is not None and warm.session_generation == generation and (yield Wait(warm.done, left_s)):
+        is_warm = warm is not None and warm.session_generation == generation
+        if warm is not None and is_warm and (yield Wait(warm.done, deadline_s - self._manager.now_s())):
             outcome, ahead, version = warm.done.result(), True, warm.state_version
         if not isinstance(outcome, Reply) or not read(outcome.message, self._protocol.session):
             # There was none, or a refusal from the moment of the announcement: the stack may be ready by now.
@@ -533,11 +543,15 @@ class SessionPool:
 
     def _ask(self, strategy: Strategy, deadline_s: float) -> Flow[Outcome]:
         """Authenticate; if the transport fails, once more. Whether to go on with it is up to detection."""
-        outcome: Outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
+        outcome: Outcome = yield self._request(strategy, self._left_s(deadline_s))
         if isinstance(outcome, Failure) and self._judge(outcome).again == "backoff":
             yield pause(BACKOFF.delay_s(1))
-            outcome = yield self._request(strategy, max(deadline_s - time.monotonic(), 0.001))
+            outcome = yield self._request(strategy, self._left_s(deadline_s))
         return outcome
+
+    def _left_s(self, deadline_s: float) -> float:
+        """Return the seconds until a deadline by the manager's clock; more than 0, as a gRPC call needs it."""
+        return max(deadline_s - self._manager.now_s(), 0.001)
 
     def _judge(self, failure: Failure) -> Evidence:
         return self._protocol.judge(failure.code, failure.details, Request.LOGIN)

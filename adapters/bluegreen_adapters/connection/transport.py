@@ -80,8 +80,11 @@ class RpcTransport:
         rpc.retries.advance(Placed(self.manager.settings.retry_attempts))
         failed_s: float | None = None
         while True:
-            version = self.manager.state_version
+            version, sent_s = self.manager.state_version, self.manager.now_s()
             outcome: Outcome = yield self._send(rpc, place)
+            query.place_by_s += (
+                self.manager.now_s() - sent_s
+            )  # neither a request nor a backoff waits for a place
             if isinstance(outcome, Reply):
                 self.observe_reply(outcome.message, place.session, version)
                 return outcome
@@ -93,11 +96,12 @@ class RpcTransport:
             error = yield from self._error_of(rpc, query, place, row, can_move=can_move)
             effect = None if error is None else rpc.retries.advance(error)
             if isinstance(effect, RetryHere):
+                query.place_by_s += effect.delay_s
                 yield from self._back_off(rpc, place.ticket, effect)
                 continue
             if isinstance(effect, RenewSession):
                 # The declared types get lost on the way around the loop.
-                renewed: Session | Failure = yield from self._renewed(place.session, kind)  # pyright: ignore[reportUnknownVariableType]
+                renewed: Session | Failure = yield from self._renewed(query, place.session, kind)  # pyright: ignore[reportUnknownVariableType]
                 if isinstance(renewed, Failure):
                     return renewed
                 query.renews(place.session, renewed)  # pyright: ignore[reportUnknownArgumentType]
@@ -329,9 +333,9 @@ class RpcTransport:
             rpc.name, rewritten(rpc.request, fields, in_place=rpc.is_owned), metadata, rpc.left_s, rpc.options
         )
 
-    def _renewed(self, session: Session, kind: Request) -> Flow[Session | Failure]:
+    def _renewed(self, query: Query, session: Session, kind: Request) -> Flow[Session | Failure]:
         """Open a new session on the same stack: the old one is dead, so the request took no effect."""
-        version, left_s = self.manager.state_version, self.manager.settings.detection_timeout_s
+        version, left_s = self.manager.state_version, query.place_by_s - self.manager.now_s()
         try:
             return (yield from self.sessions.opened(session.strategy, left_s, instead_of=session))
         except NotAccepted as refused:

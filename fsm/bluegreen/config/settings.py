@@ -187,17 +187,20 @@ class Settings:
         cache_ttl_s: how long an adopted strategy is trusted without any proof, 60 to 1800 seconds.
         retry_attempts: how often one request of the application is sent again because of transport errors, over both
             stacks together, 1 to 10.
-        detection_timeout_s: how long a caller waits for detection at most, 10 to 120 seconds.
+        detection_timeout_s: how long a call of the application waits at most for a strategy and a session there, 10 to
+            120 seconds. The time that its requests take does not count.
         logging_level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
         commit_when: `drained`: the pending strategy becomes active once no ticket is open on the old one;
             `first_safe_point`: at the first safe point.
         drain_timeout_s: how long a transition waits for the old strategy's tickets, 1 to 86400 seconds.
-        default_strategy: what to fall back to if detection times out: none, `blue` or `green`.
+        default_strategy: what to fall back to if a detection times out in which it has not refused: none, `blue` or
+            `green`.
         replay: `reads`: a query that only reads, and of which the application has no row, is run again when its
             stack vanishes; `never`: nothing is replayed after it was executed.
-        failed_cooldown_s: how long a scope in Failed refuses at once, how long a strategy that was announced and
-            then refused is held down, and after how long a connection opens one more session ahead of time, if it has
-            opened a few at once, 0.1 to 60 seconds.
+        failed_cooldown_s: three times, 0.1 to 60 seconds. The longest for which a scope in Failed refuses at once:
+            after the first failure it is 50 ms, and it doubles with each further one. The shortest for which a strategy
+            that was announced and then refused is held down: it doubles with each refusal in a row, up to 64 times. And
+            after how long a connection opens one more session ahead of time, if it has opened a few at once.
         probe_after_s: how long a stack may take to answer a probe, which finds out whether it serves, 0.5 to 60
             seconds.
         forms: replies whose meaning the protocol does not list, each as `MEANING CODE: TEXT`, see `forms`. In the

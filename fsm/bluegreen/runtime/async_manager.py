@@ -46,7 +46,7 @@ class AsyncStrategyManager:
         A task that is cancelled while it detects leaves detection to the next one that waits.
 
         Raises:
-            StrategyUnavailable: both strategies failed, now or within the last `failed_cooldown_s`.
+            StrategyUnavailable: both strategies failed, now or within the cool-down.
             DetectionTimedOutError: no strategy was found within `detection_timeout_s`.
         """
 

@@ -96,6 +96,9 @@ def corrected(kept: ManagerView, findings: tuple[Inconsistency, ...]) -> Manager
     return attrs.evolve(kept, state=state, context=context, tickets=tickets)
 
 
+_NUMBERS: Final = ("open_blue", "open_green", "failed_in_a_row", "refused_blue", "refused_green")
+
+
 def _machine(state: Any, context: Any) -> str | None:
     """Return why a state is impossible, or none."""
     if state not in [one.name for one in STRATEGY.states]:
@@ -105,6 +108,12 @@ def _machine(state: Any, context: Any) -> str | None:
     for name, value in named.items():
         if value is not None and not isinstance(value, Strategy):
             return f"{name} is {value!r}, which is no strategy"
+    for one in context.untried:
+        if not isinstance(one, Strategy):
+            return f"untried has {one!r}, which is no strategy"
+    for name in _NUMBERS:
+        if type(getattr(context, name)) is not int:
+            return f"{name} is {getattr(context, name)!r}, which is no number"
     if not STRATEGY.holds(state, context):
         condition = STRATEGY.state(state).holds
         return f"{state} with active {context.active}, pending {context.pending}: not {condition}"

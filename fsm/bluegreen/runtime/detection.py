@@ -16,11 +16,14 @@ class Detection:
         deadline_s: when it is given up, by the manager's clock.
         done: resolved once it has ended; it wakes those who wait.
         finished: True once it has ended. It is set before `done` is resolved.
+        decides: False if its leader had hardly any of its own time left. Silence during so short a time says nothing
+            about a stack: when it is over, the leader gives up alone, and another caller goes on.
     """
 
     deadline_s: float
     done: Future[None] = attrs.field(factory=Future[None])
     finished: bool = False
+    decides: bool = True
 
     def close(self) -> bool:
         """Mark it as finished; return False if it was already. The manager's lock must be held."""

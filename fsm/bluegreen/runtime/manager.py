@@ -98,6 +98,10 @@ class _Taken(NamedTuple):
     ticket: Ticket | None
 
 
+class _ImpossibleState(Exception):
+    """What is kept is not what the last step has left. Never leaves this module."""
+
+
 class StrategyManager:
     """The strategy machine of one scope, for threads. Get it with `managed`, so that a scope has only one.
 
@@ -125,6 +129,9 @@ class StrategyManager:
         self._clock = clock
         self._lock = threading.Lock()
         self._snapshot = Snapshot(STRATEGY.initial, Context.initial(self.settings), 0)
+        # The last snapshot that a step or a correction has left, and in which its state's condition holds. A step that
+        # finds another one has it examined first, so that no query meets an impossible state. Written with the lock.
+        self._sound = self._snapshot
         self._tickets: dict[int, Ticket] = {}
         self._numbers = itertools.count(1)
         self._asked = itertools.count(1)
@@ -281,9 +288,10 @@ class StrategyManager:
             before, (state, context, sequence) = self.settings, self._snapshot
             settings = attrs.evolve(before, **changes)
             snapshot = Snapshot(state, attrs.evolve(context, settings=settings), sequence)
-            self.settings, self._snapshot = settings, snapshot
+            sound = snapshot if self._snapshot is self._sound else self._sound
+            self.settings, self._snapshot, self._sound = settings, snapshot, sound
             self._audience.least(settings.logging_level)
-            self._next_due_s = self._first_due(self._armed)
+            self._next_due_s = self._first_due(self._armed, snapshot.context)
         changed = {
             name: (getattr(before, name), getattr(settings, name))
             for name in changes
@@ -312,11 +320,16 @@ class StrategyManager:
         Source: business logic, "State Validation Rules".
         """
         self._end_abandoned()
+        return self._correct()
+
+    def _correct(self) -> tuple[Inconsistency, ...]:
+        """Do what `repair` says, without a look at abandoned tickets: to end one is a step, which may come here."""
         with self._lock:
             kept = self._kept()
             findings = examined(kept)
             if findings:
                 self._restore(corrected(kept, findings))
+            self._sound = self._snapshot
         for one in findings:
             self._audience.say(
                 logging.WARNING, "%s: %s: %s: %s", self.scope, one.check, one.found, one.correction
@@ -354,7 +367,7 @@ class StrategyManager:
         self._since_s = self._since_s if kept.state == before.state else now_s
         self._snapshot = after
         self._armed = self._arm(after, now_s)
-        self._next_due_s = self._first_due(self._armed)
+        self._next_due_s = self._first_due(self._armed, after.context)
 
     def _agree(self, heard: Strategy | None) -> None:
         """Hear what the store has said, which may not have come through; and tell it where new queries go from here."""
@@ -419,12 +432,12 @@ class StrategyManager:
 
         Args:
             prove: called with (strategy, seconds left) if this caller is the one that detects. It returns
-                if the strategy accepts the caller, and raises `Refusal` if not. Any other exception ends
-                this caller's part only: somebody else detects.
+                if the strategy accepts the caller, and raises `Refusal` if not; `Refusal(..., answered=False)` if
+                there was no answer in time. Any other exception ends this caller's part only: somebody else detects.
             session: what the ticket is to carry for its connection.
 
         Raises:
-            StrategyUnavailable: both strategies failed, now or within the last `failed_cooldown_s`.
+            StrategyUnavailable: both strategies failed, now or within the cool-down.
             DetectionTimedOutError: no strategy was found within `detection_timeout_s`.
 
         Source: spec, section 2; business logic, "Strategy Selection Rules".
@@ -441,7 +454,7 @@ class StrategyManager:
                 begins there, and waits for no detection.
 
         Raises:
-            StrategyUnavailable: both strategies failed within the last `failed_cooldown_s`.
+            StrategyUnavailable: both strategies failed, and the cool-down has not passed.
         """
         self._end_abandoned()
         self._fire_due_timers()
@@ -455,9 +468,21 @@ class StrategyManager:
         assert taken is not None
         return taken.ticket
 
-    def start_flow(self, prove: Prove, session: object = None, alone: Strategy | None = None) -> Flow[Ticket]:
-        """`start` as a flow, for drivers of other kinds; `alone` as in `try_start`."""
-        deadline_s = self._clock() + self.settings.detection_timeout_s
+    def start_flow(
+        self,
+        prove: Prove,
+        session: object = None,
+        alone: Strategy | None = None,
+        deadline_s: float | None = None,
+    ) -> Flow[Ticket]:
+        """`start` as a flow, for drivers of other kinds.
+
+        Args:
+            prove, session, alone: as in `start` and `try_start`.
+            deadline_s: until when the caller waits, by the manager's clock; by default for `detection_timeout_s`.
+        """
+        if deadline_s is None:
+            deadline_s = self._clock() + self.settings.detection_timeout_s
         missed = False
         while True:
             ticket = self.try_start(session, alone)
@@ -474,6 +499,9 @@ class StrategyManager:
         """Lead the detection until `deadline_s`, or wait for the one that is under way until one of the two
         ends. Single flight (invariant I9)."""
         mine = self._new_detection(deadline_s)
+        least_s = min(self.settings.probe_after_s, self.settings.detection_timeout_s / len(Strategy))
+        if deadline_s - self._clock() < least_s:
+            mine.decides = False
         try:
             with self._lock:
                 if self._detection is None or self._detection.finished:
@@ -545,23 +573,32 @@ class StrategyManager:
 
     def _try(self, detection: Detection, prove: Prove, tried: list[Strategy]) -> Flow[None]:
         """Try what is untried, in order, until the machine has settled. Each strategy once (invariant I8)."""
+        # Tries that were not answered, each with the version under which it was made: no refusals, so that the machine
+        # does not hear of them, and its `untried` still has the strategy to fall back to.
+        silent: set[tuple[Strategy, int]] = set()
         while not detection.finished:  # somebody may have timed it out, and lead another one by now
             state, context, _ = self._snapshot
             if state not in _WAITS:
                 return
             left_s = detection.deadline_s - self._clock()
-            if left_s <= 0:
+            untried = [one for one in context.untried if (one, context.state_version) not in silent]
+            if left_s <= 0 or not untried:
                 self._time_out(detection)
+                if not detection.decides:
+                    raise self._timed_out()
                 return
-            if len(context.untried) == len(Strategy):
+            if len(untried) == len(Strategy):
                 self._failures = {}
-            strategy = context.untried[0]
+            strategy = untried[0]
             tried.append(strategy)
             event: StrategyEvent = AuthSuccess(strategy, context.state_version)
             try:
                 yield from prove(strategy, left_s)
             except Refusal as refusal:
                 self._failures = {**self._failures, strategy.value: refusal.reason}
+                if not refusal.answered:
+                    silent.add((strategy, context.state_version))
+                    continue
                 refused = Error456 if refusal.wrong_strategy else AuthFailure
                 event = refused(strategy, context.state_version)
             self.send(event)
@@ -569,7 +606,8 @@ class StrategyManager:
     def _time_out(self, detection: Detection) -> None:
         """Give a detection up, unless it is over: then another one may be under way, which goes on."""
         try:
-            self._apply(DetectionTimedOut(), still=detection.close)
+            if detection.decides:
+                self._apply(DetectionTimedOut(), still=detection.close)
         finally:
             detection.finish()
 
@@ -594,16 +632,29 @@ class StrategyManager:
         now = self._clock()
         if now < self._next_due_s:
             return
+        if self._snapshot is not self._sound:
+            self._correct()
         for timer in TIMERS:
             if self._is_due(timer, now):
                 self._apply(timer.event, still=partial(self._is_due, timer, now))
         with self._lock:
-            self._next_due_s = self._first_due(self._armed)
+            self._next_due_s = self._first_due(self._armed, self._snapshot.context)
 
     def _apply(
         self, event: StrategyEvent, session: object = None, *, still: Callable[[], bool] | None = None
     ) -> _Taken | None:
         """Take one step under the lock, if `still` holds there; then carry out its effects without the lock.
+
+        An impossible state is corrected first: the step is then taken in a detection.
+        """
+        try:
+            return self._take(event, session, still)
+        except _ImpossibleState:
+            self._correct()
+            return self._take(event, session, still)
+
+    def _take(self, event: StrategyEvent, session: object, still: Callable[[], bool] | None) -> _Taken | None:
+        """Do what `_apply` says.
 
         All that a step changes is changed under the lock, tickets and session epochs too, or nothing is:
         not even an interrupt between two lines leaves a part of it.
@@ -615,9 +666,11 @@ class StrategyManager:
         try:
             with self._lock:
                 waited_s = self._clock() - began_s if contended and began_s is not None else 0.0
+                before = self._snapshot
+                if before is not self._sound:
+                    raise _ImpossibleState
                 if still is not None and not still():
                     return None
-                before = self._snapshot
                 taken = self._step(before, event)
                 for effect in taken.effects:
                     if isinstance(effect, IssueTicket):
@@ -654,18 +707,22 @@ class StrategyManager:
             return before
         after = Snapshot(taken.state, taken.context, before.sequence + 1)
         armed, next_due_s, since_s = self._armed, self._next_due_s, self._since_s
+        # Only a row that leads somewhere can lead to an impossible state; the others count tickets and news.
+        is_sound = taken.row.outcome is not RowKind.GO or STRATEGY.holds(after.state, after.context)
+        sound = after if is_sound else self._sound
         if taken.row.outcome is RowKind.GO or type(event) in _TIMED:
             now_s = self._clock()
             armed = self._arm(after, now_s)
             since_s = since_s if taken.state == before.state else now_s
-            next_due_s = self._first_due(armed)
+            next_due_s = self._first_due(armed, taken.context)
         ended = event.ticket if isinstance(event, ENDINGS) else None
         # No call from here to the end: signals come at calls, and would find one part without the other.
         if ticket is not None:
             self._tickets[ticket.query] = ticket
         elif ended is not None:
             del self._tickets[ended.query]
-        self._armed, self._next_due_s, self._since_s, self._snapshot = armed, next_due_s, since_s, after
+        self._armed, self._next_due_s, self._since_s = armed, next_due_s, since_s
+        self._snapshot, self._sound = after, sound
         return after
 
     def _run_effects(self, before: Snapshot, after: Snapshot, taken: Step) -> None:
@@ -712,17 +769,18 @@ class StrategyManager:
         """Return since when each timer runs: since now if its condition has just become true."""
         return {timer: self._armed.get(timer, now_s) for timer in TIMERS if _runs(timer, after)}
 
-    def _due_s(self, timer: Timer, since_s: float) -> float:
+    def _due_s(self, timer: Timer, since_s: float, context: Context) -> float:
         if timer is _CACHE:
             since_s = max(since_s, self._proved_s)
-        return since_s + float(getattr(self.settings, timer.after))
+        return since_s + timer.delay_s(context)
 
     def _is_due(self, timer: Timer, now: float) -> bool:
         since_s = self._armed.get(timer)
-        return since_s is not None and now >= self._due_s(timer, since_s)
+        return since_s is not None and now >= self._due_s(timer, since_s, self._snapshot.context)
 
-    def _first_due(self, armed: Mapping[Timer, float]) -> float:
-        return min((self._due_s(timer, since_s) for timer, since_s in armed.items()), default=float("inf"))
+    def _first_due(self, armed: Mapping[Timer, float], context: Context) -> float:
+        due_s = (self._due_s(timer, since_s, context) for timer, since_s in armed.items())
+        return min(due_s, default=float("inf"))
 
     def after_fork(self) -> None:
         """In a forked child: nobody else is here. Keep what was read, but no lock, ticket or detection."""
@@ -735,9 +793,11 @@ class StrategyManager:
             self._detection.done = Future()  # the lock inside of the old one may be held
             self._detection = None
         state, context, sequence = self._snapshot
+        was_sound = self._snapshot is self._sound
         self._snapshot = Snapshot(state, attrs.evolve(context, open_blue=0, open_green=0), sequence)
+        self._sound = self._snapshot if was_sound else self._sound
         self._armed = self._arm(self._snapshot, self._clock())
-        self._next_due_s = self._first_due(self._armed)
+        self._next_due_s = self._first_due(self._armed, self._snapshot.context)
         if self._exchange is not None:
             self._exchange.after_fork()
 

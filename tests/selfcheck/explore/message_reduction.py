@@ -57,7 +57,7 @@ class Hearing:
 
     def plain(self, state: str, context: Any, news: Iterable[Any]) -> tuple[Any, ...]:
         """Return the news that stands for `news`, sorted."""
-        node = state, context
+        node = state, rebase(context)
         if node not in self._plain:
             self._plain[node] = self._alike(node)
         kept = {self._plain[node].get(one, one) for one in news} - {None}
@@ -95,9 +95,10 @@ class Hearing:
                     or taken.context.state_version != before.state_version
                 ):
                     continue
-                if taken.context not in found:
-                    found[taken.context] = None
-                    waiting.append(taken.context)
+                after = rebase(taken.context)
+                if after not in found:
+                    found[after] = None
+                    waiting.append(after)
         return waiting
 
     def _step(self, state: str, context: Any, event: Any) -> Step | None:

@@ -48,6 +48,7 @@ from bluegreen.table.step import step
 from bluegreen.table.table import Table
 from bluegreen.types import Strategy, Ticket
 from bluegreen.verify.exploration.single_table import is_news, news
+from bluegreen.verify.exploration.version_abstraction import rebase
 from bluegreen.verify.properties.base import STRATEGY_ALWAYS, Taken, broken
 
 ENDS: Final = (QueryCompleted, QueryCancelled, QueryFailed)
@@ -137,8 +138,9 @@ def _step(table: Table[Any, Any, Any], state: str, context: Any, event: Any, mos
 
 
 def normal(context: Any) -> Any:
-    """Return a context without its version: news is fresh or stale, which is said with the news."""
-    return attrs.evolve(context, state_version=0) if isinstance(context, Context) else context
+    """Return a context without its version, since news is fresh or stale, which is said with the news; and with the
+    counts of every explored context."""
+    return attrs.evolve(rebase(context), state_version=0) if isinstance(context, Context) else context
 
 
 def strategy_inputs() -> tuple[Input, ...]:

@@ -1,7 +1,7 @@
 """Bugs of connectors in the field, each introduced into our tables again.
 
 >>> len(FIELD_BUGS), all(bug.table().rows != bug.base.rows for bug in FIELD_BUGS)
-(19, True)
+(22, True)
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ from bluegreen.machines.query import (
     restart,
     unknown,
 )
-from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
+from bluegreen.machines.strategy.context import DETECTING, FAILED, PENDING, STABLE
 from bluegreen.machines.strategy.effects import audit, authenticate, clear_cache
 from bluegreen.machines.strategy.events import (
     AuthFailure,
     AuthSuccess,
     ConnectionOpened,
+    CooldownEnded,
+    DetectionTimedOut,
     Error456,
     PersistentFailure,
     QueryCancelled,
@@ -60,6 +62,7 @@ from bluegreen.machines.strategy.reducers import (
     drop_pending,
     end_and_commit,
     end_ticket,
+    give_up,
     hold_down_active,
 )
 from bluegreen.machines.strategy.table import STRATEGY
@@ -183,6 +186,28 @@ def _runs_again(event: type[Any], again: Guard) -> Iterable[Row | Rows]:
     yield go("Fetching", event, "Failed", guard=~again, effects=(fails, loses_running), why=_WHY)
 
 
+def _lift_all(context: Any, _: Any) -> Any:
+    return attrs.evolve(context, held_down=None, rolled_back=False)
+
+
+def _last_resort(context: Any) -> Any:
+    return context.settings.default_strategy or context.active
+
+
+def _back_to_what_refused(context: Any, _: Any) -> Any:
+    return attrs.evolve(
+        context,
+        active=_last_resort(context),
+        previous=context.active if context.active not in (None, _last_resort(context)) else context.previous,
+        untried=(),
+        verified=False,
+        state_version=context.state_version + 1,
+    )
+
+
+_resort_known: Final = Fact("resort_known", (True, False), lambda c, _: _last_resort(c) is not None)
+_has_resort: Final = _resort_known.is_(True).named("a last resort")
+
 FIELD_BUGS: Final = (
     FieldBug("starvation while any query is in flight", _overlapping()),
     FieldBug(
@@ -242,6 +267,21 @@ FIELD_BUGS: Final = (
     FieldBug(
         "a detection does not hear that it was refused",
         (ignore(DETECTING, (Error456, AuthFailure), why=_WHY),),
+    ),
+    FieldBug(
+        "a time-out falls back to what has just refused",
+        (
+            go(DETECTING, DetectionTimedOut, STABLE, guard=_has_resort, update=_back_to_what_refused, why=_WHY),
+            go(DETECTING, DetectionTimedOut, FAILED, guard=~_has_resort, update=give_up, why=_WHY),
+        ),
+    ),
+    FieldBug(
+        "the next announcement undoes a rollback",
+        (go(PENDING, RollbackRequested, STABLE, update=drop_pending, why=_WHY),),
+    ),
+    FieldBug(
+        "time ends a rollback",
+        (stay((STABLE, DETECTING), CooldownEnded, update=_lift_all, why=_WHY),),
     ),
     FieldBug("one user's refusal moves everybody", _everybody()),
     FieldBug(

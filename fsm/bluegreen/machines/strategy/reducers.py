@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import FAILURES_COUNTED, REFUSALS_COUNTED, Context
 from bluegreen.machines.strategy.events import (
     AuthSuccess,
     QueryCancelled,
@@ -30,6 +30,27 @@ def _count(context: Context, strategy: Strategy, by: int) -> Context:
     if strategy is Strategy.BLUE:
         return attrs.evolve(context, open_blue=context.open_blue + by)
     return attrs.evolve(context, open_green=context.open_green + by)
+
+
+def _count_refusals(context: Context, strategy: Strategy, refusals: int) -> Context:
+    if strategy is Strategy.BLUE:
+        return attrs.evolve(context, refused_blue=refusals)
+    return attrs.evolve(context, refused_green=refusals)
+
+
+def _served(context: Context, strategy: Strategy) -> Context:
+    """`strategy` was seen to serve: what is counted in a row begins anew, and it is held down no more."""
+    held = context.held_down if context.held_down is not strategy else None
+    served = attrs.evolve(
+        context, failed_in_a_row=0, held_down=held, rolled_back=context.rolled_back and held is not None
+    )
+    return _count_refusals(served, strategy, 0)
+
+
+def _hold_down(context: Context, strategy: Strategy) -> Context:
+    """`strategy` has refused: hold it down, for longer with each time in a row."""
+    held = attrs.evolve(context, held_down=strategy, rolled_back=False)
+    return _count_refusals(held, strategy, min(context.refused_on(strategy) + 1, REFUSALS_COUNTED))
 
 
 def start_on_active(context: Context, _: Any) -> Context:
@@ -78,8 +99,9 @@ def announce(context: Context, event: StrategyAnnounced) -> Context:
 
 
 def announce_previous(context: Context, _: Any) -> Context:
-    """pending := previous; an explicit wish, so that it is no longer held down."""
-    return _next(context, pending=context.previous, held_down=None)
+    """pending := previous. A wish: it is held down no longer, and what is active is, so that the server's announcements
+    do not lead back there."""
+    return _next(context, pending=context.previous, held_down=context.active, rolled_back=True)
 
 
 def drop_pending(context: Context, _: Any) -> Context:
@@ -87,14 +109,26 @@ def drop_pending(context: Context, _: Any) -> Context:
     return _next(context, pending=None, proved=False)
 
 
+def roll_back(context: Context, event: Any) -> Context:
+    """pending := none. A wish: what was pending is held down, so that the next announcement does not undo it."""
+    return attrs.evolve(drop_pending(context, event), held_down=context.pending, rolled_back=True)
+
+
 def hold_down_pending(context: Context, _: Any) -> Context:
     """Detect again, active first; what was pending is held down."""
-    return _detect(context, context.active, held_down=context.pending)
+    assert context.pending is not None
+    return _detect(_hold_down(context, context.pending), context.active)
 
 
 def detect_active_first(context: Context, _: Any) -> Context:
     """Detect again, the strategy last in use first."""
     return _detect(context, context.active)
+
+
+def start_over(context: Context, _: Any) -> Context:
+    """Detect again, the strategy last in use first; what was rolled back may be announced again."""
+    held = None if context.rolled_back else context.held_down
+    return _detect(context, context.active, held_down=held, rolled_back=False)
 
 
 def detect_pending_first(context: Context, _: Any) -> Context:
@@ -125,19 +159,22 @@ def cross_out(context: Context, event: Any) -> Context:
 
 
 def give_up(context: Context, _: Any) -> Context:
-    """Nothing is left to try."""
-    return _next(context, untried=())
+    """Nothing is left to try: one more failure in a row."""
+    failed = min(context.failed_in_a_row + 1, FAILURES_COUNTED)
+    return _next(context, untried=(), failed_in_a_row=failed)
 
 
 def adopt(context: Context, event: AuthSuccess) -> Context:
     """active := the strategy that answered; previous as in a commit, if it differs."""
-    return _adopt(context, event.strategy, verified=True)
+    return _served(_adopt(context, event.strategy, verified=True), event.strategy)
 
 
 def adopt_fallback(context: Context, _: Any) -> Context:
-    """active := the fall-back, unverified."""
+    """active := the fall-back, unverified. If that had been rolled back, the rollback is over."""
     assert context.fallback is not None
-    return _adopt(context, context.fallback, verified=False)
+    left = context.rolled_back and context.held_down is context.fallback
+    held = attrs.evolve(context, held_down=None, rolled_back=False) if left else context
+    return _adopt(held, context.fallback, verified=False)
 
 
 def _adopt(context: Context, strategy: Strategy, *, verified: bool) -> Context:
@@ -147,24 +184,28 @@ def _adopt(context: Context, strategy: Strategy, *, verified: bool) -> Context:
         active=strategy,
         previous=context.active if moved else context.previous,
         untried=(),
-        held_down=None if verified and context.held_down is strategy else context.held_down,
         verified=verified,
     )
 
 
 def confirm(context: Context, _: Any) -> Context:
     """The server has confirmed the active strategy."""
-    return context if context.verified else attrs.evolve(context, verified=True)
+    if context.verified or context.active is None:
+        return context
+    return _served(attrs.evolve(context, verified=True), context.active)
 
 
 def prove_pending(context: Context, _: Any) -> Context:
     """The pending strategy has accepted a connection."""
-    return context if context.proved else attrs.evolve(context, proved=True)
+    if context.proved or context.pending is None:
+        return context
+    return _served(attrs.evolve(context, proved=True), context.pending)
 
 
 def hold_down_active(context: Context, event: Any) -> Context:
     """Detect again, the other one first; what was active is held down: nothing has ever shown that it serves."""
-    return attrs.evolve(detect_other_first(context, event), held_down=context.active)
+    assert context.active is not None
+    return detect_other_first(_hold_down(context, context.active), event)
 
 
 def lift_hold(context: Context, _: Any) -> Context:

@@ -59,6 +59,7 @@ from bluegreen.machines.strategy.facts_and_guards import (
     is_alone,
     is_fresh,
     is_held,
+    is_rolled_back,
     is_untried,
     is_verified,
     names_active,
@@ -68,6 +69,7 @@ from bluegreen.machines.strategy.facts_and_guards import (
     safe_to_commit,
     settled,
     stray_proof,
+    stray_rollback,
     trying,
     turn,
 )
@@ -91,9 +93,11 @@ from bluegreen.machines.strategy.reducers import (
     lift_hold,
     prefer,
     prove_pending,
+    roll_back,
     start_alone,
     start_on_active,
     start_on_pending,
+    start_over,
 )
 from bluegreen.table.table import State, Table, forbid, go, ignore, stay
 from bluegreen.types import Strategy, Ticket
@@ -112,6 +116,10 @@ _ALONE: Final = (
 _NEVER_SERVED: Final = (
     "announced, committed with nothing in flight, and never shown to serve: the other one first, this one held "
     "down (refines the spec: L4)"
+)
+_ROLLED_BACK: Final = (
+    "a rollback is a person's wish: time does not end it, nor does the server by announcing. What was left is used "
+    "again once it is found to serve when the other one does not, and may be announced again after a reset"
 )
 _TO_DETECTING: Final = (clear_cache, authenticate, audit)
 _TO_PENDING: Final = (authenticate, publish, audit)
@@ -228,7 +236,8 @@ ROWS = (
         guard=has_fallback,
         update=adopt_fallback,
         effects=(close_drained, audit),
-        why="fall back, marked unverified; the cache stays empty",
+        why="fall back to the default, else to what was last used, but never to one that has refused in this "
+        "detection; marked unverified, and the cache stays empty (a try that was not answered is no refusal)",
     ),
     go(
         DETECTING,
@@ -237,9 +246,10 @@ ROWS = (
         guard=~has_fallback,
         update=give_up,
         effects=(clear_cache, audit, raise_timed_out),
-        why="nothing answered, and nothing is known to fall back to",
+        why="nothing answered, and whatever is known to fall back to has refused",
     ),
-    stay(DETECTING, CooldownEnded, update=lift_hold, why="the hold-down is over"),
+    stay(DETECTING, CooldownEnded, guard=~is_rolled_back, update=lift_hold, why="the hold-down is over"),
+    ignore(DETECTING, CooldownEnded, guard=is_rolled_back, why=_ROLLED_BACK),
     ignore(DETECTING, DrainTimedOut, why="no transition is pending"),
     forbid(DETECTING, RollbackRequested, why="no strategy yet; detection decides"),
     stay(DETECTING, Reset, why="a detection is under way"),
@@ -354,7 +364,8 @@ ROWS = (
         why="somebody asked for it",
     ),
     ignore(STABLE, DetectionTimedOut, why="stale: the detection is over"),
-    stay(STABLE, CooldownEnded, update=lift_hold, why="the hold-down is over"),
+    stay(STABLE, CooldownEnded, guard=~is_rolled_back, update=lift_hold, why="the hold-down is over"),
+    ignore(STABLE, CooldownEnded, guard=is_rolled_back, why=_ROLLED_BACK),
     ignore(STABLE, DrainTimedOut, why="no transition is pending"),
     go(
         STABLE,
@@ -363,16 +374,17 @@ ROWS = (
         guard=has_previous,
         update=announce_previous,
         effects=_TO_PENDING,
-        why="back to the strategy before, at a safe point like any transition; a wish ends its hold-down",
+        why="back to the strategy before, at a safe point like any transition; a wish ends its hold-down, and holds "
+        "down what is left",
     ),
     forbid(STABLE, RollbackRequested, guard=~has_previous, why="no previous strategy is known"),
     go(
         STABLE,
         Reset,
         DETECTING,
-        update=detect_active_first,
+        update=start_over,
         effects=_TO_DETECTING,
-        why="somebody asked for it",
+        why="somebody asked for it; a rollback is over",
     ),
     # PendingTransition: new queries go to pending, old ones finish on active.
     go(
@@ -424,10 +436,16 @@ ROWS = (
         PENDING,
         StrategyAnnounced,
         STABLE,
-        guard=is_fresh & names_active,
+        guard=is_fresh & names_active & ~is_rolled_back,
         update=drop_pending,
         effects=_TO_STABLE,
         why="the announcement was withdrawn",
+    ),
+    ignore(
+        PENDING,
+        StrategyAnnounced,
+        guard=is_fresh & names_active & is_rolled_back,
+        why="a rollback leaves it, though the server goes on announcing it",
     ),
     ignore(PENDING, StrategyAnnounced, guard=names_pending, why="already pending"),
     ignore(PENDING, StrategyAnnounced, guard=~is_fresh & names_active, why="stale (I6)"),
@@ -484,17 +502,18 @@ ROWS = (
         PENDING,
         RollbackRequested,
         STABLE,
-        update=drop_pending,
+        update=roll_back,
         effects=_TO_STABLE,
-        why="as it was before the announcement (I7)",
+        why="as it was before the announcement (I7); what was announced is held down, so that the next announcement "
+        "does not undo it",
     ),
     go(
         PENDING,
         Reset,
         DETECTING,
-        update=detect_active_first,
+        update=start_over,
         effects=_TO_DETECTING,
-        why="somebody asked for it",
+        why="somebody asked for it; a rollback is over",
     ),
     # Failed: neither answered; refuse at once until the cool-down has passed.
     go(
@@ -534,7 +553,11 @@ ROWS = (
 )
 
 _NO_PENDING: Final = pending_set.is_(False).named("no pending")
-_COUNTED: Final = counted.is_(True).named("tickets >= 0") & stray_proof.is_(False).named("no stray proof")
+_COUNTED: Final = (
+    counted.is_(True).named("tickets >= 0")
+    & stray_proof.is_(False).named("no stray proof")
+    & stray_rollback.is_(False).named("no stray rollback")
+)
 _IDLE: Final = trying.is_(False).named("nothing untried")
 
 STATES = (
@@ -556,15 +579,18 @@ def _contexts() -> Iterator[Context]:
     green, blue = Strategy.GREEN, Strategy.BLUE
     settings = (Settings(), Settings(commit_when="first_safe_point"), Settings(default_strategy=green))
     for tickets, policy in product(((0, 0), (1, 0), (0, 1), (1, 1)), settings):
-        for active, pending, untried, held_down in (
-            *product((None, blue), (None,), ((), (green,), (blue, green), (green, blue)), (None, green)),
-            (blue, green, (), None),
-        ):
+        for active, pending, untried, (held_down, rolled_back) in (
+            *product((None, blue), (None,), ((), (green,), (blue, green), (green, blue)),
+                     ((None, False), (green, False), (green, True))),
+            (blue, green, (), (None, False)),
+            (blue, green, (), (blue, True)),
+        ):  # fmt: skip
             drains = policy.commit_when == "drained"
             known = active is not None and policy.default_strategy is None
             yield Context(
                 active, pending, green if active else None, untried, held_down, 7, *tickets, known,
-                pending is not None and drains, policy,
+                pending is not None and drains, policy, failed_in_a_row=1, refused_blue=1, refused_green=1,
+                rolled_back=rolled_back,
             )  # fmt: skip
 
 

@@ -8,7 +8,7 @@
 >>> tally.guards["Detecting.auth_success[!fresh]"]
 {False}
 >>> str(tally.coverage())
-'strategy: 1 of 120 rows taken, 0 of 84 guards seen true and false'
+'strategy: 1 of 123 rows taken, 0 of 89 guards seen true and false'
 """
 
 from __future__ import annotations

@@ -25,13 +25,17 @@ from bluegreen.machines.strategy.effects import IssueTicket
 from bluegreen.machines.strategy.events import (
     SAFE_POINTS,
     AuthFailure,
+    CooldownEnded,
+    DetectionTimedOut,
     DrainTimedOut,
     Error456,
     QueryCancelled,
     QueryCompleted,
     QueryFailed,
     QueryStarted,
+    Reset,
     RollbackRequested,
+    StrategyAnnounced,
 )
 from bluegreen.table.step import Step
 
@@ -178,17 +182,47 @@ def _versioned(taken: Taken) -> bool:
 
 
 def _rolled_back(taken: Taken) -> bool:
+    """The state before the announcement, version and hold-down aside: that now holds what was pending."""
     if taken.state != PENDING or not isinstance(taken.event, RollbackRequested):
         return True
-    context = taken.step.context
-    return taken.step.state == STABLE and context.active is taken.context.active and context.pending is None
+    before, after = taken.context, taken.step.context
+    aside = {"pending": None, "proved": False, "state_version": 0, "held_down": None, "rolled_back": False}
+    same = attrs.evolve(after, **aside) == attrs.evolve(before, **aside)
+    held = after.held_down is before.pending and after.rolled_back
+    return bool(taken.step.state == STABLE and after.pending is None and same and held)
+
+
+def _stays_rolled_back(taken: Taken) -> bool:
+    """What was rolled back is neither announced again, nor does time end that.
+
+    It ends with a person's word, with a refusal that holds down the other strategy, or where a detection leads.
+    """
+    before, after, event = taken.context, taken.step.context, taken.event
+    if not before.rolled_back or isinstance(event, (Reset, RollbackRequested)):
+        return True
+    announced = isinstance(event, StrategyAnnounced) and event.strategy is before.held_down
+    if announced or isinstance(event, CooldownEnded):
+        return bool(taken.step.state == taken.state and after == before)
+    if (taken.state, taken.step.state) == (DETECTING, STABLE) and after.active is before.held_down:
+        return not after.rolled_back and after.held_down is None
+    kept = after.rolled_back and after.held_down is before.held_down
+    return bool(kept or (taken.step.state == DETECTING and after.held_down is event.strategy))
 
 
 def _bounded(taken: Taken) -> bool:
-    """While one detection goes on, what it has not heard from only gets less, with each refusal by who refused."""
+    """While one detection goes on, what it has not heard from only gets less, with each refusal by who refused.
+
+    When its time is over, it does not end on what has refused.
+    """
     before, after, event = taken.context, taken.step.context, taken.event
     if taken.state != DETECTING:
         return True
+    if (
+        isinstance(event, DetectionTimedOut)
+        and taken.step.state == STABLE
+        and after.active not in before.untried
+    ):
+        return False
     if taken.step.state != DETECTING:
         return taken.step.state in (STABLE, FAILED)
     heard = isinstance(event, (Error456, AuthFailure)) and event.state_version == before.state_version
@@ -214,8 +248,9 @@ STRATEGY_ALWAYS: Final = (
     Always("I5 accounted", "open tickets are those started minus those ended, on each strategy", _accounted),
     Always("I6 fenced", "stale news changes nothing, and the version never decreases", _fenced),
     Always("I6 versioned", "a change of (state, active, pending) is one version", _versioned),
-    Always("I7 rollback", "a rollback drops what is pending and leaves what is active", _rolled_back),
-    Always("I8 detection bounded", "within a detection a strategy is tried once", _bounded),
+    Always("I7 rollback", "a rollback drops and holds down what is pending, and leaves the rest", _rolled_back),
+    Always("I7 rollback lasts", "neither the server's announcements nor time undo a rollback", _stays_rolled_back),
+    Always("I8 detection bounded", "a detection tries a strategy once, and never ends on one that refused", _bounded),
     Always("I13 scoped", "what concerns one connection, while others are served, changes nothing for them", _scoped),
 )  # fmt: skip
 """What the specification, section 7, says of each step of the strategy machine alone."""

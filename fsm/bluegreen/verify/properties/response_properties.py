@@ -75,6 +75,14 @@ def _detects_with_fallback(taken: Taken) -> bool:
     return _detects(taken, taken.context.active)
 
 
+def _starts_over(taken: Taken) -> bool:
+    """It detects, what was last in use first. A rollback is over, but not in Failed, where a timer resets."""
+    before, after = taken.context, taken.step.context
+    ends = before.rolled_back and taken.state != FAILED
+    held = (None, False) if ends else (before.held_down, before.rolled_back)
+    return _detects_with_fallback(taken) and (after.held_down, after.rolled_back) == held
+
+
 def _detects_best_guess(taken: Taken) -> bool:
     return _detects(taken, taken.context.pending or taken.context.active)
 
@@ -106,8 +114,13 @@ def _tried_first(taken: Taken) -> bool:
 
 
 def _gives_up(taken: Taken) -> bool:
-    """The detection is over: on the fall-back, unverified and not cached, or in Failed if there is none."""
-    fallback, after = taken.context.settings.default_strategy or taken.context.active, taken.step.context
+    """The detection is over: on the fall-back, unverified and not cached, or in Failed if there is none.
+
+    The default comes before what was last in use, and neither counts once it has refused in this detection.
+    """
+    before, after = taken.context, taken.step.context
+    known = [before.settings.default_strategy, before.active]
+    fallback = next((one for one in known if one is not None and one in before.untried), None)
     if fallback is None:
         return taken.step.state == FAILED
     cached = any(isinstance(effect, CacheStrategy) for effect in taken.step.effects)
@@ -146,7 +159,9 @@ def _pending_answered(taken: Taken) -> bool:
 
 
 def _withdrawn(taken: Taken) -> bool:
-    return taken.state == PENDING and _fresh(taken) and _about(taken, taken.context.active)
+    """The active strategy is announced, and no rollback leaves it."""
+    announced = taken.state == PENDING and _fresh(taken) and _about(taken, taken.context.active)
+    return announced and not taken.context.rolled_back
 
 
 def _as_before_the_announcement(taken: Taken) -> bool:
@@ -172,12 +187,16 @@ def _can_go_back(taken: Taken) -> bool:
 def _goes_back(taken: Taken) -> bool:
     after, before = taken.step.context, taken.context
     there = taken.step.state == PENDING and (after.active, after.pending) == (before.active, before.previous)
-    return there and after.held_down is None  # somebody wants it
+    return there and after.held_down is before.active and bool(after.rolled_back)  # somebody wants it
+
+
+def _cools_down(taken: Taken) -> bool:
+    return taken.state in (STABLE, DETECTING) and not taken.context.rolled_back
 
 
 RESPONSES: Final = (
-    response("R2 reset", "after a reset it detects, what was last in use first", Reset,
-             _in(STABLE, PENDING, FAILED), _detects_with_fallback),
+    response("R2 reset", "after a reset it detects, what was last in use first, and a rollback is over", Reset,
+             _in(STABLE, PENDING, FAILED), _starts_over),
     response("R2 reconnected", "a new connection is a reason to detect again in Failed", ConnectionOpened,
              _in(FAILED), _detects_with_fallback),
     response("R2 invalidated", "an invalidated cache is detected anew, the best guess first", CacheInvalidated,
@@ -188,7 +207,7 @@ RESPONSES: Final = (
              _refused, _tries_the_other),
     response("R2 hinted", "a detection tries first what is announced meanwhile", StrategyAnnounced,
              _promising, _tried_first),
-    response("R2 timed out", "a detection that takes too long ends on the fall-back, else in Failed",
+    response("R2 timed out", "a detection that takes too long ends on a fall-back that has not refused, else in Failed",
              DetectionTimedOut, _in(DETECTING), _gives_up),
     response("R2 adopted", "what answers a detection is active, and cached", AuthSuccess, _answered, _adopted),
     response("R2 confirmed", "what proves the active strategy good renews the cache", AuthSuccess,
@@ -202,6 +221,6 @@ RESPONSES: Final = (
     response("R2 taken back", "a rollback in Stable makes the previous strategy pending", RollbackRequested,
              _can_go_back, _goes_back),
     response("R2 cooled down", "after the cool-down nothing is held down", CooldownEnded,
-             _in(STABLE, DETECTING), lambda taken: taken.step.context.held_down is None),
+             _cools_down, lambda taken: taken.step.context.held_down is None),
 )  # fmt: skip
 """What follows at once from each event that the specification answers in a state."""

@@ -25,9 +25,18 @@ from bluegreen.machines.query import (
     Replay,
     RowsHandedOut,
 )
-from bluegreen.machines.strategy.context import DETECTING, PENDING, STABLE
+from bluegreen.machines.strategy.context import (
+    BOTH,
+    DETECTING,
+    FAILED,
+    FAILURES_COUNTED,
+    PENDING,
+    REFUSALS_COUNTED,
+    STABLE,
+)
 from bluegreen.machines.strategy.events import (
     AuthFailure,
+    AuthSuccess,
     ConnectionOpened,
     Error456,
     PersistentFailure,
@@ -69,7 +78,7 @@ def _not_flapping(taken: Taken) -> bool:
     refused = refused and not getattr(event, "served_since", False)
     unproved = {PENDING: before.pending, STABLE: None if before.verified else before.active}.get(taken.state)
     if refused and event.strategy is unproved:
-        return bool(after.held_down is unproved and taken.step.state == DETECTING)
+        return bool(after.held_down is unproved and not after.rolled_back and taken.step.state == DETECTING)
     return True
 
 
@@ -110,11 +119,50 @@ def _refused(taken: Taken) -> bool:
     return True
 
 
+def is_seen_to_serve(taken: Taken) -> bool:
+    """Whether a step is the news that a strategy serves of which that was not known."""
+    before, event = taken.context, taken.event
+    if not isinstance(event, AuthSuccess) or event.state_version != before.state_version:
+        return False
+    unknown = {
+        STABLE: None if before.verified else before.active,
+        PENDING: None if before.proved else before.pending,
+    }
+    return taken.state == DETECTING or event.strategy is unknown.get(taken.state)
+
+
+def _failures_counted(taken: Taken) -> bool:
+    """Failed is entered with one more failure in a row; a strategy that serves ends the row, and nothing else does."""
+    before, after = taken.context.failed_in_a_row, taken.step.context.failed_in_a_row
+    if is_seen_to_serve(taken):
+        return bool(after == 0)
+    failed = taken.step.state == FAILED and taken.state != FAILED
+    return bool(after == (min(before + 1, FAILURES_COUNTED) if failed else before))
+
+
+def _refusals_counted(taken: Taken) -> bool:
+    """A strategy is held down for a refusal with one more in a row; that it serves ends the row; nothing else does."""
+    before, after, event = taken.context, taken.step.context, taken.event
+    news = isinstance(event, (AuthSuccess, *_REFUSALS))
+    for one in BOTH:
+        right = before.refused_on(one)
+        if news and event.strategy is one:
+            if is_seen_to_serve(taken):
+                right = 0
+            elif taken.state != DETECTING and taken.step.state == DETECTING and after.held_down is one:
+                right = min(right + 1, REFUSALS_COUNTED)
+        if after.refused_on(one) != right:
+            return False
+    return True
+
+
 LIVELY_ALWAYS: Final = (
     Always("I10 refused", "what cannot be done is refused, rather than taken for done", _refused),
     Always("L1 progress, stepwise", "a safe point with the old queries ended is in Stable on the new one", _committed),
     Always("L1 announced", "a fresh announcement of the other strategy is pending at once", _adopts_announcement),
     Always("L2 detected", "a refusal of what new queries get is answered by a detection", _detected),
+    Always("L3 counted", "failures in a row are counted until a strategy serves", _failures_counted),
+    Always("L4 counted", "refusals of a strategy in a row are counted until it serves", _refusals_counted),
     Always("L4 no flapping", "an announced strategy that refuses is held down", _not_flapping),
 )  # fmt: skip
 """What progress needs of each step of the strategy machine."""

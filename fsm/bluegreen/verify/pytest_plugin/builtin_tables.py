@@ -6,7 +6,7 @@ The mutants of STRATEGY are left to the project's own checks, since some of them
 `--bluegreen-verify=full` does not look.
 
 >>> STRATEGY_VERIFICATION.explore().states
-1062
+1302
 
 Source: spec, sections 2, 3, 5 and 7.
 """

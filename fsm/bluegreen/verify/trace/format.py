@@ -50,6 +50,10 @@ FORMER_ROWS: Final = {
         "Stable.persistent_failure[fresh & is active & verified]",
     "Stable.persistent_failure[fresh & is active & !others served & !verified]":
         "Stable.persistent_failure[fresh & is active & !verified]",
+    "Detecting.cooldown_ended[!rolled back]": "Detecting.cooldown_ended",
+    "Stable.cooldown_ended[!rolled back]": "Stable.cooldown_ended",
+    "PendingTransition.strategy_announced[fresh & is active & !rolled back]":
+        "PendingTransition.strategy_announced[fresh & is active]",
     "PendingTransition.query_started[!alone]": "PendingTransition.query_started",
     "PendingTransition.auth_failure[fresh & is pending & !others served]":
         "PendingTransition.auth_failure[fresh & is pending]",
@@ -57,6 +61,9 @@ FORMER_ROWS: Final = {
         "PendingTransition.persistent_failure[fresh & is pending]",
 }  # fmt: skip
 """For rows that were narrowed: the name under which older journals have what they do. So these can still be read."""
+
+COUNTS: Final = ("failed_in_a_row", "refused_blue", "refused_green")
+"""What a context counts in a row."""
 
 KNOWN_LIMIT: Final = 1024
 """How many steps `Short` remembers; then all of them are forgotten."""
@@ -226,14 +233,19 @@ def formerly(step: str, row: Row) -> str:
 
 @lru_cache(maxsize=256)  # of a version there are few, and another version's do not come again
 def situation(state: str, context: Context) -> str:
-    """Return a state and a context, without its version and its settings."""
+    """Return a state and a context, without its version and its settings.
+
+    What is counted in a row, and a rollback, stand in it only if there is any, so that older journals can be read.
+    """
+    counts = "".join(f',"{name}":{count}' for name in COUNTS if (count := getattr(context, name)))
+    rolled_back = ',"rolled_back":true' if context.rolled_back else ""
     untried = ",".join([_WORD[strategy] for strategy in context.untried])
     return (
         f'{{"state":{_quoted(state)},"active":{_WORD[context.active]},"pending":{_WORD[context.pending]},'
         f'"previous":{_WORD[context.previous]},"untried":[{untried}],'
         f'"held_down":{_WORD[context.held_down]},"open_blue":{context.open_blue},'
         f'"open_green":{context.open_green},"verified":{_WORD[context.verified]},'
-        f'"proved":{_WORD[context.proved]}}}'
+        f'"proved":{_WORD[context.proved]}{counts}{rolled_back}}}'
     )
 
 
