@@ -131,7 +131,7 @@ class StrategyManager:
         self._snapshot = Snapshot(STRATEGY.initial, Context.initial(self.settings), 0)
         # The last snapshot that a step or a correction has left, and in which its state's condition holds. A step that
         # finds another one has it examined first, so that no query meets an impossible state. Written with the lock.
-        self._sound = self._snapshot
+        self._sound: Snapshot = self._snapshot
         self._tickets: dict[int, Ticket] = {}
         self._numbers = itertools.count(1)
         self._asked = itertools.count(1)

@@ -217,11 +217,8 @@ def _bounded(taken: Taken) -> bool:
     before, after, event = taken.context, taken.step.context, taken.event
     if taken.state != DETECTING:
         return True
-    if (
-        isinstance(event, DetectionTimedOut)
-        and taken.step.state == STABLE
-        and after.active not in before.untried
-    ):
+    timed_out = isinstance(taken.event, DetectionTimedOut) and taken.step.state == STABLE
+    if timed_out and after.active not in before.untried:
         return False
     if taken.step.state != DETECTING:
         return taken.step.state in (STABLE, FAILED)
