@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bluegreen.errors import unreachable
-from bluegreen.machines.query import EndTicket, Lose, QueryEffect, Replay
+from bluegreen.machines.query import DiscardRows, EndTicket, Lose, QueryEffect, Replay
 from bluegreen.machines.retry import GiveUp, RenewSession, RetryEffect, RetryElsewhere, RetryHere
 from bluegreen.machines.strategy.effects import (
     Audit,
@@ -38,6 +38,8 @@ def of_a_query(effect: QueryEffect) -> str:
             return effect.event.name
         case Replay():
             return str(effect.execute)
+        case DiscardRows():
+            return "from the beginning"
         case Lose():
             return effect.reason
         case _:
