@@ -122,6 +122,18 @@ def test_faults_never_double_a_write_or_hide_an_answer(harness: Harness, way: Wa
         )
 
 
+@over(*SHARES)
+def test_answer_that_makes_the_connector_begin_anew_is_not_hidden(harness: Harness, way: Way) -> None:
+    """The asyncio connector reports what its second beginning met, all others the engine's error."""
+    lookalike = Answer("UNKNOWN", "line 1:8: Column 'status: 456' cannot be resolved")
+    faults = (
+        Fault("login", lookalike, count=1),
+        Fault("prepare", lookalike, count=1),
+        Fault("prepare", Answer("UNAVAILABLE"), count=99),
+    )
+    held(harness, Example("SELECT 1", (), "clear", Plan(faults=faults)))
+
+
 class Contains(protocol.Protocol):
     """A protocol description that is wrong on purpose: a text that contains a form is taken for it."""
 

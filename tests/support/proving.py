@@ -452,7 +452,7 @@ def violations(way: Way, example: Example, world: World, calls: list[Call]) -> l
 
 def _judged(way: Way, example: Example, call: Call) -> Iterator[str]:
     if call.error is not None:
-        yield from _error_judged(call, call.error)
+        yield from _error_judged(way, call, call.error)
     elif call.name == "execute":
         yield from _execute_judged(example, call)
     elif call.name in ENDS:
@@ -463,10 +463,16 @@ def _judged(way: Way, example: Example, call: Call) -> Iterator[str]:
     yield from _repetition_judged(way, call)
 
 
-def _error_judged(call: Call, error: BaseException) -> Iterator[str]:
+def _error_judged(way: Way, call: Call, error: BaseException) -> Iterator[str]:
     everything = (*call.before, *call.records)
     # Where rows are fetched ahead, requests of other kinds come in between.
-    plain = [record for record in call.records if is_plain(record) and record.role in SENT_BY[call.name]]
+    plain = [
+        record
+        for number, record in enumerate(call.records)
+        if is_plain(record)
+        and record.role in SENT_BY[call.name]
+        and not _begun_anew(way, record, call.records[number + 1 :])
+    ]
     for cause in causes(error):
         if isinstance(cause, (QueryLost, StrategyUnavailable)):
             if plain:
@@ -527,6 +533,12 @@ def _repetition_judged(way: Way, call: Call) -> Iterator[str]:
         )
         if again and not begin:
             yield f"repeated: after {record}: {', '.join(map(str, later))}"
+
+
+def _begun_anew(way: Way, record: Record, later: tuple[Record, ...]) -> bool:
+    """Whether the connector was given this answer and began the query anew, so that it reports a later one."""
+    prepared_again = any(one.role == "prepare" for one in later)
+    return record.role == "prepare" and prepared_again and repeated_by_connector(way, record)
 
 
 def repeated_by_connector(way: Way, record: Record) -> bool:
