@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -18,7 +19,7 @@ from e6data_python_connector.server import e6x_engine_pb2 as pb
 
 from support.engine import quick, until
 from support.forgetting import nothing_known
-from support.programmable import BATCH, ENDS, ROLES, Plan, ProgrammableServer, World
+from support.programmable import BATCH, ENDS, ROLES, Answer, Fault, Plan, ProgrammableServer, World
 from support.proving import RAISED
 from support.ways import WAYS, AnyConnection, Way, decoders_kept, over
 
@@ -67,6 +68,11 @@ def ended(world: World) -> list[str]:
     return [f"{record.stack} {record.query}" for record in world.records if record.role in ENDS]
 
 
+def failed_ends(world: World) -> int:
+    """Return how often a stack was asked in vain to end a query."""
+    return sum(record.role in ENDS and not record.ok for record in world.records)
+
+
 def test_every_way_that_can_free_is_tested() -> None:
     """The ways are chosen by what they lack; none of them may get lost by that."""
     channels = {"channel", "channel-aio", "interceptor", "interceptor-aio"}
@@ -85,6 +91,40 @@ def test_reused_cursor_leaves_few_queries_behind(server: ProgrammableServer, way
         until(lambda: len(world.open()) <= LEFT)
         assert world.executions[QUERY] == EXECUTES
         assert cursor.fetchall()[0][2] == "blue", "the last query still runs"
+    assert world.trespasses == []
+
+
+@over(*REUSING)
+def test_query_that_the_transport_failed_to_free_is_freed_later(server: ProgrammableServer, way: Way) -> None:
+    world = server.begin(Plan(rows=1))
+    with used(way, server) as connection:
+        world.arm(*(Fault(role, Answer("UNAVAILABLE"), count=2) for role in ENDS))
+        cursor = connection.cursor()
+
+        def freed() -> bool:
+            cursor.execute(QUERY)
+            return failed_ends(world) == 2 and len(world.open()) <= LEFT
+
+        until(freed)
+    assert world.trespasses == []
+
+
+@over(*LETTING_GO)
+def test_stack_that_frees_nothing_is_asked_three_times_for_each_query(
+    server: ProgrammableServer, way: Way
+) -> None:
+    world = server.begin(Plan(rows=1))
+    with used(way, server) as connection:
+        cursor = connection.cursor()
+        cursor.execute(QUERY)
+        world.arm(*(Fault(role, Answer("UNAVAILABLE"), count=EXECUTES) for role in ENDS))
+
+        def given_up() -> bool:
+            cursor.execute(QUERY)
+            return Counter(ended(world)).total() >= 30
+
+        until(given_up)
+        assert max(Counter(ended(world)).values()) == 3
     assert world.trespasses == []
 
 

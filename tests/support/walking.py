@@ -11,7 +11,7 @@ import attrs
 from bluegreen.config.settings import Settings
 from bluegreen.errors import EventForbidden
 from bluegreen.machines.query import QUERY, QueryContext
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import COUNTS, Context
 from bluegreen.machines.strategy.events import ENDINGS
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.step import step
@@ -95,7 +95,8 @@ class StrategyWalk:
     def shown(self) -> dict[str, Any]:
         """What a page shows here."""
         fields = attrs.asdict(self.context, recurse=False)
-        del fields["settings"]
+        for name in ("settings", *COUNTS):  # the page leaves them out
+            del fields[name]
         return {
             "state": self.state,
             "context": {name: written(value) for name, value in fields.items()},

@@ -86,7 +86,8 @@ def test_the_horizon_is_the_one_that_is_asked_for() -> None:
         sum(values[data["fields"].index(f"open_{one}")] for one in ("blue", "green"))
         for values in data["contexts"]
     )
-    assert (most, data["horizon"]) == (1, "this page goes as far as 1 open tickets at a time")
+    assert most == 1
+    assert data["horizon"].startswith("this page goes as far as 1 open tickets at a time, and leaves out")
 
 
 @pytest.mark.parametrize("table", [STRATEGY, QUERY, RETRY], ids=lambda table: table.name)

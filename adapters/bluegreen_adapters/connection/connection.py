@@ -13,6 +13,7 @@ import functools
 import logging
 import weakref
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from bluegreen_adapters.connection.evidence import Fault, Request
 from bluegreen_adapters.connection.protocol import Credentials, Protocol, Role, read
 from bluegreen_adapters.connection.query import BeginReply, Placement, Query, QueryId, RowCollection, Rpc
 from bluegreen_adapters.connection.recovery import ErrorTypes, QueryRecovery
-from bluegreen_adapters.connection.requests import Blank, Failure, Outcome, Reply
+from bluegreen_adapters.connection.requests import Blank, Failure, Outcome, Reply, outcome_of
 from bluegreen_adapters.connection.session_pool import NotAccepted
 from bluegreen_adapters.connection.transport import RpcTransport, TooLate, in_time
 from bluegreen_adapters.sql.classifier import SqlClassifier
@@ -45,6 +46,24 @@ _UNFREED_LIMIT: Final = 256
 
 _FREEING_AT_ONCE: Final = 32
 """How many of them a connection frees at the same time."""
+
+_FREEING_TRIES: Final = 3
+"""How often the transport may fail an attempt to free a query; then it is left to its stack's own limits as well."""
+
+
+@attrs.frozen
+class _Unfreed:
+    """A query that a stack still holds and nobody needs.
+
+    Args:
+        begin: the RPC that began it. The query itself is not held, so that it is collected.
+        place: where it is.
+        tries: how often it may still be tried to free it.
+    """
+
+    begin: Rpc
+    place: Placement
+    tries: int = _FREEING_TRIES
 
 
 class Connection:
@@ -79,7 +98,7 @@ class Connection:
         self.bound: dict[str, Query] = {}
         # Queries that the application has dropped, and that their stacks still hold. Finalizers append, which takes no
         # lock; the next RPC of this connection frees them.
-        self._unfreed: list[tuple[Rpc, Placement]] = []
+        self._unfreed: list[_Unfreed] = []
         self._freeing = 0
         self._closed = False
         record_of(manager).connections.add(self)
@@ -433,9 +452,16 @@ class Connection:
             self._note_unfreed(query, place)
         self.repairs.abandon(query)
 
-    def end_freeing(self) -> None:
-        """Count an attempt to free a query as ended. A lost update only delays the next attempt."""
+    def end_freeing(self, unfreed: _Unfreed, outcome: Outcome | None) -> None:
+        """Count an attempt to free a query as ended; have it repeated if the transport has failed it. Takes no lock.
+
+        A lost update of the count only delays the next attempt.
+        """
         self._freeing -= 1
+        if not isinstance(outcome, Failure) or unfreed.tries <= 1:
+            return
+        if self.protocol.fault(outcome.code, outcome.details) is Fault.TRANSIENT:
+            self._unfreed.append(attrs.evolve(unfreed, tries=unfreed.tries - 1))
 
     def _leave_to_be_freed(self, query: Query) -> None:
         """Have a query freed where the transport failed it, now that it runs elsewhere."""
@@ -445,29 +471,29 @@ class Connection:
 
     def _note_unfreed(self, query: Query, place: Placement) -> None:
         """Have a query freed at `place`. Takes no lock: finalizers call it."""
-        self._unfreed.append((query.begin, place))
+        self._unfreed.append(_Unfreed(query.begin, place))
         del self._unfreed[:-_UNFREED_LIMIT]
 
     def _free_unfreed(self, rpc: Rpc) -> Flow[None]:
-        """Begin to free dropped queries, without waiting for it. Best effort: a failure is not repeated.
+        """Begin to free dropped queries, without waiting for it. Best effort: what fails is tried again a few times.
 
         Args:
             rpc: the RPC before which this happens; it brings what proves who the application is.
         """
         while self._freeing < _FREEING_AT_ONCE:
             try:
-                begin, place = self._unfreed.pop(0)
+                unfreed = self._unfreed.pop(0)
             except IndexError:  # another thread frees the last one
                 return
             self._freeing += 1
             begun: Any = None
             try:
-                begun = yield from self._wire.freed(rpc, begin, place)
+                begun = yield from self._wire.freed(rpc, unfreed.begin, unfreed.place)
             finally:
                 if begun is None:
                     self._freeing -= 1
             if begun is not None:
-                begun.add_done_callback(_freed(weakref.ref(self)))
+                begun.add_done_callback(_freed(weakref.ref(self), unfreed))
 
     # Steps of those.
 
@@ -523,13 +549,13 @@ def _let_go(owner: Callable[[], Connection | None], public_id: str) -> None:
         link.drop(public_id)
 
 
-def _freed(owner: Callable[[], Connection | None]) -> Callable[[object], None]:
-    """Return a callback that counts an attempt to free a query as ended, well or not."""
+def _freed(owner: Callable[[], Connection | None], unfreed: _Unfreed) -> Callable[[Future[Outcome]], None]:
+    """Return a callback that takes note of how an attempt to free a query has ended."""
 
-    def freed(_: object) -> None:
-        link = owner()
-        if link is not None:
-            link.end_freeing()
+    def freed(done: Future[Outcome]) -> None:
+        connection = owner()
+        if connection is not None:
+            connection.end_freeing(unfreed, outcome_of(done))
 
     return freed
 

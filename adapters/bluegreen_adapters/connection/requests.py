@@ -5,6 +5,7 @@ An answer is a `Reply` or a `Failure`, never an exception: what a status means i
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 import attrs
@@ -87,3 +88,14 @@ class Failure:
 
 
 Outcome = Reply | Failure
+
+
+def outcome_of(launched: Future[Outcome]) -> Outcome | None:
+    """Return what a launched RPC has been answered, or None if it was not.
+
+    The call that brought the answer is let go: it may hold its request.
+    """
+    if launched.cancelled() or launched.exception():
+        return None
+    outcome = launched.result()
+    return Reply(outcome.message) if isinstance(outcome, Reply) else outcome

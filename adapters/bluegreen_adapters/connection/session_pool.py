@@ -27,7 +27,7 @@ from bluegreen.types import Strategy
 from bluegreen_adapters.connection.acceptance import AcceptanceRecord, record_of
 from bluegreen_adapters.connection.evidence import Evidence, Fault, ProtocolError, Request
 from bluegreen_adapters.connection.protocol import Credentials, Metadata, Protocol, read
-from bluegreen_adapters.connection.requests import Failure, Launch, Outcome, Reply, Send
+from bluegreen_adapters.connection.requests import Failure, Launch, Outcome, Reply, Send, outcome_of
 
 _log = logging.getLogger("bluegreen.sessions")
 _HANDSHAKE: Final = re.compile(
@@ -135,14 +135,6 @@ def describe_outcome(outcome: Outcome, fault: Fault) -> str:
         return str(fault.value)
     handshake = _HANDSHAKE.search(outcome.details) if fault is Fault.TRANSIENT else None
     return outcome.code if handshake is None else f"{outcome.code}, {handshake[0]}"
-
-
-def _answer(done: Future[Outcome]) -> Outcome | None:
-    """Return what a stack has answered, if it has. The call that brought it is let go: it may hold its request."""
-    if done.cancelled() or done.exception():
-        return None
-    outcome = done.result()
-    return Reply(outcome.message) if isinstance(outcome, Reply) else outcome
 
 
 class SessionPool:
@@ -430,7 +422,7 @@ class SessionPool:
             if begun is None:
                 warming.set_result(None)
         if begun is not None:
-            begun.add_done_callback(lambda done: warming.set_result(_answer(done)))
+            begun.add_done_callback(lambda done: warming.set_result(outcome_of(done)))
 
     def note_unlisted(self, strategy: Strategy, method: str, failure: Failure, row: Evidence) -> None:
         """Count a reply that looks like a refusal of the strategy but is no known form; warn once per scope.

@@ -184,7 +184,14 @@ class _Writer:
         place = {label: index for index, label in enumerate(labels)}
         rows = {id(row): index for index, row in enumerate(self.table.rows)}
         states = {state.name: index for index, state in enumerate(self.table.states)}
-        shown = [plain_context(context) for (_, context), _ in self.nodes]
+        shown = [
+            {
+                name: value
+                for name, value in plain_context(context).items()
+                if name not in self.firsts[owner].left_out
+            }
+            for owner, ((_, context), _) in zip(self.owner, self.nodes, strict=True)
+        ]
         fixed = self._fixed(shown)
         fields = [name for name in dict.fromkeys(name for one in shown for name in one) if name not in fixed]
         facts, effects, cells, contexts = _Numbers(), _Numbers(), _Numbers(), _Numbers()

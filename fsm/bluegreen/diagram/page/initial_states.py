@@ -20,7 +20,7 @@ import attrs
 from bluegreen.config.settings import Settings
 from bluegreen.machines.query import QUERY, QueryContext
 from bluegreen.machines.retry import RETRY
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import COUNTS, Context
 from bluegreen.machines.strategy.table import STRATEGY
 from bluegreen.table.rows import Declaration
 from bluegreen.table.table import Table
@@ -43,12 +43,14 @@ class Beginning:
         verification: what may be sent, and which contexts are alike.
         first: the context as it really is, before those that are alike are put together.
         horizon: what the walk leaves out, as a sentence; empty if nothing.
+        left_out: fields of the context that are not shown: contexts that differ in nothing else are put together.
     """
 
     label: str
     verification: Verification
     first: Any
     horizon: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def beginnings_of(found: object, tickets: int = TICKETS) -> tuple[Beginning, ...]:
@@ -70,7 +72,10 @@ def beginnings_of(found: object, tickets: int = TICKETS) -> tuple[Beginning, ...
 
 
 def _strategy(tickets: int) -> Iterator[Beginning]:
-    horizon = f"this page goes as far as {tickets} open tickets at a time"
+    horizon = (
+        f"this page goes as far as {tickets} open tickets at a time, and leaves out what timers alone look at:"
+        f" {', '.join(COUNTS)}"
+    )
     for commit_when, default in product(("drained", "first_safe_point"), (None, *Strategy)):
         settings = Settings(commit_when=commit_when, default_strategy=default)
         first = Context.initial(settings)
@@ -81,7 +86,7 @@ def _strategy(tickets: int) -> Iterator[Beginning]:
             plain=rebase,
         )
         label = f"{commit_when}, default {default or 'none'}"
-        yield Beginning(label, explored, first, horizon)
+        yield Beginning(label, explored, first, horizon, COUNTS)
 
 
 def _query() -> Iterator[Beginning]:

@@ -22,6 +22,9 @@ BOTH: Final = (Strategy.BLUE, Strategy.GREEN)
 FAILURES_COUNTED: Final = 12
 """Longest row of failures that is counted: the cool-down has stopped growing by then, whatever the settings say."""
 
+COUNTS: Final = ("failed_in_a_row", "refused_blue", "refused_green")
+"""The fields of a context that count in a row; no row looks at them, the timers do."""
+
 REFUSALS_COUNTED: Final = 7
 """Longest row of refusals of a strategy that is counted: with each one the hold-down doubles, up to 64 times."""
 

@@ -27,7 +27,7 @@ from typing import Any, Final
 import attrs
 
 from bluegreen.config.settings import Settings, without_credentials
-from bluegreen.machines.strategy.context import Context
+from bluegreen.machines.strategy.context import COUNTS, Context
 from bluegreen.runtime.telemetry import Record, Snapshot
 from bluegreen.table.rows import Row
 from bluegreen.table.step import Step
@@ -61,9 +61,6 @@ FORMER_ROWS: Final = {
         "PendingTransition.persistent_failure[fresh & is pending]",
 }  # fmt: skip
 """For rows that were narrowed: the name under which older journals have what they do. So these can still be read."""
-
-COUNTS: Final = ("failed_in_a_row", "refused_blue", "refused_green")
-"""What a context counts in a row."""
 
 KNOWN_LIMIT: Final = 1024
 """How many steps `Short` remembers; then all of them are forgotten."""
@@ -235,17 +232,16 @@ def formerly(step: str, row: Row) -> str:
 def situation(state: str, context: Context) -> str:
     """Return a state and a context, without its version and its settings.
 
-    What is counted in a row, and a rollback, stand in it only if there is any, so that older journals can be read.
+    A count of zero is left out.
     """
     counts = "".join(f',"{name}":{count}' for name in COUNTS if (count := getattr(context, name)))
-    rolled_back = ',"rolled_back":true' if context.rolled_back else ""
     untried = ",".join([_WORD[strategy] for strategy in context.untried])
     return (
         f'{{"state":{_quoted(state)},"active":{_WORD[context.active]},"pending":{_WORD[context.pending]},'
         f'"previous":{_WORD[context.previous]},"untried":[{untried}],'
         f'"held_down":{_WORD[context.held_down]},"open_blue":{context.open_blue},'
         f'"open_green":{context.open_green},"verified":{_WORD[context.verified]},'
-        f'"proved":{_WORD[context.proved]}{counts}{rolled_back}}}'
+        f'"proved":{_WORD[context.proved]},"rolled_back":{_WORD[context.rolled_back]}{counts}}}'
     )
 
 
