@@ -99,6 +99,15 @@ def pytest_sessionfinish() -> None:
         child.join(60)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process without waiting for threads that the suite has left, which Python does for ever as well."""
+    session = config.pluginmanager.get_plugin("session")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(session.exitstatus) if session is not None else pytest.ExitCode.INTERNAL_ERROR)
+
+
 def _record(test: str, outcome: str, told: str) -> None:
     with Path(os.environ[OUTCOMES]).open("a", encoding="utf-8") as lines:
         lines.write(json.dumps({"test": test, "outcome": outcome, "told": told[-600:]}) + "\n")

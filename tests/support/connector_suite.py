@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ USER, PASSWORD = "test@example.com", "test_token"
 """What the connector's tests log in with."""
 
 TEST_TIMEOUT_S = 60
-SUITE_TIMEOUT_S = 400
+SUITE_TIMEOUT_S = 240
 REPETITIONS = 3
 """How often a test whose outcomes differ is run again. Some of them measure times, and so fail now and then."""
 
@@ -83,20 +84,25 @@ def run_suite(*, install: bool, pools: bool, only: Sequence[str] = ()) -> Outcom
         }
         for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "GRPC_VERBOSITY"):
             environment.pop(name, None)
-        done = subprocess.run(
-            [*_command(folder), *(str(folder / test) for test in only or ("",))],
-            cwd=scratch,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=SUITE_TIMEOUT_S,
-        )
+        command = [*_command(folder), *(str(folder / test) for test in only or ("",))]
+        status, said = _ended(command, scratch, environment)
         # 0: all passed, 1: some failed. Anything else is no run of the tests.
-        if done.returncode not in (0, 1):
-            raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-4000:]}")
+        if status not in (0, 1):
+            raise RuntimeError(f"pytest ended with {status}:\n{said[-4000:]}")
         return _read(outcomes)
+
+
+def _ended(command: Sequence[str], folder: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command to its end; return its status and what it printed. One that hangs says where, and is ended."""
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=SUITE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # pytest's faulthandler prints where each thread is
+            said, _ = process.communicate(timeout=60)
+    return process.returncode, said
 
 
 def _command(folder: Path) -> list[str]:

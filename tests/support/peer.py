@@ -249,8 +249,8 @@ def _child(load: Load, engine: Remote, orders: int, tells: int) -> None:
     status = 1
     try:
         own = load.forked(CHILD_THREAD)
+        logins = own.logins()  # before the first login: the stacks may be silent already
         own.start()
-        logins = own.logins()
         with os.fdopen(tells, "wb") as out:
             out.write(b"{}\n")
             out.flush()
