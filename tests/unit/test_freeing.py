@@ -15,7 +15,15 @@ from bluegreen.runtime.manager import StrategyManager
 from bluegreen_adapters.connection import transport
 from bluegreen_adapters.connection.query import StreamHold
 from bluegreen_adapters.connection.requests import Launch, Outcome
-from support.flow_cluster import REFUSED, UNAVAILABLE, FlowCluster, FlowConnection, Message, StatusError
+from support.flow_cluster import (
+    DENIED,
+    REFUSED,
+    UNAVAILABLE,
+    FlowCluster,
+    FlowConnection,
+    Message,
+    StatusError,
+)
 from support.managing import BLUE, GREEN, SCOPE, on_blue
 
 
@@ -78,7 +86,30 @@ def test_failure_to_free_is_nobodys_problem(cluster: FlowCluster, connection: Fl
     gc.collect()
     cluster.hook = lambda request: UNAVAILABLE if request.method == "clear" else None
     query = started(connection)
-    assert connection.call("fetch", query).rows == "blue"
+    for _ in range(5):
+        assert connection.call("fetch", query).rows == "blue"
+    assert cluster.strategies("clear", "me") == ["blue"] * 3, "each with a request of the application"
+
+
+def test_failure_to_free_is_repeated_with_the_next_request(
+    cluster: FlowCluster, connection: FlowConnection
+) -> None:
+    started(connection)
+    gc.collect()
+    failures = iter([UNAVAILABLE])
+    cluster.hook = lambda request: next(failures, None) if request.method == "clear" else None
+    query = started(connection)
+    connection.call("clear", query)
+    assert cluster.open == {"blue": {}, "green": {}}
+
+
+def test_refusal_to_free_is_not_repeated(cluster: FlowCluster, connection: FlowConnection) -> None:
+    started(connection)
+    gc.collect()
+    cluster.hook = lambda request: DENIED if request.method == "clear" else None
+    query = started(connection)
+    for _ in range(5):
+        assert connection.call("fetch", query).rows == "blue"
     assert cluster.strategies("clear", "me") == ["blue"]
 
 

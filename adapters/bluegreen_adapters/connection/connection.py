@@ -32,7 +32,7 @@ from bluegreen_adapters.connection.evidence import Fault, Request
 from bluegreen_adapters.connection.protocol import Credentials, Protocol, Role, read
 from bluegreen_adapters.connection.query import BeginReply, Placement, Query, QueryId, RowCollection, Rpc
 from bluegreen_adapters.connection.recovery import ErrorTypes, QueryRecovery
-from bluegreen_adapters.connection.requests import Blank, Failure, Outcome, Reply, outcome_of
+from bluegreen_adapters.connection.requests import Blank, Failure, Outcome, Reply, launched_outcome
 from bluegreen_adapters.connection.session_pool import NotAccepted
 from bluegreen_adapters.connection.transport import RpcTransport, TooLate, in_time
 from bluegreen_adapters.sql.classifier import SqlClassifier
@@ -480,7 +480,7 @@ class Connection:
         Args:
             rpc: the RPC before which this happens; it brings what proves who the application is.
         """
-        while self._freeing < _FREEING_AT_ONCE:
+        for _ in range(min(len(self._unfreed), _FREEING_AT_ONCE - self._freeing)):
             try:
                 unfreed = self._unfreed.pop(0)
             except IndexError:  # another thread frees the last one
@@ -555,7 +555,7 @@ def _freed(owner: Callable[[], Connection | None], unfreed: _Unfreed) -> Callabl
     def freed(done: Future[Outcome]) -> None:
         connection = owner()
         if connection is not None:
-            connection.end_freeing(unfreed, outcome_of(done))
+            connection.end_freeing(unfreed, launched_outcome(done))
 
     return freed
 

@@ -90,7 +90,7 @@ class Failure:
 Outcome = Reply | Failure
 
 
-def outcome_of(launched: Future[Outcome]) -> Outcome | None:
+def launched_outcome(launched: Future[Outcome]) -> Outcome | None:
     """Return what a launched RPC has been answered, or None if it was not.
 
     The call that brought the answer is let go: it may hold its request.

@@ -27,7 +27,7 @@ from bluegreen.types import Strategy
 from bluegreen_adapters.connection.acceptance import AcceptanceRecord, record_of
 from bluegreen_adapters.connection.evidence import Evidence, Fault, ProtocolError, Request
 from bluegreen_adapters.connection.protocol import Credentials, Metadata, Protocol, read
-from bluegreen_adapters.connection.requests import Failure, Launch, Outcome, Reply, Send, outcome_of
+from bluegreen_adapters.connection.requests import Failure, Launch, Outcome, Reply, Send, launched_outcome
 
 _log = logging.getLogger("bluegreen.sessions")
 _HANDSHAKE: Final = re.compile(
@@ -422,7 +422,7 @@ class SessionPool:
             if begun is None:
                 warming.set_result(None)
         if begun is not None:
-            begun.add_done_callback(lambda done: warming.set_result(outcome_of(done)))
+            begun.add_done_callback(lambda done: warming.set_result(launched_outcome(done)))
 
     def note_unlisted(self, strategy: Strategy, method: str, failure: Failure, row: Evidence) -> None:
         """Count a reply that looks like a refusal of the strategy but is no known form; warn once per scope.
