@@ -19,12 +19,12 @@ NOW: Final = 1
 COUNTED: Final = 1
 """Every count in a row of every explored context."""
 
-_FIXED: Final = dict.fromkeys(COUNTS, COUNTED) | {"state_version": NOW}
-
 
 def rebase(context: Context) -> Context:
     """Return the context with version `NOW` and counts `COUNTED`."""
     counts = (context.failed_in_a_row, context.refused_blue, context.refused_green)
     if context.state_version == NOW and counts == (COUNTED, COUNTED, COUNTED):
         return context
-    return attrs.evolve(context, **_FIXED)
+    return attrs.evolve(
+        context, state_version=NOW, failed_in_a_row=COUNTED, refused_blue=COUNTED, refused_green=COUNTED
+    )
