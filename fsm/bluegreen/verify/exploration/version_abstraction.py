@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from bluegreen.machines.strategy.context import COUNTS, Context
+from bluegreen.machines.strategy.context import Context
 
 NOW: Final = 1
 """The version of every explored context; an event with another one is stale."""
