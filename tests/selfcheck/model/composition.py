@@ -189,7 +189,7 @@ def _spelled(event: Any) -> str:
 
 def may_run(event: Any) -> bool:
     """Whether the statement of a query that was not executed before may have been, after this event of it."""
-    return isinstance(event, Executed) or event in (Errored("execute"), Errored("gone"))
+    return isinstance(event, Executed) or (isinstance(event, Errored) and event.doubt in ("execute", "gone"))
 
 
 class Slot(NamedTuple):
