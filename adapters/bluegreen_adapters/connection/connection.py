@@ -48,17 +48,17 @@ _FREEING_AT_ONCE: Final = 32
 """How many of them a connection frees at the same time."""
 
 _FREEING_TRIES: Final = 3
-"""How often the transport may fail an attempt to free a query; then it is left to its stack's own limits as well."""
+"""How many attempts to free a query the transport may fail; then the query is left to its stack's own limits."""
 
 
 @attrs.frozen
 class _Unfreed:
-    """A query that a stack still holds and nobody needs.
+    """A query that a stack still holds, although the application has dropped it.
 
     Args:
         begin: the RPC that began it. The query itself is not held, so that it is collected.
         place: where it is.
-        tries: how often it may still be tried to free it.
+        tries: attempts to free it that are left.
     """
 
     begin: Rpc
@@ -453,14 +453,14 @@ class Connection:
         self.repairs.abandon(query)
 
     def end_freeing(self, unfreed: _Unfreed, outcome: Outcome | None) -> None:
-        """Count an attempt to free a query as ended; have it repeated if the transport has failed it. Takes no lock.
+        """Count an attempt to free a query as ended; repeat it if its evidence allows that. Takes no lock.
 
         A lost update of the count only delays the next attempt.
         """
         self._freeing -= 1
         if not isinstance(outcome, Failure) or unfreed.tries <= 1:
             return
-        if self.protocol.fault(outcome.code, outcome.details) is Fault.TRANSIENT:
+        if self.protocol.judge(outcome.code, outcome.details, Request.END).again == "backoff":
             self._unfreed.append(attrs.evolve(unfreed, tries=unfreed.tries - 1))
 
     def _leave_to_be_freed(self, query: Query) -> None:
@@ -550,7 +550,7 @@ def _let_go(owner: Callable[[], Connection | None], public_id: str) -> None:
 
 
 def _freed(owner: Callable[[], Connection | None], unfreed: _Unfreed) -> Callable[[Future[Outcome]], None]:
-    """Return a callback that takes note of how an attempt to free a query has ended."""
+    """Return a callback that records how an attempt to free a query has ended."""
 
     def freed(done: Future[Outcome]) -> None:
         connection = owner()
