@@ -92,7 +92,8 @@ function framesOfLog(log, walker, data) {
   }
   return frames;
 
-  function situated(frame, at, version) {
+  function situated(frame, written, version) {
+    const at = { rolled_back: false, ...written }; // a log leaves it out if there was none
     const state = states.get(at.state);
     const node = beginning === null ? null : walker.nodeOf(beginning, state, at);
     const context = data.fields.map((name) => [name, at[name]]);

@@ -232,16 +232,17 @@ def formerly(step: str, row: Row) -> str:
 def situation(state: str, context: Context) -> str:
     """Return a state and a context, without its version and its settings.
 
-    A count of zero is left out.
+    What is counted in a row, and a rollback, stand in it only if there is any, so that older journals can be read.
     """
     counts = "".join(f',"{name}":{count}' for name in COUNTS if (count := getattr(context, name)))
+    rolled_back = ',"rolled_back":true' if context.rolled_back else ""
     untried = ",".join([_WORD[strategy] for strategy in context.untried])
     return (
         f'{{"state":{_quoted(state)},"active":{_WORD[context.active]},"pending":{_WORD[context.pending]},'
         f'"previous":{_WORD[context.previous]},"untried":[{untried}],'
         f'"held_down":{_WORD[context.held_down]},"open_blue":{context.open_blue},'
         f'"open_green":{context.open_green},"verified":{_WORD[context.verified]},'
-        f'"proved":{_WORD[context.proved]},"rolled_back":{_WORD[context.rolled_back]}{counts}}}'
+        f'"proved":{_WORD[context.proved]}{counts}{rolled_back}}}'
     )
 
 
